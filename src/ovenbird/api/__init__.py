@@ -1,0 +1,1 @@
+"""The HTTP face: parse a request, call a use-case, render the answer."""

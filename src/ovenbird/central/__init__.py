@@ -1,0 +1,1 @@
+"""The database tier of one central host: members of the three databases, and ovn-northd."""

@@ -1,0 +1,1 @@
+"""One host: its daemons, bridges, uplinks, workload ports and probes."""

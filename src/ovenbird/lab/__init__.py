@@ -1,0 +1,1 @@
+"""A lab: a whole cluster on one machine, a network namespace per host, running the production agent."""

@@ -1,0 +1,119 @@
+"""The cluster's description: which hosts there are, what each is for, and the timers they share.
+
+The same `cluster.yaml` lies in /etc/ovenbird on every host. This module holds its typed form and the ports
+and paths that follow from it. It must never read a file: callers hand it text (see `cluster_file.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Role(Enum):
+    """What a host is for."""
+
+    CENTRAL = "central"
+    """Database member, ovn-northd and controller candidate; 1, 3 or 5 hosts have it."""
+    GATEWAY = "gateway"
+    """May carry traffic to external networks."""
+    COMPUTE = "compute"
+    """Runs workloads."""
+
+
+class Database(Enum):
+    """The three RAFT databases of a cluster."""
+
+    NB = "OVN_Northbound"
+    SB = "OVN_Southbound"
+    OVENBIRD = "Ovenbird"
+
+    @property
+    def client_port(self) -> int:
+        """TCP port that clients use."""
+        return {Database.NB: 6641, Database.SB: 6642, Database.OVENBIRD: 6661}[self]
+
+    @property
+    def raft_port(self) -> int:
+        """TCP port that members use among themselves."""
+        return {Database.NB: 6643, Database.SB: 6644, Database.OVENBIRD: 6663}[self]
+
+    @property
+    def short(self) -> str:
+        """Short name for people: nb, sb, ovenbird."""
+        return {Database.NB: "nb", Database.SB: "sb", Database.OVENBIRD: "ovenbird"}[self]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bfd:
+    """Timers of the tunnels' BFD; detection takes about `min_rx_ms * mult`."""
+
+    min_rx_ms: int = 200
+    min_tx_ms: int = 200
+    mult: int = 3
+
+    @property
+    def detect_ms(self) -> int:
+        """Time in which the loss of a gateway is noticed."""
+        return max(self.min_rx_ms, self.min_tx_ms) * self.mult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """One host of the cluster. Its name is its hostname, its OVN chassis name and its name everywhere else."""
+
+    name: str
+    address: str
+    """Underlay address: databases listen on it, tunnels end on it."""
+    roles: frozenset[Role]
+    uplinks: Mapping[str, str] = field(default_factory=dict)
+    """physnet -> network interface that leads to it."""
+    underlay_interface: str = ""
+    """Interface that carries `address`; needed only with the userspace datapath."""
+
+    @property
+    def is_central(self) -> bool:
+        """Whether this host keeps database members."""
+        return Role.CENTRAL in self.roles
+
+    @property
+    def is_chassis(self) -> bool:
+        """Whether ovs-vswitchd and ovn-controller run on this host."""
+        return bool(self.roles & {Role.GATEWAY, Role.COMPUTE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """The whole description."""
+
+    name: str
+    hosts: tuple[Host, ...]
+    datapath: str = "auto"
+    """"system" (kernel), "netdev" (userspace) or "auto" (netdev if the kernel lacks openvswitch)."""
+    underlay_mtu: int = 1500
+    election_timer_ms: int = 1000
+    bfd: Bfd = field(default_factory=Bfd)
+
+    @property
+    def centrals(self) -> tuple[Host, ...]:
+        """Hosts that keep database members, in the order of the file."""
+        return tuple(host for host in self.hosts if host.is_central)
+
+    @property
+    def physnets(self) -> frozenset[str]:
+        """Every physical network that some host has an uplink to."""
+        return frozenset(physnet for host in self.hosts for physnet in host.uplinks)
+
+    def host(self, name: str) -> Host | None:
+        """Return the host of that name, or None."""
+        return next((host for host in self.hosts if host.name == name), None)
+
+    def remotes(self, database: Database) -> tuple[str, ...]:
+        """OVSDB remotes of every member of a database, e.g. `tcp:10.0.0.1:6641`."""
+        return tuple(f"tcp:{bracketed(host.address)}:{database.client_port}" for host in self.centrals)
+
+
+def bracketed(address: str) -> str:
+    """Return an address as OVSDB remotes need it: IPv6 in brackets."""
+    return f"[{address}]" if ":" in address else address

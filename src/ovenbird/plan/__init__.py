@@ -1,0 +1,1 @@
+"""Every decision: compile, diff, schedule, membership, health rules. Pure: values in, values out."""
