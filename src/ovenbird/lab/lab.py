@@ -20,7 +20,7 @@ from ovenbird.lab.process import Process, boot_id
 from ovenbird.lab.spec import FABRIC, OUTSIDE, UNDERLAY_INTERFACE, UPLINK_INTERFACE, LabSpec
 from ovenbird.lab.state import ROOT, State, StateFile
 from ovenbird.lab.wiring import OUTSIDE_SWITCH, UNDERLAY_SWITCH, Cable
-from ovenbird.model.errors import OvenbirdError, Refused, Timeout, UserError
+from ovenbird.model.errors import Refused, Timeout, UserError
 
 Progress = Callable[[str], None]
 _DEATH_TIMEOUT_S = 20.0
@@ -256,11 +256,13 @@ def _remove_directory(file: StateFile, known: bool) -> None:
             evidence=", ".join([*mounted, *sorted(contents - ours)]),
             hint="remove that first",
         )
-    shutil.rmtree(file.directory / "nodes", ignore_errors=False) if "nodes" in contents else None
+    if "nodes" in contents:
+        shutil.rmtree(file.directory / "nodes")
     # The state file last but for the lock: until here a repeated `down` still knows what to do.
     for last in ("state.new", "state.json", "lock"):
         (file.directory / last).unlink(missing_ok=True)
-    file.directory.rmdir()
+    with contextlib.suppress(OSError):  # another command may be waiting here for the lock; it will remove the directory
+        file.directory.rmdir()
 
 
 def _mount_points() -> list[str]:
@@ -276,6 +278,3 @@ def _each(pool: ThreadPoolExecutor, act: Callable[[Node], Node], targets: Iterab
         if error is not None:
             raise error
     return [future.result() for future in futures]
-
-
-__all__ = ["Lab", "OvenbirdError", "Progress", "remove"]

@@ -98,7 +98,7 @@ class Node:
         return command.run(self.enter(argv), timeout_s=timeout_s, stdin=stdin, environment=environment())
 
     def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-        """Start a command in the node; options as `subprocess.Popen`. It dies with the node; the caller ends and reaps it.
+        """Start a command in the node; options as `subprocess.Popen`. It dies with the node; the caller reaps it.
 
         The child of the caller is `nsenter`: to end the command itself, kill its process group
         (`start_new_session=True`).

@@ -19,9 +19,10 @@ _START = """
 set -eu
 mkdir -p /run/openvswitch /var/log/openvswitch
 [ -e /etc/openvswitch/conf.db ] || ovsdb-tool create /etc/openvswitch/conf.db /usr/share/openvswitch/vswitch.ovsschema
-ovsdb-server /etc/openvswitch/conf.db --remote=punix:/run/openvswitch/db.sock --no-chdir --pidfile --detach --log-file
--vconsole:off ovs-vsctl --no-wait init
-ovs-vswitchd --no-chdir --pidfile --detach --log-file -vconsole:off
+options="--no-chdir --pidfile --detach --log-file -vconsole:off"
+ovsdb-server /etc/openvswitch/conf.db --remote=punix:/run/openvswitch/db.sock $options
+ovs-vsctl --no-wait init
+ovs-vswitchd $options
 """
 
 

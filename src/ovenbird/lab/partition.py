@@ -1,4 +1,4 @@
-"""Cuts between nodes: nftables rules of the bridge family in the fabric, in one table of ours that is replaced as a whole.
+"""Cuts between nodes: nftables rules of the bridge family in the fabric, in one table that is replaced as a whole.
 
 The table is always rendered from all active faults, so healing one is rendering it without, and healing all is
 deleting it. Rules act on what a switch forwards, thus below anything that runs in a node. Each counts what it drops:
@@ -47,8 +47,8 @@ class Cut:
         """Return the nftables rules, each with the comment `FAULT WAY`."""
         near = _port_set(self.nodes)
         far = _port_set(self.peers) if self.peers else f"!= {near}"
+        # A switch forwards only among its own ports, so "not near" means the underlay's other ports.
         paths = {"out": f"iifname {near} oifname {far}", "in": f"iifname {far} oifname {near}"}
-        # iifname != NODES would also match the other switch, whose ports are not u-*; the near side excludes it.
         return [
             f'{paths[way]} {match}counter drop comment "{self.fault} {way}"'
             for way in self.ways

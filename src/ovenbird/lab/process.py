@@ -103,17 +103,21 @@ class Process:
             os.close(descriptor)
 
 
+def _pid_namespace(pid: int) -> int:
+    return Path(f"/proc/{pid}/ns/pid").stat().st_ino
+
+
 def members(init: Process) -> Iterator[Process]:
     """Yield the living processes of the PID namespace whose init is given, init included."""
     try:
-        namespace = os.readlink(f"/proc/{init.pid}/ns/pid")
+        namespace = _pid_namespace(init.pid)
     except OSError:
         return
     for entry in os.listdir("/proc"):  # noqa: PTH208 - hundreds of entries on a hot path
         if not entry.isdigit():
             continue
         try:
-            if os.readlink(f"/proc/{entry}/ns/pid") != namespace:
+            if _pid_namespace(int(entry)) != namespace:
                 continue
         except OSError:
             continue
@@ -123,7 +127,7 @@ def members(init: Process) -> Iterator[Process]:
 
 
 def lock_owner(path: Path) -> Process | None:
-    """Return the process that holds a write lock on a pid file, as Open vSwitch's daemons do for life (fcntl(2) F_GETLK).
+    """Return the process that holds a write lock on a pid file, as Open vSwitch's daemons do (fcntl(2) F_GETLK).
 
     The kernel translates the owner's pid into our own namespace, and no stale file can deceive it. None: nobody does.
     """

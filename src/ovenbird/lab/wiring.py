@@ -61,7 +61,8 @@ def plug(fabric: Process, cables: Iterable[tuple[Cable, Process]]) -> None:
     batch = []
     for cable, init in ends:
         batch.append(
-            f"link add {cable.port} mtu {cable.mtu} type veth peer name {cable.interface} mtu {cable.mtu} netns {init.pid}"
+            f"link add {cable.port} mtu {cable.mtu} type veth"
+            f" peer name {cable.interface} mtu {cable.mtu} netns {init.pid}"
         )
         batch.append(f"link set {cable.port} master {cable.switch} up")
     if batch:
