@@ -2,7 +2,7 @@
 
 | rule | triggers when | verdict |
 |---|---|---|
-| database.no_quorum | so many members say they are disconnected, or are not serving, that no majority can be left | down |
+| database.no_quorum | so many members are disconnected or not serving that no majority can be left | down |
 | database.cut_off | every member that answers says it is disconnected; the others cannot be asked | down |
 | database.no_leader | members answer that they are in a quorum, none leads | degraded |
 | database.two_leaders | two members call themselves leader (normal for one election timer) | degraded |
@@ -26,7 +26,7 @@
 | chassis.undeclared | SB has a chassis that nobody declared | degraded |
 | bfd.down | a session that a gateway group needs is down at an end that reports | degraded |
 | bfd.unknown | neither end of such a session reports it | degraded |
-| router.no_gateway | no live gateway carries it; the cluster is down if this holds for all of its gateway routers | degraded, down |
+| router.no_gateway | no live gateway carries it | degraded; down if it holds for all gateway routers |
 | router.unknown | who carries it could not be asked | degraded |
 | router.moved | another gateway than the most wanted one carries it | degraded |
 | router.last_gateway | it should have standbys, and none is left alive | degraded |
@@ -207,10 +207,9 @@ def controller_rules(snapshot: Snapshot) -> Iterator[Reason]:
     if seen.confirmed_age_s is not None and seen.confirmed_age_s > CONFIRM_STALE_S:
         age = f"{seen.confirmed_age_s:.0f} s"
         yield _degraded("controller.silent", "controller", f"{seen.holder} has had no write to NB confirmed for {age}")
-    if seen.declared_revision is not None and seen.nb_revision is not None:
-        if seen.nb_revision < seen.declared_revision:
-            message = f"NB holds revision {seen.nb_revision}, declared is {seen.declared_revision}"
-            yield _degraded("controller.behind", "controller", message)
+    declared, held = seen.declared_revision, seen.nb_revision
+    if declared is not None and held is not None and held < declared:
+        yield _degraded("controller.behind", "controller", f"NB holds revision {held}, declared is {declared}")
 
 
 def chassis_rules(snapshot: Snapshot) -> Iterator[Reason]:

@@ -18,7 +18,7 @@ class MemberState(Enum):
     DISCONNECTED = "disconnected"
     """It answers and says that it is in contact with no majority (`_Server.Database.connected` is false)."""
     ABSENT = "not serving"
-    """Its host refused the connection, or its server does not have the database: the host is there, the member is not."""
+    """Its host refused the connection, or its server lacks the database: the host is there, the member is not."""
     UNKNOWN = "unknown"
 
 
