@@ -1,8 +1,8 @@
 """The drill `gateway-crash`: kill -9 of ovs-vswitchd on the gateway that carries a router, under traffic.
 
 What must hold: another gateway takes over about as fast as BFD can notice, and the killed one comes back into service.
-The host's own agent is left to repair its daemon: the drill heals nothing, it only watches. This module must never signal
-anything but that one process.
+The host's own agent is left to repair its daemon: the drill heals nothing, it only watches. This module must
+never signal anything but that one process.
 """
 
 from __future__ import annotations

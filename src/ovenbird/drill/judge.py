@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ovenbird.drill.outage import NS_PER_MS, Gap, Record, largest
+from ovenbird.drill.outage import NS_PER_MS, Gap, Record, gaps, largest
 from ovenbird.drill.result import DrillResult, Moment, Outcome
 
 DELIVERY_FLOOR = 0.99
@@ -41,7 +41,7 @@ class Run:
 def judge(run: Run) -> DrillResult:
     """Return the verdict and the figures of one run."""
     invalid = _invalid(run)
-    noise_ms = max(largest(record, run.load_start_ns, run.fault_ns).ms for record in run.records)
+    noise_ms = max((gap.ms for record in run.records for gap in _before_fault(record, run)), default=0.0)
     outages = {record.name: _outage(record, run) for record in run.records}
     returns = {record.name: largest(record, outages[record.name].end_ns, run.end_ns) for record in run.records}
     worst = max(gap.ms for gap in outages.values())
@@ -91,6 +91,11 @@ def _failed(run: Run, worst_ms: float) -> list[str]:
     if run.back_ns is None:
         reasons.append("the gateway did not come back into service in time")
     return reasons
+
+
+def _before_fault(record: Record, run: Run) -> list[Gap]:
+    """Return the gaps that ended before the fault; the last one of the window reaches over it."""
+    return gaps(record, run.load_start_ns, run.fault_ns)[:-1]
 
 
 def _outage(record: Record, run: Run) -> Gap:

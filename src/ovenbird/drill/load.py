@@ -1,7 +1,7 @@
 """The load of a drill: probes that run inside workloads of a lab while something is broken.
 
 Probes are processes in the workload's network namespace; each writes its record when its stdin closes. The load must
-end whatever happens to the drill: a runner that dies closes every stdin, and every probe has a hard duration of its own.
+end whatever happens to the drill: a runner that dies closes every stdin, and every probe ends by itself.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 It runs as a script of its own inside a workload's network namespace (`python probe.py TARGET ...`), so that
 the outage is measured where a workload would see it. Arrival times are the kernel's (SO_TIMESTAMPNS), not those of
 a busy interpreter. It must never import anything but the standard library: it starts in milliseconds.
-Output at the end, on stdout: one JSON object {"target", "interval_ms", "sent": [[seq, unix_ns], ...], "received": [...]}.
+Output at its end, on stdout: JSON object {"target", "interval_ms", "sent": [[seq, unix_ns], ...], "received": [...]}.
 """
 
 from __future__ import annotations
