@@ -1,31 +1,29 @@
 """What compiling needs besides the declared state, and the arithmetic of MTUs that follows from it.
 
-Workloads' packets cross the underlay in Geneve over IPv4, which costs exactly 58 bytes (outer Ethernet 14, IPv4 20,
-UDP 8, Geneve 8, OVN's option 8). What does not fit is dropped in silence, so the smaller MTU is told by DHCP, and
-routers answer "fragmentation needed" for what still comes too big from outside (`options:gateway_mtu`, ovn-nb(5)).
+Workloads' packets cross the underlay in Geneve. What does not fit is dropped in silence, so the smaller MTU is told by
+DHCP, and routers answer "fragmentation needed" for what still comes too big (`options:gateway_mtu`, ovn-nb(5)).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from ovenbird.model.addresses import geneve_mtu
 from ovenbird.model.objects import ExternalNetwork, Network
 from ovenbird.plan.rows import Placement
-
-GENEVE_OVERHEAD_BYTES = 58
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompileContext:
     """Where routers' gateways are and what fits through the underlay."""
 
-    placement: Placement = Placement()
+    placement: Placement = field(default_factory=Placement)
     underlay_mtu: int = 1500
 
     @property
     def tunnel_mtu(self) -> int:
         """Biggest IP packet that passes between chassis."""
-        return self.underlay_mtu - GENEVE_OVERHEAD_BYTES
+        return geneve_mtu(self.underlay_mtu)
 
 
 def network_mtu(spec: Network, context: CompileContext) -> int:

@@ -1,8 +1,8 @@
 """What our rows are called in NB, and which UUIDs they have: one place, so that all parts agree.
 
-Declared names hold no underscore, so "_" parts names without doubt. A router's port and its peer in the switch must differ:
-northd keeps the ports of routers and switches in one name space (ovn-nb(5), Logical_Router_Port.name), and a router
-may well be called like its network.
+Declared names hold no underscore, so "_" parts names without doubt. A router's port and its peer in the switch must
+differ also when a router is called like its network: northd keeps the ports of routers and of switches in one name
+space (ovn-nb(5), Logical_Router_Port.name).
 """
 
 from __future__ import annotations
@@ -53,9 +53,3 @@ def gateway_group(router: str) -> str:
 def dhcp_options(network: str) -> str:
     """Return the UUID of a Network's DHCP_Options."""
     return row_uuid("DHCP_Options", network)
-
-
-def derived_mac(identity: str) -> str:
-    """Return the MAC of a port that nobody declares: locally administered, unicast, always the same."""
-    digits = row_uuid("mac", identity).replace("-", "")
-    return "0e:" + ":".join(digits[at : at + 2] for at in range(22, 32, 2))

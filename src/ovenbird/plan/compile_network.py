@@ -6,7 +6,7 @@ thousand networks must not be compiled anew for each.
 
 from __future__ import annotations
 
-from ovenbird.model.addresses import gateway_of
+from ovenbird.model.addresses import derived_mac, gateway_of
 from ovenbird.model.objects import Declared, ExternalNetwork, Key, Network, Router
 from ovenbird.plan import compile_names as names
 from ovenbird.plan.compile_context import CompileContext, internal_gateway_mtu, network_mtu
@@ -69,7 +69,7 @@ def network_rows(
 
 
 def _router_port_mac(network: str) -> str:
-    return names.derived_mac(f"Network/{network}")
+    return derived_mac("router-port", network)
 
 
 def _dhcp_options(network: str, spec: Network, context: CompileContext) -> dict[str, str]:

@@ -7,6 +7,7 @@ ours. Without any gateway the leg is left out: a router port without a group wou
 
 from __future__ import annotations
 
+from ovenbird.model.addresses import derived_mac
 from ovenbird.model.objects import Declared, ExternalNetwork, Router
 from ovenbird.plan import compile_names as names
 from ovenbird.plan.compile_context import CompileContext, external_gateway_mtu
@@ -80,7 +81,7 @@ def _external_leg_rows(
             row_uuid("Logical_Router_Port", f"ExternalNetwork/{port}"),
             {
                 "name": port,
-                "mac": declared.assigned.mac or names.derived_mac(str(declared.key)),
+                "mac": declared.assigned.mac or derived_mac("router", declared.name),
                 "networks": frozenset((f"{declared.assigned.address}/{external.cidr.partition('/')[2]}",)),
                 "ha_chassis_group": names.gateway_group(declared.name),
                 "options": {"gateway_mtu": str(mtu)} if mtu else {},
