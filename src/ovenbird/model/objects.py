@@ -124,9 +124,10 @@ class Assigned:
     """What admission chose for an object and must stay the same for its whole life."""
 
     address: str = ""
-    """Port: its address. Router: its external address. FloatingIP: the address."""
+    """Port: its address. Router: its external address. FloatingIP: the address. Network: its gateway."""
     mac: str = ""
-    """Port: its MAC. Router: MAC of its external leg. FloatingIP: MAC used when distributed."""
+    """Port: its MAC. Router: MAC of its external leg. FloatingIP: MAC used when distributed.
+    Network: MAC of the gateway, the router's leg in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
