@@ -37,7 +37,8 @@ class Control:
     """Declared revision that NB holds."""
     beat: int = 0
     """Grows by one per write: a write that changes nothing is never sent to the other members, so it proves nothing."""
-    present: bool = False
+    seen: Mapping[str, str] | None = None
+    """The row's external_ids as they are; None: there is no such row."""
 
     def external_ids(self) -> dict[str, str]:
         """Return the row's external_ids that say this."""
@@ -53,7 +54,7 @@ def read_control(external_ids: Mapping[str, str] | None) -> Control:
         holder=external_ids.get(HOLDER, ""),
         revision=_number(external_ids.get(REVISION)),
         beat=_number(external_ids.get(BEAT)),
-        present=True,
+        seen=dict(external_ids),
     )
 
 
@@ -72,6 +73,8 @@ class Timers:
     backoff_s: float = 5.0
     """How long a leader that gave up for a hung NB lets others try; doubles with every failure in a row."""
     backoff_max_s: float = 30.0
+    courtesy_s: float = 1.0
+    """How long a leader that was superseded lets its successor alone."""
     row_s: float = 0.002
     """Added to the deadline per row of a transaction in flight: a great write is slow, not hung."""
 
@@ -84,6 +87,7 @@ class Why(Enum):
     FENCED = "epoch in NB changed"
     NB_HUNG = "no NB write was confirmed in time"
     STORE_HUNG = "the Ovenbird database did not confirm in time"
+    UNFIT = "declared objects that this version cannot read"
     STOPPED = "stopped"
 
     @property
@@ -98,9 +102,9 @@ class Tenure:
 
     epoch: int
     confirmed_s: float
-    """When the last NB write that proved it was sent."""
-    in_flight_rows: int = 0
-    """Rows of the transaction under way."""
+    """When NB last confirmed a write of it."""
+    in_flight_rows: int | None = None
+    """Rows of the write under way; None when there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +118,8 @@ class Sight:
     tenure: Tenure | None = None
     stand_from_s: float = 0.0
     """Not to stand before this time."""
+    fit: bool = True
+    """Whether this candidate understands everything that is declared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +160,8 @@ Decision = Idle | Queue | Claim | Beat | Resign
 
 def decide(sight: Sight, timers: Timers) -> Decision:
     """Return what the candidate does next."""
+    if not sight.fit:
+        return Resign(Why.UNFIT) if sight.tenure or sight.lock_held else Idle()
     if sight.tenure is not None:
         return _as_leader(sight, sight.tenure, timers)
     if sight.now_s < sight.stand_from_s:
@@ -168,20 +176,22 @@ def decide(sight: Sight, timers: Timers) -> Decision:
 def _as_leader(sight: Sight, tenure: Tenure, timers: Timers) -> Decision:
     if not sight.lock_held:
         return Resign(Why.LOCK_LOST)
-    if sight.store_epoch is not None and sight.store_epoch != tenure.epoch:
+    # Only a greater epoch is a reason: either view may lag behind the claim that was just confirmed.
+    if sight.store_epoch is not None and sight.store_epoch > tenure.epoch:
         return Resign(Why.SUPERSEDED)
-    # Only a greater epoch in NB is a reason: the view may lag behind the claim that was just confirmed.
     if sight.nb is not None and sight.nb.epoch > tenure.epoch:
         return Resign(Why.FENCED)
-    expires_s = tenure.confirmed_s + timers.deadline_s + timers.row_s * tenure.in_flight_rows
+    expires_s = tenure.confirmed_s + timers.deadline_s + timers.row_s * (tenure.in_flight_rows or 0)
     if sight.now_s >= expires_s:
         return Resign(Why.NB_HUNG)
-    beat_s = tenure.confirmed_s + timers.heartbeat_s
-    if tenure.in_flight_rows:
+    if tenure.in_flight_rows is not None:
         return Idle(expires_s)
+    beat_s = tenure.confirmed_s + timers.heartbeat_s
     return Beat() if sight.now_s >= beat_s else Idle(beat_s)
 
 
-def backoff_s(failures: int, timers: Timers) -> float:
-    """Return how long to stay away after so many hangs in a row."""
-    return min(timers.backoff_max_s, timers.backoff_s * 2.0 ** max(0, failures - 1))
+def stand_again_s(why: Why, failures: int, now_s: float, timers: Timers) -> float:
+    """Return from when a candidate may stand again; `failures` counts hangs in a row, this one included."""
+    if why.is_hang:
+        return now_s + min(timers.backoff_max_s, timers.backoff_s * 2.0 ** max(0, failures - 1))
+    return now_s if why is Why.LOCK_LOST else now_s + timers.courtesy_s
