@@ -6,11 +6,11 @@ The index is always that of whole transactions. It must never write: see `Leader
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
+from ovenbird.controller.waiting import Changing
 from ovenbird.model.cluster import Cluster, Database
 from ovenbird.model.objects import Key
 from ovenbird.ovsdb import ChangeSet, Client, Replica
@@ -19,7 +19,8 @@ from ovenbird.plan.nb_index import NbIndex
 from ovenbird.plan.nb_view import WATCHED_COLUMNS
 
 GLOBAL_COLUMNS = ("nb_cfg", "sb_cfg", "hv_cfg", "nb_cfg_timestamp", "sb_cfg_timestamp", "options")
-LOOK_AGAIN_S = 0.2
+SETTLE_TURNS = 8
+"""Turns of the event loop in which the pump surely had its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ class NbChange:
     """Objects whose rows were touched."""
     control: Control | None
     """Our control row, if it changed."""
-    resync: bool
-    """Whether this is what differed after a reconnect (or the first content), not one transaction."""
+    is_one: bool
+    """Whether this is one transaction; else several, or what differed after a reconnect."""
 
 
 class NbWatch:
@@ -46,10 +47,10 @@ class NbWatch:
         )
         self.index = NbIndex()
         self.version = 0
-        """Grows with every change set taken in."""
+        """Version of the replica that the index shows."""
         self._loaded = False
         self._control: Control | None = None
-        self._changed = asyncio.Condition()
+        self.changing = Changing()
         self._subscribers: list[Callable[[NbChange], None]] = []
         self._pump_task: asyncio.Task[None] | None = None
 
@@ -87,22 +88,20 @@ class NbWatch:
         """Have a function called after each change set. It must not block."""
         self._subscribers.append(subscriber)
 
-    async def wait_for(self, condition: Callable[[], bool], *, timeout_s: float) -> None:
-        """Wait until a condition on NB holds, or TimeoutError."""
-        async with asyncio.timeout(max(0.0, timeout_s)), self._changed:
-            while not condition():
-                # Connecting and losing the connection change no content: look again now and then.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_AGAIN_S):
-                        await self._changed.wait()
+    async def settle(self) -> None:
+        """Let the index catch up with the replica, so that what was just committed is not planned again."""
+        for _ in range(SETTLE_TURNS):
+            if self.version == self.replica.version:
+                return
+            await asyncio.sleep(0)
+        # Rows that changed and came back are no change, and are not reported: the index is as new as can be.
 
     async def _pump(self) -> None:
         async for changes in self.replica.changes():
             change = self._take(changes)
             for subscriber in self._subscribers:
                 subscriber(change)
-            async with self._changed:
-                self._changed.notify_all()
+            self.changing.tell()
 
     def _take(self, changes: ChangeSet) -> NbChange:
         touched: set[Key] = set()
@@ -115,5 +114,6 @@ class NbWatch:
         if control is not None or self._control is None:
             self._control = control or Control()
         self._loaded = True
-        self.version += 1
-        return NbChange(frozenset(touched), control, changes.initial or changes.resync)
+        merged = self.replica.version - self.version > 1
+        self.version = self.replica.version
+        return NbChange(frozenset(touched), control, is_one=not (merged or changes.initial or changes.resync))

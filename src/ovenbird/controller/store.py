@@ -17,6 +17,7 @@ from ovenbird.controller.events import STORE_OBJECT_UNREADABLE, STORE_READY, STO
 from ovenbird.controller.proposals import ApplyOutcome
 from ovenbird.controller.records import CLUSTER_UUID, AttachmentRecord, NodeRecord
 from ovenbird.controller.state import DeclaredState, StateChange
+from ovenbird.controller.waiting import LOOK_AGAIN_S, Changing
 from ovenbird.controller.writer import WRITE_TIMEOUT_S, Writer
 from ovenbird.model.cluster import Cluster, Database
 from ovenbird.model.documents import Document
@@ -26,7 +27,6 @@ from ovenbird.ovsdb import Client, OvsdbError, Replica, Transaction
 from ovenbird.plan.inventory import Inventory
 
 TABLES: Mapping[str, None] = {"Cluster": None, "Object": None, "Node": None, "Attachment": None}
-LOOK_AGAIN_S = 0.2
 FOUND_TIMEOUT_S = 5.0
 
 
@@ -43,7 +43,7 @@ class Store:
         self._writer = Writer(self)
         self._replica = Replica(self.client, TABLES)
         self._subscribers: list[Callable[[StateChange], None]] = []
-        self._changed = asyncio.Condition()
+        self._changing = Changing()
         self._failure: OvenbirdError | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -118,12 +118,7 @@ class Store:
 
     async def wait_for(self, condition: Callable[[], bool], *, timeout_s: float) -> None:
         """Wait until a condition on the state holds, or TimeoutError."""
-        async with asyncio.timeout(max(0.0, timeout_s)), self._changed:
-            while not condition():
-                # Connecting and losing the connection change no content: look again now and then.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_AGAIN_S):
-                        await self._changed.wait()
+        await self._changing.wait_for(condition, timeout_s=timeout_s)
 
     # Changing it. Every one of these may raise Unavailable or Timeout, and leaves nothing half done.
 
@@ -168,8 +163,7 @@ class Store:
                 self._check_name()
             for subscriber in self._subscribers:
                 subscriber(change)
-            async with self._changed:
-                self._changed.notify_all()
+            self._changing.tell()
 
     def _check_name(self) -> None:
         record = self.state.cluster
