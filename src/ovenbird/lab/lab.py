@@ -138,6 +138,13 @@ class Lab:
     def _boot(self, off: list[Node], progress: Progress) -> None:
         """Boot nodes side by side; the fabric first if it is missing."""
         fresh_fabric = not self.fabric.is_up
+        with self.file.change() as state:  # what was done to processes and power of these nodes is over
+            names = {node.name for node in off}
+            state.faults = [
+                item
+                for item in state.faults
+                if item["kind"] not in ("power-off", "stop", "kill") or item["node"] not in names
+            ]
         with ThreadPoolExecutor(max_workers=4) as pool:
             if fresh_fabric:
                 _each(pool, self._start, [self.fabric, *off])

@@ -56,6 +56,7 @@ class StateFile:
         self.directory = root / name
         self.path = self.directory / "state.json"
         self._mutex = threading.RLock()
+        self._holder: int | None = None
 
     def read(self) -> State | None:
         """Return the state, or None if there is no such lab."""
@@ -115,7 +116,11 @@ class StateFile:
         """Hold the lab against other commands; the lock dies with its holder. Raises `Refused` after `timeout_s`.
 
         Makes the lab's directory. The lock file is removed with it, so a lock on a removed file is taken again.
+        The thread that holds the lab may ask again.
         """
+        if self._holder == threading.get_ident():
+            yield
+            return
         deadline = time.monotonic() + timeout_s
         while True:
             self.directory.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -125,9 +130,12 @@ class StateFile:
                 continue
             try:
                 if self._try_lock(descriptor):
+                    self._holder = threading.get_ident()
                     yield
                     return
             finally:
+                if self._holder == threading.get_ident():
+                    self._holder = None
                 os.close(descriptor)
             if time.monotonic() > deadline:
                 raise Refused(
