@@ -112,7 +112,9 @@ class Member:
 class RaftDatabase:
     """One database as a RAFT cluster of `size` members."""
 
-    def __init__(self, directory: Path, name: str, schema: Path, *, size: int = 3, election_timer_ms: int = 1000) -> None:
+    def __init__(
+        self, directory: Path, name: str, schema: Path, *, size: int = 3, election_timer_ms: int = 1000
+    ) -> None:
         self.name = name
         self.schema = schema
         self.election_timer_ms = election_timer_ms

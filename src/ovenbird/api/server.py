@@ -12,11 +12,13 @@ import errno
 import importlib
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ovenbird.model.errors import Refused
+from ovenbird.model.layout import Layout
 
 if TYPE_CHECKING:
     from ovenbird.api.service import Service
@@ -26,15 +28,18 @@ BACKLOG = 128
 SHUTDOWN_S = 3
 
 
-async def serve(service: Service, *, socket_path: Path) -> None:
+async def serve(service: Service, *, socket_path: Path, layout: Layout | None = None) -> None:
     """Serve until cancelled; the socket file is removed at the end.
 
-    A socket file that nobody listens on is replaced. Raises Refused when somebody listens on it.
+    A socket file that nobody listens on is replaced. Raises Refused when somebody listens on it. `layout` says where
+    this host's control sockets are.
     """
     app_module = await asyncio.to_thread(importlib.import_module, "ovenbird.api.app")
     uvicorn = await asyncio.to_thread(importlib.import_module, "uvicorn")
+    status_module = sys.modules["ovenbird.api.status"]
+    reporter = status_module.StatusReporter(service, layout or Layout())
     config = uvicorn.Config(
-        app_module.make_app(service),
+        app_module.make_app(service, reporter),
         log_config=None,
         access_log=False,
         lifespan="off",
@@ -47,7 +52,7 @@ async def serve(service: Service, *, socket_path: Path) -> None:
         await _run(server, listener)
     finally:
         listener.close()
-        socket_path.unlink(missing_ok=True)
+        remove(socket_path)
 
 
 async def _run(server: Any, listener: socket.socket) -> None:
@@ -62,7 +67,7 @@ async def _run(server: Any, listener: socket.socket) -> None:
 
 
 def _without_signals(base: type[Any]) -> type[Any]:
-    class QuietServer(base):
+    class QuietServer(base):  # type: ignore[misc] - uvicorn is imported late, so its type is not known here
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             yield
@@ -89,6 +94,11 @@ def listen(path: Path) -> socket.socket:
         early.unlink(missing_ok=True)
         raise
     return listener
+
+
+def remove(path: Path) -> None:
+    """Remove our socket file."""
+    path.unlink(missing_ok=True)
 
 
 def _is_served(path: Path) -> bool:

@@ -1,102 +1,70 @@
-"""What the API needs of the part of the agent that it fronts: see `ovenbird.controller.service.ControllerService`.
-
-As protocols, so that nothing of the controller is imported to serve a schema or to test a face.
-"""
+"""What the API needs of the controller candidate that it fronts (`ovenbird.controller.service.ControllerService`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from ovenbird.controller.nb_watch import NbWatch
+from ovenbird.controller.problems import Trouble
+from ovenbird.controller.records import NodeRecord as Node
+from ovenbird.controller.store import Store
 from ovenbird.model.cluster import Cluster
-from ovenbird.model.documents import Document
 from ovenbird.model.objects import Key
 from ovenbird.ovsdb import Client
-from ovenbird.plan.inventory import InventoryView
+
+__all__ = ["Node", "Service"]
 
 
-class Node(Protocol):
-    """A host's record."""
-
-    @property
-    def name(self) -> str:
-        """Name of the host."""
-
-    @property
-    def heartbeat_s(self) -> int:
-        """Unix seconds of its agent's last sign."""
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What its agent sees."""
-
-
-class Attachment(Protocol):
-    """A port wanted on a node."""
+class Realised(Protocol):
+    """How far a revision has come."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the API shows it."""
 
 
-class Outcome(Protocol):
-    """What a change of the declared state did, or would do."""
+class Realisation(Protocol):
+    """Knows what is realised."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as the API shows it: revision and changes."""
+    async def wait(self, revision: int | None, timeout_s: float) -> Realised:
+        """Wait until a revision (None: the present one) is realised, at most so long; return how far it has come."""
 
 
-class Store(Protocol):
-    """The declared state."""
-
-    @property
-    def inventory(self) -> InventoryView:
-        """What is declared."""
+class Southbound(Protocol):
+    """SB as this host sees it."""
 
     @property
-    def revision(self) -> int:
-        """Revision of what is declared."""
-
-    @property
-    def epoch(self) -> int | None:
-        """Epoch of the acting controller; None while the state is not current."""
-
-    @property
-    def synced(self) -> bool:
-        """Whether the state is complete and current."""
-
-    def nodes(self) -> Sequence[Node]:
-        """Return every host's record."""
-
-    def attachments(self) -> Sequence[Attachment]:
-        """Return every attachment."""
-
-    async def ready(self, timeout_s: float) -> None:
-        """Wait until the state is complete and current, or say why not."""
-
-    async def apply(self, documents: Sequence[Document], *, dry_run: bool) -> Outcome:
-        """Declare objects, all or none."""
-
-    async def delete(self, keys: Iterable[Key], *, dry_run: bool) -> Outcome:
-        """Take objects out, all or none."""
-
-    async def attach(self, port: str, node: str, spec: Mapping[str, Any]) -> Attachment:
-        """Want a port on a node."""
-
-    async def detach(self, port: str) -> None:
-        """No longer want a port anywhere."""
-
-
-class Northbound(Protocol):
-    """NB as this host sees it."""
-
-    client: Client
+    def client(self) -> Client:
+        """Connection to it."""
 
 
 class Service(Protocol):
     """The controller candidate of a central host."""
 
-    name: str
-    cluster: Cluster
-    store: Store
-    nb: Northbound
-    subscribe: Callable[..., None]
+    @property
+    def name(self) -> str:
+        """Name of this host."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster's description."""
+
+    @property
+    def store(self) -> Store:
+        """What is declared."""
+
+    @property
+    def nb(self) -> NbWatch:
+        """NB as this host sees it."""
+
+    @property
+    def sb(self) -> Southbound:
+        """SB as this host sees it."""
+
+    @property
+    def realisation(self) -> Realisation:
+        """What is realised."""
+
+    @property
+    def problems(self) -> Mapping[Key, Sequence[Trouble]]:
+        """What cannot be realised, by object."""

@@ -31,7 +31,7 @@ def as_diff(changes: Sequence[Mapping[str, Any]]) -> str:
     for change in real(changes):
         sign, colour = SIGNS[change["action"]]
         lines.append(click.style(f"{sign} {subject(change)}", fg=colour))
-        for field, (old, new) in sorted(change.get("fields", {}).items()):
+        for field, (old, new) in change.get("fields", {}).items():
             lines.append(f"    {field}: {_edge(change['action'], old, new)}")
     return "\n".join(lines)
 

@@ -166,3 +166,7 @@ def silence_stdout() -> None:
 def main() -> Any:
     """Entry point of the console script."""
     sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()
