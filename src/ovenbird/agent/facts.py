@@ -1,6 +1,7 @@
 """Asks this host's daemons how they are, for the node's row. "Could not ask" is `unknown`, never `down`.
 
-Only what changes when something happened may be in the facts: counters and ages would make every look a write to the database.
+Only what changes when something happened may be in the facts: counters and ages would make every look a write to the
+database.
 """
 
 from __future__ import annotations
@@ -28,9 +29,7 @@ async def gather_facts(tier: CentralTier | None, chassis: Chassis | None) -> dic
     facts: dict[str, Any] = {"versions": {"ovenbird": __version__}}
     if tier is not None:
         specs += [member.spec for member in tier.members.values()] + [tier.northd.spec]
-        facts["databases"] = {
-            database.short: await _database(member) for database, member in tier.members.items()
-        }
+        facts["databases"] = {database.short: await _database(member) for database, member in tier.members.items()}
         facts["northd"] = await _northd(tier.northd.spec)
     if chassis is not None:
         specs += chassis.specs
@@ -44,7 +43,7 @@ async def gather_facts(tier: CentralTier | None, chassis: Chassis | None) -> dic
 
 
 async def _daemon(spec: DaemonSpec) -> tuple[dict[str, Any], str]:
-    """Return {pid, alive} and the version. alive: true, false (no process), or unknown (a process that does not answer)."""
+    """Return {pid, alive} and the version. alive: true, false (no process), or unknown (it does not answer)."""
     running = daemon.find(spec)
     if running is None:
         return {"pid": 0, "alive": False}, ""

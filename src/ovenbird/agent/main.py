@@ -1,7 +1,7 @@
-"""The agent's life: wires the parts of the host's roles, runs them until it is told to end, and leaves the daemons running.
+"""The life of an agent: wires the parts of the host's roles, runs them until told to end, leaves the daemons running.
 
-Parts start in the order in which a network becomes useful; what needs slow imports (controller, API, reporter) is imported only
-after the daemons are under way. Ending the agent never ends a daemon.
+Parts start in the order in which a network becomes useful; what needs slow imports (controller, API, reporter) is
+imported only after the daemons are under way. Ending the agent never ends a daemon.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Writes this host's row of the table Node, and no other: who it is, what it sees, and a heartbeat.
 
-Each write is an entry in a replicated, synced log, so the row is written when the facts changed and otherwise at the heartbeat's pace.
+Each write is an entry in a replicated, synced log, so the row is written when the facts changed and otherwise at the
+heartbeat's pace.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Reporter:
             await asyncio.sleep(FIRST_LOOK_S if now - began < EARLY_S else LOOK_S)
 
     async def _write(self, facts: str) -> None:
-        """Update the row, or insert it the first time. Its UUID follows from the name, so a repeated insert is harmless."""
+        """Update the row, or insert it the first time. Its UUID follows from the name: a repeat is harmless."""
         uuid = row_uuid("Node", self._host.name)
         columns = {
             "name": self._host.name,

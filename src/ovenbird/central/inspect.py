@@ -15,7 +15,7 @@ PEER_TIMEOUT_S = 1.0
 
 
 async def read_file(path: Path) -> DatabaseFile | None:
-    """Return what a database file says about itself, or None when there is no file. Raises `OvenbirdError` on a broken one."""
+    """Return what a database file says about itself; None without a file. Raises `OvenbirdError` on a broken one."""
     if not path.exists():
         return None
     name = (await run("ovsdb-tool", "db-name", str(path))).strip()

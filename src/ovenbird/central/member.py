@@ -1,4 +1,4 @@
-"""This host's member of one RAFT database: gets the file (create or join, see `plan.bootstrap`), then keeps the server.
+"""One host's member of one RAFT database: gets the file (create or join, see `plan.bootstrap`), then keeps the server.
 
 A database file is never deleted here and never overwritten: it is made under another name and then renamed.
 """
@@ -51,7 +51,8 @@ def raft_remote(host: Host, database: Database) -> str:
 def server_spec(host: Host, database: Database, layout: Layout) -> DaemonSpec:
     """Return the server of one database: a process of its own, so that a stall of one database does not stall another.
 
-    The listener keeps ovsdb-server's own probe of 5 s: a client that is silent for 10 s is dropped, and with it its locks.
+    The listener keeps ovsdb-server's own probe of 5 s: a client that is silent for 10 s is dropped, and with it its
+    locks.
     """
     stem = layout.database_run(database)
     return DaemonSpec(
@@ -144,7 +145,7 @@ class Member:
         _log.info(DATABASE_JOINING, extra={"database": self.database.value, "cid": cid, "through": remotes})
 
     async def _make(self, *words: str) -> None:
-        """Run ovsdb-tool on a temporary name and rename: a crash half-way must not leave half a file that is then served."""
+        """Run ovsdb-tool on a temporary name, then rename: after a crash half-way there is no half file to serve."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         half = self._file.with_suffix(".new")
         lock = half.with_name(f".{half.name}.~lock~")
@@ -154,7 +155,7 @@ class Member:
         lock.unlink(missing_ok=True)
 
     async def _tune(self) -> None:
-        """Settings that the server forgets with each start (ovsdb-server(8))."""
+        """Apply what the server forgets with each start (ovsdb-server(8))."""
         with suppress(OvsdbError, OSError):
             await daemon.ask(self.spec, "ovsdb-server/memory-trim-on-compaction", "on")
 
@@ -168,7 +169,9 @@ class Member:
                 if status.is_serving:
                     self.ready.set()
                     took_ms = round((time.monotonic() - began) * 1000)
-                    _log.info(DATABASE_READY, extra={"database": self.database.value, "role": status.role, "took_ms": took_ms})
+                    _log.info(
+                        DATABASE_READY, extra={"database": self.database.value, "role": status.role, "took_ms": took_ms}
+                    )
                     return
                 if status.status == "joining cluster" and time.monotonic() - since > JOIN_DEADLINE_S:
                     since = time.monotonic()

@@ -8,7 +8,7 @@ from ovenbird.process.daemon import DaemonSpec
 
 
 def northd_spec(cluster: Cluster, layout: Layout) -> DaemonSpec:
-    """Return the daemon. It gets every member of both databases: given its own alone it would hang after a leader change."""
+    """Return the daemon. It gets every member of both databases: with one alone it would hang after a leader change."""
     return DaemonSpec(
         name="ovn-northd",
         argv=(

@@ -18,12 +18,13 @@ from ovenbird.process.supervisor import Kept
 PERMISSION_USED = "bootstrap_permission.used"
 ELECTION_TIMER_CHANGED = "election_timer.changed"
 TIMER_POLL_S = 5.0
+PERMISSION_POLL_S = 0.2
 
 _log = logging.getLogger(__name__)
 
 
 class CentralTier:
-    """This host's members and ovn-northd. Each `run_*` is one part that may fail and be restarted by itself."""
+    """One host's members and ovn-northd. Each `run_*` is one part that may fail and be restarted by itself."""
 
     def __init__(self, cluster: Cluster, host: Host, layout: Layout) -> None:
         self._cluster = cluster
@@ -52,7 +53,7 @@ class CentralTier:
             for member in self.members.values():
                 with suppress(OvsdbError, OSError):
                     await self._tend_timer(member)
-            await asyncio.sleep(TIMER_POLL_S)
+            await asyncio.sleep(PERMISSION_POLL_S if permission.exists() else TIMER_POLL_S)
 
     async def _tend_timer(self, member: Member) -> None:
         if not member.ready.is_set():

@@ -8,9 +8,16 @@ import click
 
 
 @click.command()
-@click.option("--cluster", "cluster_file", type=click.Path(path_type=Path), help="Cluster description.  [default: /etc/ovenbird/cluster.yaml]")
+@click.option(
+    "--cluster",
+    "cluster_file",
+    type=click.Path(path_type=Path),
+    help="Cluster description.  [default: /etc/ovenbird/cluster.yaml]",
+)
 @click.option("--node", default="", help="Name of this host.  [default: /etc/ovenbird/node, else the hostname]")
-@click.option("--root", type=click.Path(path_type=Path), default=Path("/"), hidden=True, help="Directory that stands for /.")
+@click.option(
+    "--root", type=click.Path(path_type=Path), default=Path("/"), hidden=True, help="Directory that stands for /."
+)
 @click.option("--verbose", is_flag=True, help="Log more.")
 def agent(cluster_file: Path | None, node: str, root: Path, verbose: bool) -> None:
     """Run this host's agent.

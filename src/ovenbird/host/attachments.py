@@ -1,7 +1,8 @@
 """Carries out the `Attachment` rows of this host: makes workload ends, keeps them, undoes them, and says how it went.
 
-The rows are what is wanted; what was made is told by the record on disk and by the marks in Open vSwitch. A row that goes away has exactly
-its own things undone. While the database cannot be asked, nothing is undone: not knowing is no reason to unplug anybody.
+The rows are what is wanted; what was made is told by the record on disk and by the marks in Open vSwitch. A row that
+goes away has exactly its own things undone. While the database cannot be asked, nothing is undone: not knowing is no
+reason to unplug anybody.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Brings up and keeps one chassis: Open vSwitch, its settings and bridges, the underlay, then ovn-controller.
 
-Order: conf.db's server, the settings, ovs-vswitchd (which then builds everything at once), addresses, and ovn-controller once
-ovs-vswitchd is settled and a SB member answers. Afterwards the settings are kept: whoever changes them, or a lost conf.db, is noticed
-by the change stream and put right, as an event.
+Order: conf.db's server, the settings, ovs-vswitchd (which then builds everything at once), addresses, and
+ovn-controller once ovs-vswitchd is settled and a SB member answers. Afterwards the settings are kept: whoever changes
+them, or a lost conf.db, is noticed by the change stream and put right, as an event.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ _log = logging.getLogger(__name__)
 class Chassis:
     """One chassis host. Use `await prepare()`, then run the parts; `replica` is the live view of Open vSwitch."""
 
-    def __init__(self, cluster: Cluster, host: Host, layout: Layout, datapath: Datapath, underlay: Underlay | None) -> None:
+    def __init__(
+        self, cluster: Cluster, host: Host, layout: Layout, datapath: Datapath, underlay: Underlay | None
+    ) -> None:
         self.datapath = datapath
         self.settled = asyncio.Event()
         """Settings and links are in place."""
@@ -58,7 +60,7 @@ class Chassis:
 
     @classmethod
     async def prepare(cls, cluster: Cluster, host: Host, layout: Layout) -> Chassis:
-        """Look at the host and return its chassis, nothing started yet. Raises `Refused` when the underlay is not as described."""
+        """Look at the host and return its chassis; nothing is started. Raises `Refused` when the underlay is wrong."""
         datapath = await daemons.choose_datapath(cluster.datapath)
         underlay = None
         if datapath is Datapath.NETDEV and host.underlay_interface:
@@ -157,7 +159,7 @@ class Chassis:
         _log.info(SWITCH_READY, extra={"took_ms": round((time.monotonic() - began) * 1000)})
 
     async def _await_sb(self) -> None:
-        """Return when some SB member takes part in a cluster, or after the patience: ovn-controller then tries by itself."""
+        """Return when a SB member takes part in a cluster, or after the patience: ovn-controller then tries itself."""
         deadline = time.monotonic() + SB_PATIENCE_S
         while time.monotonic() < deadline:
             for remote in self._cluster.remotes(Database.SB):
@@ -169,5 +171,3 @@ class Chassis:
                     return
             await asyncio.sleep(0.1)
         _log.warning(CONTROLLER_UNSEEN_SB, extra={"waited_s": SB_PATIENCE_S})
-
-

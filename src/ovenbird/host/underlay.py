@@ -1,11 +1,12 @@
 """The underlay address of a host with the userspace datapath.
 
-ovs-vswitchd sends tunnel packets itself, so the address must lie on a bridge of its own (`br-phy`) that the underlay interface
-is a port of. The kernel still sees what arrives on the interface and would answer a second time, so it drops all of it (nftables, netdev
-ingress: after the packet socket that ovs-vswitchd reads, before the kernel's own stack).
+ovs-vswitchd sends tunnel packets itself, so the address must lie on a bridge of its own (`br-phy`) that the underlay
+interface is a port of. The kernel still sees what arrives on the interface and would answer a second time, so it
+drops all of it (nftables, netdev ingress: after the packet socket that ovs-vswitchd reads, before the kernel's own
+stack).
 
-What was moved is remembered on disk: after a reboot, or with the bridge gone, the address must come back. Must never take the
-address away from the interface before the bridge exists.
+What was moved is remembered on disk: after a reboot, or with the bridge gone, the address must come back. Must never
+take the address away from the interface before the bridge exists.
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ async def assert_on_bridge(underlay: Underlay) -> None:
 
 
 def _drop_rule(interface: str) -> str:
-    chain = f"table netdev {NFT_TABLE} {{ chain underlay {{ type filter hook ingress device {interface} priority 0; drop; }}; }}"
+    hook = f"type filter hook ingress device {interface} priority 0;"
+    chain = f"table netdev {NFT_TABLE} {{ chain underlay {{ {hook} drop; }}; }}"
     return f"table netdev {NFT_TABLE} {{}}\ndelete table netdev {NFT_TABLE}\n{chain}\n"
 
 

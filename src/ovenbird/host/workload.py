@@ -1,7 +1,8 @@
-"""Makes one workload's network end on this host, and undoes exactly that: a namespace with a veth pair, or an existing interface.
+"""Makes one workload's end on this host, and undoes exactly that: a namespace with a veth pair, or an interface.
 
-Every step looks first and can be repeated: after an agent's restart nothing changes, after a reboot everything is made again. What was
-made is remembered on disk *before* it is made, so that a crash half-way leaves nothing that nobody knows of.
+Every step looks first and can be repeated: after an agent's restart nothing changes, after a reboot everything is
+made again. What was made is remembered on disk *before* it is made, so that a crash half-way leaves nothing that
+nobody knows of.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ async def give_address(workload: Workload, script: Path) -> str:
 
 
 async def _ask_dhcp(name: str, script: Path) -> None:
-    """Run udhcpc once: three requests, one second apart. The lease is not renewed; OVN hands out the declared address only."""
+    """Run udhcpc once: three requests, one second apart. The lease needs no renewal: the declared address stays."""
     if not script.exists():
         script.parent.mkdir(parents=True, exist_ok=True)
         script.write_bytes(Path(__file__).with_name("udhcpc.sh").read_bytes())
@@ -164,7 +165,9 @@ async def _ask_dhcp(name: str, script: Path) -> None:
 
 async def address_inside(name: str) -> str:
     """Return the IPv4 address of a workload's namespace, or ""."""
-    links: list[Mapping[str, Any]] = json.loads(await run("ip", "-netns", name, "-json", "-4", "address", "show", INSIDE))
+    links: list[Mapping[str, Any]] = json.loads(
+        await run("ip", "-netns", name, "-json", "-4", "address", "show", INSIDE)
+    )
     addresses = [one["local"] for link in links for one in link.get("addr_info", ())]
     return str(addresses[0]) if addresses else ""
 
@@ -175,4 +178,3 @@ async def undo_namespace(port: str, interface: str) -> None:
         await run("ip", "link", "delete", interface)
     if (NAMESPACES / port).exists():
         await run("ip", "netns", "delete", port)
-

@@ -21,7 +21,7 @@ class Layout:
 
     @property
     def node_file(self) -> Path:
-        """This host's name."""
+        """File with this host's name."""
         return self.root / "etc/ovenbird/node"
 
     @property

@@ -1,7 +1,7 @@
 """What one member of a RAFT database says about itself: the text of ovsdb-server's `cluster/status` as a value.
 
-The text is meant for people (ovsdb-server(8), "Cluster Commands"); its lines are those of OVS 2.9 to 3.x. A line that is missing
-leaves its field empty: absent is not an error, and a joining member knows little.
+The text is meant for people (ovsdb-server(8), "Cluster Commands"); its lines are those of OVS 2.9 to 3.x. A line that
+is missing leaves its field empty: absent is not an error, and a joining member knows little.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Decides how a central host gets its member of a RAFT database: create, join, serve, wait or refuse.
 
-The one mistake that cannot be taken back is a second cluster. So a database is created only by the one host that holds the
-permission, only when *every* other central host was asked, said that it serves nothing, and said so more than once; a host
-that does not answer is unknown, not empty. Pure: what was seen comes in as values.
+The one mistake that cannot be taken back is a second cluster. So a database is created only by the one host that
+holds the permission, only when *every* other central host was asked, said that it serves nothing, and said so more
+than once; a host that does not answer is unknown, not empty. Pure: what was seen comes in as values.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def _with_file(seen: Observation, file: DatabaseFile) -> Decision:
         return Refuse(
             "address_changed",
             f"{file.path} belongs to the member {file.raft_remote}, but this host's member is {seen.raft_remote}",
-            "a member cannot change its address: correct cluster.yaml, or remove the member and let the host join as a new one",
+            "a member cannot change its address: correct cluster.yaml, or remove the member and join as a new one",
         )
     return Serve()
 

@@ -1,8 +1,9 @@
 """Decides what a chassis host's Open vSwitch must hold, and which changes bring it there.
 
-Pure: the switch's present content comes in as a `SwitchView`, out come steps. Only what is wanted is compared: bridges, ports and keys of
-others (ovn-controller's tunnels and patch ports, an operator's own settings) are never touched. A workload's port goes only when its absence is
-asked for by name: not knowing of it (a restarted agent) is no reason to unplug it.
+Pure: the switch's present content comes in as a `SwitchView`, out come steps. Only what is wanted is compared:
+bridges, ports and keys of others (ovn-controller's tunnels and patch ports, an operator's own settings) are never
+touched. A workload's port goes only when its absence is asked for by name: not knowing of it (a restarted agent) is
+no reason to unplug it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,9 @@ class CommandFailed(Down):
     def __init__(self, argv: tuple[str, ...], status: int, output: str) -> None:
         self.status = status
         evidence = output.strip()[-OUTPUT_LIMIT:]
-        super().__init__(f"{' '.join(argv)[:300]}: exit status {status}: {evidence}", subject=argv[0], evidence=evidence)
+        super().__init__(
+            f"{' '.join(argv)[:300]}: exit status {status}: {evidence}", subject=argv[0], evidence=evidence
+        )
 
 
 async def run(*argv: str, stdin: str = "", timeout_s: float = 10.0, env: Mapping[str, str] | None = None) -> str:

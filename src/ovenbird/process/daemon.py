@@ -1,8 +1,9 @@
 """One daemon of the OVS family: how to start it, recognise it, ask it and stop it.
 
-Daemons are detached and watched by their own `--monitor` (ovs daemon.man: it restarts after SIGSEGV and the like, but not
-after SIGKILL), so they outlive the agent. A daemon is recognised by its pid file *and* by what /proc says about that pid: a
-pid file alone may name a stranger after a reboot. Must never decide whether a daemon should run: see `supervisor.py`.
+Daemons are detached and watched by their own `--monitor` (ovs daemon.man: it restarts after SIGSEGV and the like, but
+not after SIGKILL), so they outlive the agent. A daemon is recognised by its pid file *and* by what /proc says about
+that pid: a pid file alone may name a stranger after a reboot. Must never decide whether a daemon should run: see
+`supervisor.py`.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ async def start(spec: DaemonSpec) -> Running:
         path.parent.mkdir(parents=True, exist_ok=True)
     await run(*spec.command_line(), timeout_s=START_TIMEOUT_S, env=spec.env)
     async with asyncio.timeout(START_TIMEOUT_S):
-        while (running := find(spec)) is None:
+        while (running := find(spec)) is None:  # noqa: ASYNC110 - another process writes the file
             await asyncio.sleep(0.02)
     return running
 

@@ -1,6 +1,7 @@
 """Keeps one daemon running: adopts it, starts it when it is missing, and notices its death at once (pidfd, no polling).
 
-Ending the supervisor does not end the daemon. Must never kill a daemon: one that hangs is reported by the agent, not shot.
+Ending the supervisor does not end the daemon. Must never kill a daemon: one that hangs is reported by the agent, not
+shot.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ _log = logging.getLogger(__name__)
 class Kept:
     """A daemon and the loop that keeps it.
 
-    `before_start` runs before every start (not before an adoption), `on_up` after every start or adoption and before `up` is set.
+    `before_start` runs before every start (not before an adoption), `on_up` after every start or adoption and before
+    `up` is set.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class Kept:
             self.up.clear()
             self.running = None
             lived_s = time.monotonic() - up_since
-            _log.warning(DAEMON_DIED, extra={"daemon": self.spec.name, "pid": running.pid, "lived_s": round(lived_s, 1)})
+            _log.warning(
+                DAEMON_DIED, extra={"daemon": self.spec.name, "pid": running.pid, "lived_s": round(lived_s, 1)}
+            )
             self._back_off(reset=lived_s > STABLE_S)
             await self._let_monitor_restart(running)
 
