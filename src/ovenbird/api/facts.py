@@ -11,6 +11,7 @@ from typing import Any
 from ovenbird.model.cluster import Database
 from ovenbird.plan.observation import Bfd, NorthdState
 
+NORTHD = "ovn-northd"
 Facts = Mapping[str, Any]
 
 
@@ -26,8 +27,9 @@ def raft_terms(facts: Facts) -> Iterator[tuple[Database, int]]:
 
 def northd_state(facts: Facts) -> NorthdState:
     """Return the state of that host's ovn-northd."""
-    told = facts.get("northd")
-    return parse_northd(str(told)) if told else NorthdState.UNKNOWN
+    if daemons(facts).get(NORTHD) is False:
+        return NorthdState.STOPPED
+    return parse_northd(str(facts.get("northd", "")))
 
 
 def parse_northd(text: str) -> NorthdState:
@@ -39,6 +41,21 @@ def parse_northd(text: str) -> NorthdState:
 def bfd_ends(host: str, facts: Facts, age_s: float) -> Iterator[Bfd]:
     """Return that host's ends of BFD sessions."""
     told = facts.get("bfd")
-    for peer, state in told.items() if isinstance(told, Mapping) else ():
-        up = {"up": True, "down": False, "init": False, "admin_down": False}.get(str(state))
-        yield Bfd(host=host, peer=str(peer), up=up, age_s=age_s)
+    for each in told if isinstance(told, list) else ():
+        if isinstance(each, Mapping) and each.get("chassis"):
+            up = {"up": True, "down": False, "init": False, "admin_down": False}.get(str(each.get("state")))
+            yield Bfd(host=host, peer=str(each["chassis"]), up=up, age_s=age_s)
+
+
+def daemons(facts: Facts) -> dict[str, bool]:
+    """Return the daemons of that host of which it is known whether they run."""
+    told = facts.get("daemons")
+    if not isinstance(told, Mapping):
+        return {}
+    alive = {str(name): each.get("alive") for name, each in told.items() if isinstance(each, Mapping)}
+    return {name: value for name, value in alive.items() if isinstance(value, bool)}
+
+
+def controller_connected(facts: Facts) -> bool | None:
+    """Return whether that host's ovn-controller is connected to SB."""
+    return {"connected": True, "not connected": False}.get(str(facts.get("controller")))

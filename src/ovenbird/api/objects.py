@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -78,8 +79,6 @@ def described(service: Service, key: Key) -> dict[str, Any]:
 
 def near(named: Mapping[str, Declared], key: Key) -> str:
     """Return a hint for a name that does not exist."""
-    import difflib
-
     found = difflib.get_close_matches(key.name, named, n=1)
     return f'did you mean "{found[0]}"?' if found else f"see `ovenbird get {key.kind.lower()}`"
 

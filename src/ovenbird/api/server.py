@@ -46,7 +46,8 @@ async def serve(service: Service, *, socket_path: Path, layout: Layout | None = 
         ws="none",
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
-    server = _without_signals(uvicorn.Server)(config)
+    server = uvicorn.Server(config)
+    server.capture_signals = _no_signals
     listener = listen(socket_path)
     try:
         await _run(server, listener)
@@ -66,13 +67,9 @@ async def _run(server: Any, listener: socket.socket) -> None:
             await asyncio.wait_for(running, SHUTDOWN_S + 2)
 
 
-def _without_signals(base: type[Any]) -> type[Any]:
-    class QuietServer(base):  # type: ignore[misc] - uvicorn is imported late, so its type is not known here
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
-    return QuietServer
+@contextlib.contextmanager
+def _no_signals() -> Iterator[None]:
+    yield
 
 
 def listen(path: Path) -> socket.socket:

@@ -30,6 +30,9 @@ class Southbound:
     """What SB says."""
 
     chassis: frozenset[str] = frozenset()
+    """Chassis with both of their records: one without the other is an orphan, and its host is not served."""
+    orphans: frozenset[str] = frozenset()
+    """Those with a Chassis record alone."""
     nb_cfg: Mapping[str, int] = field(default_factory=dict)
     """Chassis -> nb_cfg that it has confirmed."""
     bindings: Mapping[str, Binding] = field(default_factory=dict)
@@ -65,7 +68,8 @@ def southbound(
     by_group = {row.uuid: row for row in groups}
     private_by_name = {row["name"]: row["nb_cfg"] for row in private}
     return Southbound(
-        chassis=frozenset(names.values()),
+        chassis=frozenset(names.values()) & private_by_name.keys(),
+        orphans=frozenset(names.values()) - private_by_name.keys(),
         nb_cfg={name: private_by_name[name] for name in names.values() if name in private_by_name},
         bindings={
             row["logical_port"]: _binding(row, by_group.get(row["ha_chassis_group"] or ""), by_member, names)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ovenbird.api.facts import bfd_ends, northd_state, parse_northd, raft_terms
+from ovenbird.api.facts import bfd_ends, controller_connected, daemons, northd_state, parse_northd, raft_terms
 from ovenbird.api.members import Terms, ask_members
 from ovenbird.api.render import rendered
 from ovenbird.api.service import Node, Service
@@ -165,7 +165,7 @@ class StatusReporter:
 
     def _chassis(self, nodes: dict[str, Node], seen: Southbound | None, why: str, now_s: float) -> Iterable[Chassis]:
         declared = [host.name for host in self._service.cluster.hosts if host.is_chassis]
-        others = sorted((seen.chassis if seen else frozenset()) - set(declared))
+        others = sorted((seen.chassis | seen.orphans if seen else frozenset()) - set(declared))
         for name in [*declared, *others]:
             node = nodes.get(name)
             yield Chassis(
@@ -174,6 +174,8 @@ class StatusReporter:
                 registered=None if seen is None else name in seen.chassis,
                 nb_cfg=seen.nb_cfg.get(name) if seen else None,
                 heartbeat_age_s=_age_s(node, now_s) if node else None,
+                dead_daemons=tuple(each for each, alive in daemons(node.facts).items() if not alive) if node else (),
+                connected=controller_connected(node.facts) if node else None,
                 why=why,
             )
 
