@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -27,7 +28,7 @@ Status = Mapping[str, Any]
 @output_option
 @click.pass_context
 def status(ctx: click.Context, watch: bool, interval_s: float, output: str) -> None:
-    """Is it healthy, and if not, where?
+    """Tell whether it is healthy, and if not, where.
 
     One verdict, its reasons, then every part. What could not be asked is unknown, and never makes anything down.
     Exits with 0 healthy, 4 degraded, 5 down, 69 if nobody could be asked.
@@ -42,7 +43,7 @@ def status(ctx: click.Context, watch: bool, interval_s: float, output: str) -> N
 
 
 def ask(servers: Servers) -> dict[str, Any]:
-    """Return the status as one central host sees it; one that is cut off is believed only if no other answers better."""
+    """Return the status as one central host sees it; one that is cut off counts only if no other answers."""
     client = servers.client()
     first: dict[str, Any] | None = None
     for seen in client.each("/v1/status", timeout_s=ASK_TIMEOUT_S):
@@ -59,7 +60,7 @@ def _show_again(servers: Servers, output: str) -> None:
     except Unavailable as error:
         say(f"could not ask: {error.message} {error.evidence}")
         return
-    if output == "table" and click.get_text_stream("stdout").isatty():
+    if output == "table" and sys.stdout.isatty():
         click.echo(CLEAR, nl=False)
     emit(seen, output, lambda: as_text(seen))
 
@@ -79,7 +80,8 @@ def _head(seen: Status) -> Iterator[str]:
     yield f"{name}  cluster {seen['cluster']}, as seen from {seen['observer']} at {at}"
     for reason in seen["reasons"]:
         hint = f" ({reason['hint']})" if reason["hint"] else ""
-        yield f"  {click.style(MARKS[reason['verdict']].rjust(2), fg=COLOURS[reason['verdict']])} {reason['message']}{hint}"
+        mark = click.style(MARKS[reason["verdict"]].rjust(2), fg=COLOURS[reason["verdict"]])
+        yield f"  {mark} {reason['message']}{hint}"
 
 
 def _databases(seen: Status) -> str:
