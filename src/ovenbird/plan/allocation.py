@@ -124,7 +124,15 @@ def allocate(draft: Draft, keys: Iterable[Key]) -> list[Key]:
 
 
 def _free_mac(draft: Draft, declared: Declared, address: str) -> str:
-    seen_outside = isinstance(declared.spec, Router | FloatingIP)
-    identity = (*declared.key, address) if seen_outside else declared.key
-    macs = (derived_mac(*identity, salt) for salt in count())
-    return next(mac for mac in macs if not draft.mac_owners(mac))
+    identity: tuple[str | int, ...]
+    match declared.spec:
+        case Router() | FloatingIP():
+            identity = (*declared.key, address)
+        case Network():
+            identity = ("router-port", declared.name)
+        case _:
+            identity = declared.key
+    mac, salts = derived_mac(*identity), count(1)
+    while draft.mac_owners(mac):
+        mac = derived_mac(*identity, next(salts))
+    return mac
