@@ -6,6 +6,7 @@ refuses the transaction; weak ones are dropped; indexed names are unique; a UUID
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from ovenbird.plan.nb_index import NbIndex
@@ -55,6 +56,11 @@ class NbMemory:
         self._collect(rows)
         self._check(rows)
         return self._commit(rows)
+
+    def attempt(self, plan: Plan) -> None:
+        """Commit a plan unless the server would refuse it."""
+        with contextlib.suppress(Refused):
+            self.execute(plan)
 
     def _step(self, rows: dict[str, dict[str, dict[str, Any]]], step: Any) -> None:
         table = rows[step.table]

@@ -6,7 +6,7 @@ They must be in *every* NB transaction of ours: a lock says who should act, only
 from __future__ import annotations
 
 from ovenbird.controller.records import CLUSTER_UUID
-from ovenbird.ovsdb import Transaction
+from ovenbird.ovsdb import Canceled, Transaction, TransactionError
 from ovenbird.plan.election import CONTROL_NAME, CONTROL_TABLE, CONTROL_UUID, EPOCH, Claim, Control
 
 FENCE_INDEX = 0
@@ -50,3 +50,8 @@ def begin_fenced(epoch: int, comment: str) -> Transaction:
 def stamp(txn: Transaction, control: Control) -> None:
     """Write our row along: which revision NB then holds, and a beat, so that the commit is a round trip of RAFT."""
     txn.update(CONTROL_TABLE, {"external_ids": control.external_ids()}, uuid=CONTROL_UUID)
+
+
+def is_passing(error: TransactionError) -> bool:
+    """Whether a refusal says nothing about the transaction itself: an election of RAFT came between, or a cancel."""
+    return error.tag == "cluster error" or isinstance(error, Canceled)

@@ -37,7 +37,7 @@ RELEASE_TIMEOUT_S = 2.0
 
 
 class LeadershipLost(Exception):
-    """This process does not lead (any more); nothing of the write took effect."""
+    """Not the leader (any more); nothing of the write took effect."""
 
 
 class StoreSight(Protocol):

@@ -110,7 +110,7 @@ class NbWatch:
             if row.table == CONTROL_TABLE:
                 control = read_control(row.new["external_ids"] if row.new is not None else None)
             else:
-                touched |= self.index.apply(row.table, row.uuid, row.old, row.new)
+                touched |= self.index.apply(row.table, row.uuid, row.new)
         if control is not None or self._control is None:
             self._control = control or Control()
         self._loaded = True

@@ -9,16 +9,47 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ovenbird.controller.events import PLACEMENT_CHANGED, Events
+from ovenbird.controller.problems import Trouble
 from ovenbird.controller.records import NodeRecord
 from ovenbird.model.cluster import Cluster, Role
 from ovenbird.model.objects import ExternalNetwork, Key, Router
-from ovenbird.plan.gateways import RouterNeed
+from ovenbird.plan.dirty import dirty_by_placement
+from ovenbird.plan.gateways import RouterNeed, schedule
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.nb_index import NbIndex
 from ovenbird.plan.rows import Gateway, Placement
 
 PLACED_KINDS = frozenset({"Router", "ExternalNetwork"})
 """Kinds whose change may change the placement."""
+
+
+class Placing:
+    """The placement in force, and the routers that no gateway may carry."""
+
+    def __init__(self, cluster: Cluster, events: Events) -> None:
+        self._cluster = cluster
+        self._events = events
+        self.placement = Placement()
+        self.troubles: dict[Key, Trouble] = {}
+
+    def take_over(self, inventory: InventoryView, index: NbIndex, nodes: Mapping[str, NodeRecord]) -> None:
+        """Start from what NB holds."""
+        self.placement = placement_in_nb(inventory, index)
+        self.update(inventory, nodes)
+
+    def update(self, inventory: InventoryView, nodes: Mapping[str, NodeRecord]) -> frozenset[Key]:
+        """Place anew what must be; return the routers whose gateways changed."""
+        hosts = gateways(self._cluster, nodes)
+        scheduled = schedule(tuple(router_needs(inventory)), hosts, self.placement)
+        changed = dirty_by_placement(self.placement, scheduled.placement)
+        before, self.placement = self.troubles, scheduled.placement
+        self.troubles = {
+            Key("Router", unplaced.router): Trouble("unplaced", unplaced.detail) for unplaced in scheduled.unplaced
+        }
+        if changed:
+            self._events.emit(PLACEMENT_CHANGED, routers=len(changed), first=str(min(changed)))
+        return changed | (before.keys() ^ self.troubles.keys())
 
 
 def gateways(cluster: Cluster, nodes: Mapping[str, NodeRecord]) -> tuple[Gateway, ...]:

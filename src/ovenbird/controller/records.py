@@ -71,14 +71,14 @@ def attachment_uuid(port: str) -> str:
     return row_uuid("Attachment", port)
 
 
-def object_row(declared: Declared, revision: int) -> dict[str, Any]:
+def object_row(declared: Declared) -> dict[str, Any]:
     """Return the columns that store an object."""
     return {
         "kind": declared.kind,
         "name": declared.name,
         "spec": declared.spec.model_dump_json(exclude_none=True),
         "assigned": json.dumps(asdict(declared.assigned), separators=(",", ":")),
-        "revision": revision,
+        "revision": declared.revision,
     }
 
 

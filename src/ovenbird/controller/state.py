@@ -67,11 +67,9 @@ class DeclaredState:
         """Epoch of the acting controller; None while unknown."""
         return self.cluster.epoch if self.cluster else None
 
-    def expect(self, declared: Iterable[Declared], revision: int) -> None:
+    def expect(self, declared: Iterable[Declared]) -> None:
         """Say what is being written, so that it need not be parsed again when it comes back."""
-        self._expected = {
-            object_uuid(each.key): (object_row(each, revision), _at_revision(each, revision)) for each in declared
-        }
+        self._expected = {object_uuid(each.key): (object_row(each), each) for each in declared}
 
     def feed(self, changes: Iterable[RowChange]) -> StateChange:
         """Take in the row changes of one transaction (or of the first content); return what they changed."""
@@ -144,8 +142,3 @@ def _key(row: Mapping[str, Any] | None) -> Key:
 def _substance(row: Mapping[str, Any]) -> dict[str, Any]:
     return {column: value for column, value in row.items() if column != "heartbeat_s"}
 
-
-def _at_revision(declared: Declared, revision: int) -> Declared:
-    return Declared(
-        kind=declared.kind, name=declared.name, spec=declared.spec, assigned=declared.assigned, revision=revision
-    )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from ovenbird.controller.events import APPLY_OUTCOME_RESOLVED, Events
+from ovenbird.controller.fence import is_passing
 from ovenbird.controller.state import DeclaredState
 from ovenbird.model.errors import Bug, OvenbirdError, Timeout, Unavailable
 from ovenbird.ovsdb import (
@@ -147,6 +148,10 @@ class _Attempt(Generic[T]):
             self._conflicts += 1
             self._last_error = str(error)
         except TransactionError as error:
+            if is_passing(error):
+                # "lost leadership" and the like: the entry may be committed by the next leader all the same.
+                self._unknown, self._last_error = proposal, str(error)
+                return await self._news(before)
             raise Bug(
                 "the database refused a change that was admitted",
                 evidence=str(error),
@@ -160,6 +165,10 @@ class _Attempt(Generic[T]):
             raise Bug("a change does not fit the database's schema", evidence=str(error)) from error
         else:
             return True
+        return await self._news(before)
+
+    async def _news(self, before: int) -> bool:
+        """Wait a little for the state to move on from what it was; False, because nothing was confirmed."""
         with contextlib.suppress(TimeoutError):
             await self._place.wait_for(
                 lambda: self._place.state.version != before, timeout_s=min(NEWS_S, max(0.0, self._left_s))

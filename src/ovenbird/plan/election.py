@@ -19,7 +19,7 @@ from ovenbird.plan.rows import row_uuid
 CONTROL_TABLE = "Address_Set"
 CONTROL_NAME = "ovenbird_controller"
 CONTROL_UUID = row_uuid(CONTROL_TABLE, CONTROL_NAME)
-"""Our row in NB. Not in NB_Global: a change of that row makes northd compute everything again (docs/adr/0003-epoch-row.md)."""
+"""Our row in NB. Not NB_Global, whose every change makes northd compute everything (docs/adr/0003-epoch-row.md)."""
 
 EPOCH = "ovenbird-epoch"
 HOLDER = "ovenbird-holder"
