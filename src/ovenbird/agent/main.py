@@ -57,6 +57,8 @@ class Agent:
         _log.info(AGENT_STARTED, extra={"roles": roles, "pid": os.getpid(), "took_ms": took_ms})
         try:
             async with Client(Database.OVENBIRD.value, self._cluster.remotes(Database.OVENBIRD)) as client:
+                # Slow imports, beside the daemons' start and not before it.
+                await asyncio.to_thread(_import_late_parts)
                 self._add_reporting(client)
                 await ended.wait()
         finally:
@@ -99,3 +101,10 @@ class Agent:
             for task in stuck:
                 _log.warning("part.stuck", extra={"part": task.get_name()})
         _log.info(AGENT_STOPPED)
+
+
+def _import_late_parts() -> None:
+    from ovenbird.agent import facts, reporter
+    from ovenbird.host import attachments
+
+    del facts, reporter, attachments

@@ -17,13 +17,14 @@ from typing import Any
 from ovenbird.host import workload as ends
 from ovenbird.host.chassis import Chassis
 from ovenbird.host.declared_port import read_port
+from ovenbird.host.link import give_to_userspace
 from ovenbird.host.switch import view_of
 from ovenbird.host.workload import Record, Workload
 from ovenbird.model.cluster import Cluster
 from ovenbird.model.errors import OvenbirdError, Refused
 from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import Client, OvsdbError, Replica, Row, Transaction
-from ovenbird.plan.switch import INTEGRATION_BRIDGE
+from ovenbird.plan.switch import INTEGRATION_BRIDGE, Datapath
 
 ATTACHED = "attachment.attached"
 DETACHED = "attachment.detached"
@@ -118,6 +119,8 @@ class Attachments:
         if kind == "interface":
             self._check_interface(workload)
             self._record.add(workload)
+            if self._chassis.datapath is Datapath.NETDEV:
+                await give_to_userspace(workload.interface)
             self._chassis.attach(workload.switch_port())
             return {"state": "attached", "address": declared.address, "detail": workload.interface}
         return await self._attach_namespace(workload)
@@ -128,6 +131,8 @@ class Attachments:
             if ours or not (ends.NAMESPACES / workload.port).exists():
                 self._record.add(workload)
             await ends.make_namespace(workload, ours=ours)
+            if self._chassis.datapath is Datapath.NETDEV:
+                await give_to_userspace(workload.interface)
         self._chassis.attach(workload.switch_port())
         address = await ends.address_inside(workload.port) or await ends.give_address(workload, self._script)
         detail = f"namespace {workload.port}"

@@ -12,8 +12,9 @@ import logging
 import time
 
 from ovenbird.host import daemons
+from ovenbird.host.link import give_to_userspace
 from ovenbird.host.switch import DATABASE, TABLES, is_settled, transaction_of, view_of
-from ovenbird.host.underlay import Underlay, assert_on_bridge, disable_offload, learn
+from ovenbird.host.underlay import Underlay, assert_on_bridge, learn
 from ovenbird.model.cluster import Cluster, Database, Host
 from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import Client, OvsdbError, Replica, probe_server
@@ -151,8 +152,8 @@ class Chassis:
         if up:
             await run("ip", "-batch", "-", stdin="".join(f"link set {name} up\n" for name in up))
         if self.datapath is Datapath.NETDEV:
-            for interface in self._host.uplinks.values():
-                await disable_offload(interface)
+            taken = [*self._host.uplinks.values(), *([self._underlay.interface] if self._underlay else [])]
+            await give_to_userspace(*taken)
         if self._underlay is not None:
             await assert_on_bridge(self._underlay)
         self.settled.set()

@@ -1,12 +1,8 @@
 """The underlay address of a host with the userspace datapath.
 
 ovs-vswitchd sends tunnel packets itself, so the address must lie on a bridge of its own (`br-phy`) that the underlay
-interface is a port of. The kernel still sees what arrives on the interface and would answer a second time, so it
-drops all of it (nftables, netdev ingress: after the packet socket that ovs-vswitchd reads, before the kernel's own
-stack).
-
-What was moved is remembered on disk: after a reboot, or with the bridge gone, the address must come back. Must never
-take the address away from the interface before the bridge exists.
+interface is a port of. What was moved is remembered on disk: after a reboot, or with the bridge gone, the address must
+come back. Must never take the address away from the interface before the bridge exists.
 """
 
 from __future__ import annotations
@@ -22,7 +18,6 @@ from ovenbird.plan.switch import UNDERLAY_BRIDGE
 from ovenbird.process.command import run
 
 UNDERLAY_MOVED = "underlay.moved"
-NFT_TABLE = "ovenbird"
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +89,7 @@ def _route(route: dict[str, Any]) -> str:
 
 
 async def assert_on_bridge(underlay: Underlay) -> None:
-    """Bring address, routes and filter into place; safe to repeat, also after ovs-vswitchd was killed and came back."""
+    """Bring address and routes into place; safe to repeat, also after ovs-vswitchd was killed and came back."""
     links = {link["ifname"]: link for link in json.loads(await run("ip", "-json", "address", "show"))}
     bridge = links.get(UNDERLAY_BRIDGE)
     if bridge is None:
@@ -105,19 +100,6 @@ async def assert_on_bridge(underlay: Underlay) -> None:
     batch += [f"link set {underlay.interface} up", f"link set {UNDERLAY_BRIDGE} up"]
     batch += [f"address add {one} dev {UNDERLAY_BRIDGE}" for one in underlay.addresses if one not in present]
     batch += [f"route replace {route} dev {UNDERLAY_BRIDGE}" for route in underlay.routes]
-    await run("nft", "-f", "-", stdin=_drop_rule(underlay.interface))
     await run("ip", "-batch", "-", stdin="\n".join(batch) + "\n")
-    await disable_offload(underlay.interface)
     if any(one not in present for one in underlay.addresses):
         _log.info(UNDERLAY_MOVED, extra={"interface": underlay.interface, "addresses": underlay.addresses})
-
-
-def _drop_rule(interface: str) -> str:
-    hook = f"type filter hook ingress device {interface} priority 0;"
-    chain = f"table netdev {NFT_TABLE} {{ chain underlay {{ {hook} drop; }}; }}"
-    return f"table netdev {NFT_TABLE} {{}}\ndelete table netdev {NFT_TABLE}\n{chain}\n"
-
-
-async def disable_offload(interface: str) -> None:
-    """Have the kernel fill in checksums: ovs-vswitchd reads packets before a NIC would (else TCP breaks)."""
-    await run("ethtool", "-K", interface, "tx", "off")

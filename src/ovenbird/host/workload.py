@@ -133,7 +133,6 @@ async def make_namespace(workload: Workload, *, ours: bool) -> None:
     await run("ip", "-netns", name, "-batch", "-", stdin="\n".join(inside) + "\n")
     await run("ip", "link", "set", workload.interface, "up")
     # Checksums must be complete when ovs-vswitchd reads a packet from the veth.
-    await run("ethtool", "-K", workload.interface, "tx", "off")
     await run("ip", "netns", "exec", name, "ethtool", "-K", INSIDE, "tx", "off")
 
 
