@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from ovenbird.api.boundary import BAD_REQUEST, endpoint, field, json_body, on_http_exception
-from ovenbird.api.objects import described, keys_of, object_json, parsed
+from ovenbird.api.objects import described, keys_of, object_json, outcome_json, parsed
 from ovenbird.api.service import Service
 from ovenbird.api.status import StatusReporter
 from ovenbird.model.errors import UserError
@@ -39,7 +39,7 @@ class Api:
         files = field(body, "documents", list)
         dry_run = field(body, "dry_run", bool, default=False)
         documents = await asyncio.to_thread(parsed, files)
-        return (await self._store.apply(documents, dry_run=dry_run)).to_json()
+        return outcome_json(await self._store.apply(documents, dry_run=dry_run))
 
     async def delete(self, request: Request) -> Any:
         """Take objects out of what is declared."""
@@ -49,7 +49,7 @@ class Api:
             keys = [each.key for each in await asyncio.to_thread(parsed, field(body, "documents", list))]
         else:
             keys = keys_of(field(body, "objects", list))
-        return (await self._store.delete(keys, dry_run=dry_run)).to_json()
+        return outcome_json(await self._store.delete(keys, dry_run=dry_run))
 
     async def objects(self, request: Request) -> Any:
         """List what is declared."""

@@ -23,8 +23,8 @@ API_BUG = "api.bug"
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """Declarations of 100,000 ports take about 10 MB."""
 BODY_TIMEOUT_S = 30.0
-MISSING = frozenset({"unknown_object", "unknown_path", "not_attached"})
-"""Codes of a UserError that mean: there is no such thing."""
+NOT_FOUND = "not_found"
+"""Code of a UserError that means: there is no such thing."""
 BAD_REQUEST = "bad_request"
 """Code of a request that no client of ours sends."""
 
@@ -36,7 +36,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 def http_status(error: OvenbirdError) -> int:
     """Return the HTTP status of an error."""
     match error:
-        case UserError(code=code) if code in MISSING:
+        case UserError(code=code) if code == NOT_FOUND:
             return 404
         case UserError(code=code) if code == BAD_REQUEST:
             return 400
@@ -92,7 +92,7 @@ def _bug(request: Request, error: Exception) -> Bug:
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """Tell what the router refuses (unknown path or method) as JSON too."""
     status = error.status_code if isinstance(error, HTTPException) else 500
-    code = "unknown_path" if status == 404 else BAD_REQUEST
+    code = NOT_FOUND if status == 404 else BAD_REQUEST
     told = UserError(f"{request.method} {request.url.path}: {error}", code=code)
     return answer({"error": told.to_json()}, status)
 

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ovenbird.api.boundary import BAD_REQUEST
+from ovenbird.api.boundary import BAD_REQUEST, NOT_FOUND
 from ovenbird.api.service import Service
+from ovenbird.controller.proposals import ApplyOutcome
 from ovenbird.model.documents import Document, bad_input, parse_documents
 from ovenbird.model.errors import Problem, UserError
 from ovenbird.model.objects import KINDS, Declared, Key
+from ovenbird.model.rendering import spec_to_json
 
 
 def parsed(files: Sequence[Any]) -> list[Document]:
@@ -51,20 +53,25 @@ def object_json(declared: Declared) -> dict[str, Any]:
     return {
         "kind": declared.kind,
         "name": declared.name,
-        "spec": declared.spec.model_dump(mode="json", exclude_none=True),
+        "spec": spec_to_json(declared.spec),
         "assigned": {key: value for key, value in asdict(declared.assigned).items() if value},
         "revision": declared.revision,
     }
 
 
+def outcome_json(outcome: ApplyOutcome) -> dict[str, Any]:
+    """Return what an apply or a delete did, or would do, with its warnings."""
+    return {**outcome.to_json(), "warnings": [asdict(problem) for problem in outcome.warnings]}
+
+
 def described(service: Service, key: Key) -> dict[str, Any]:
-    """Return an object with everything known about it; raises UserError `unknown_object`."""
+    """Return an object with everything known about it; raises UserError `not_found`."""
     inventory = service.store.inventory
     declared = inventory.get(key)
     if declared is None:
         raise UserError(
             f"{key} does not exist",
-            code="unknown_object",
+            code=NOT_FOUND,
             subject=str(key),
             hint=near(inventory.of_kind(key.kind), key),
         )

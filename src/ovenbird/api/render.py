@@ -38,7 +38,7 @@ def rendered(snapshot: Snapshot, health: Health) -> dict[str, Any]:
             {"host": one.host, "peer": one.peer, "up": one.up, "age_s": round(one.age_s, 1)} for one in snapshot.bfd
         ],
         "routers": None if snapshot.routers is None else [_router(snapshot, health, each) for each in snapshot.routers],
-        "problems": list(snapshot.problems),
+        "problems": None if snapshot.problems is None else list(snapshot.problems),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from ovenbird.controller.leadership import Leadership
 from ovenbird.controller.nb_watch import NbWatch
 from ovenbird.controller.problems import Trouble
 from ovenbird.controller.records import NodeRecord as Node
@@ -42,7 +43,7 @@ class Service(Protocol):
     """The controller candidate of a central host."""
 
     @property
-    def name(self) -> str:
+    def node(self) -> str:
         """Name of this host."""
 
     @property
@@ -66,5 +67,9 @@ class Service(Protocol):
         """What is realised."""
 
     @property
+    def leadership(self) -> Leadership:
+        """The part of this host in the election."""
+
+    @property
     def problems(self) -> Mapping[Key, Sequence[Trouble]]:
-        """What cannot be realised, by object."""
+        """What cannot be realised, by object; known to the acting controller only."""

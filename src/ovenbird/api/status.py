@@ -73,7 +73,7 @@ class StatusReporter:
         seen, why = southbound
         return Snapshot(
             cluster=service.cluster.name,
-            observer=service.name,
+            observer=service.node,
             at_s=now_s,
             databases=databases,
             northds=tuple(self._northds(nodes, local_northd, now_s)),
@@ -86,6 +86,13 @@ class StatusReporter:
             routers_why=why,
             problems=tuple(f"{key}: {trouble.detail}" for key, found in service.problems.items() for trouble in found),
         )
+
+    def _problems(self) -> tuple[str, ...] | None:
+        """Return what the acting controller reports; None when it runs on another host."""
+        if not self._service.leadership.is_leader:
+            return None
+        found = self._service.problems
+        return tuple(f"{key}: {trouble.detail}" for key, troubles in found.items() for trouble in troubles)
 
     async def _local_terms(self) -> Terms:
         """Ask this host's own members, which `_Server` cannot be asked for."""
@@ -100,7 +107,7 @@ class StatusReporter:
 
         found = await asyncio.gather(*(term(database) for database in Database))
         return {
-            (self._service.name, database): (value, 0.0)
+            (self._service.node, database): (value, 0.0)
             for database, value in zip(Database, found, strict=True)
             if value is not None
         }
@@ -108,12 +115,12 @@ class StatusReporter:
     async def _local_northd(self) -> Northd:
         control = self._layout.ovn_run / "ovn-northd.ctl"
         if not control.exists():
-            return Northd(host=self._service.name, state=NorthdState.STOPPED, why="no control socket")
+            return Northd(host=self._service.node, state=NorthdState.STOPPED, why="no control socket")
         try:
             text = await unixctl(control, "status", timeout_s=CONTROL_TIMEOUT_S)
         except OvsdbError as error:
-            return Northd(host=self._service.name, why=str(error))
-        return Northd(host=self._service.name, state=parse_northd(text))
+            return Northd(host=self._service.node, why=str(error))
+        return Northd(host=self._service.node, state=parse_northd(text))
 
     async def _southbound(self) -> tuple[Southbound | None, str]:
         try:
@@ -123,7 +130,7 @@ class StatusReporter:
 
     def _northds(self, nodes: dict[str, Node], local: Northd, now_s: float) -> Iterable[Northd]:
         for host in self._service.cluster.centrals:
-            if host.name == self._service.name:
+            if host.name == self._service.node:
                 yield local
                 continue
             node = nodes.get(host.name)

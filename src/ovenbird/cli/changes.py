@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from ovenbird.cli.output import scalar
+from ovenbird.cli.output import say, scalar
+from ovenbird.model.errors import Problem
 
 SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "delete": ("-", "red")}
 PAST = {"create": "created", "update": "updated", "delete": "deleted", "unchanged": "unchanged"}
@@ -59,3 +60,9 @@ def summary(changes: Sequence[Mapping[str, Any]], *, planned: bool) -> str:
         if counts[action]
     ]
     return ", ".join(words) or "nothing declared"
+
+
+def warn(answer: Mapping[str, Any]) -> None:
+    """Tell the warnings of an answer: accepted, but probably not what was meant."""
+    for warning in answer.get("warnings", ()):
+        say(f"{click.style('warning:', fg='yellow')} {Problem(**warning).render()}")

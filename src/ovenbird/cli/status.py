@@ -13,7 +13,7 @@ from ovenbird.cli.output import emit, output_option, say, table
 from ovenbird.cli.servers import Servers
 from ovenbird.model.errors import Degraded, Down, Unavailable
 
-ASK_TIMEOUT_S = 12.0
+ASK_TIMEOUT_S = 6.0
 EXIT = {"healthy": 0, "degraded": Degraded.exit_status, "down": Down.exit_status}
 COLOURS = {"healthy": "green", "degraded": "yellow", "down": "red"}
 MARKS = {"healthy": "ok", "degraded": "!", "down": "!!"}
@@ -43,15 +43,18 @@ def status(ctx: click.Context, watch: bool, interval_s: float, output: str) -> N
 
 
 def ask(servers: Servers) -> dict[str, Any]:
-    """Return the status as one central host sees it; one that is cut off counts only if no other answers."""
-    client = servers.client()
-    first: dict[str, Any] | None = None
-    for seen in client.each("/v1/status", timeout_s=ASK_TIMEOUT_S):
-        if not seen["cut_off"]:
+    """Return the status as the host sees it that knows most.
+
+    That is the one with the acting controller, which alone knows problems; else one that is not cut off.
+    """
+    best: dict[str, Any] | None = None
+    for seen in servers.client().each("/v1/status", timeout_s=ASK_TIMEOUT_S):
+        if seen["problems"] is not None and not seen["cut_off"]:
             return seen
-        first = first or seen
-    assert first is not None  # `each` raises when nobody answered
-    return first
+        if best is None or (best["cut_off"] and not seen["cut_off"]):
+            best = seen
+    assert best is not None  # `each` raises when nobody answered
+    return best
 
 
 def _show_again(servers: Servers, output: str) -> None:

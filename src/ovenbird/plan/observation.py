@@ -156,5 +156,5 @@ class Snapshot:
     bfd: tuple[Bfd, ...] = ()
     routers: tuple[RouterView, ...] | None = ()
     routers_why: str = ""
-    problems: tuple[str, ...] = ()
-    """What the controller could not do or had to repair, each one sentence."""
+    problems: tuple[str, ...] | None = ()
+    """What cannot be realised, each one sentence; None when the acting controller, which knows, was not asked."""
