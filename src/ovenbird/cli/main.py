@@ -55,7 +55,7 @@ class LazyGroup(click.Group):
         "describe": ("ovenbird.cli.describe:describe", "Show one object with everything known about it."),
         "delete": ("ovenbird.cli.delete:delete", "Delete declared objects."),
         "wait": ("ovenbird.cli.wait:wait", "Wait until every chassis has what is declared."),
-        "status": ("ovenbird.cli.status:status", "Is it healthy, and if not, where?"),
+        "status": ("ovenbird.cli.status:status", "Tell whether it is healthy, and if not, where."),
         "port": ("ovenbird.cli.port:port", "Attach and detach workloads."),
         "schema": ("ovenbird.cli.schema:schema", "Print the JSON Schema of declarations."),
         "lab": ("ovenbird.cli.lab:lab", "Run a whole cluster on this machine."),
@@ -166,3 +166,7 @@ def silence_stdout() -> None:
 def main() -> Any:
     """Entry point of the console script."""
     sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()
