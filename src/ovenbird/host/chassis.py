@@ -18,7 +18,7 @@ from ovenbird.host.underlay import Underlay, assert_on_bridge, learn
 from ovenbird.model.cluster import Cluster, Database, Host
 from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import Client, OvsdbError, Replica, probe_server
-from ovenbird.plan.switch import Datapath, WantedPort, plan_switch, provider_bridge, wanted_switch
+from ovenbird.plan.switch import AddBridge, Datapath, SetBridge, WantedPort, plan_switch, provider_bridge, wanted_switch
 from ovenbird.process.command import run
 from ovenbird.process.daemon import DaemonSpec
 from ovenbird.process.supervisor import Kept
@@ -138,6 +138,8 @@ class Chassis:
                 took_ms = round((time.monotonic() - began) * 1000)
                 names = [type(step).__name__ for step in steps]
                 _log.info(SWITCH_SET, extra={"steps": names, "took_ms": took_ms})
+                if self.settled.is_set() and any(isinstance(step, AddBridge | SetBridge) for step in steps):
+                    await self._assert_links()  # a bridge that was made anew lost its address
             self._configured.set()
             await self._changed.wait()
             if steps and self.settled.is_set():
