@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from ovenbird.cli.lab_name import opened
 from ovenbird.cli.output import emit, output_option, say, table
-from ovenbird.cli.servers import Servers, only_lab_name
+from ovenbird.cli.servers import Servers
 
 EXIT = {"pass": 0, "fail": 1, "invalid": 6}
 CATALOGUE = {
@@ -38,20 +39,17 @@ Example: ovenbird --lab demo drill run gateway-crash -o json
 @click.argument("name", type=click.Choice(list(CATALOGUE)))
 @click.option("--seed", type=int, help="Repeat a run: the phase of the fault follows from the seed.")
 @output_option
-@click.pass_obj
-def run(servers: Servers, name: str, seed: int | None, output: str) -> None:
+def run(name: str, seed: int | None, output: str) -> None:
     """Run one drill on a lab and print what a workload saw.
 
     The drill declares a network of its own (objects named drill-...), attaches workloads,
     and takes all of it away afterwards.
     """
     from ovenbird.drill import gateway_crash
-    from ovenbird.lab.lab import Lab
 
-    lab = servers.lab or only_lab_name()
-    result = asyncio.run(
-        gateway_crash.run(Lab.open(lab), Servers(lab=lab).client(), seed=seed, progress=lambda what: say(f"  {what}"))
-    )
+    lab = opened(None)
+    api = Servers(lab=lab.name).client()
+    result = asyncio.run(gateway_crash.run(lab, api, seed=seed, progress=lambda what: say(f"  {what}")))
     data = result.to_json()
     emit(data, output, lambda: _rendered(data))
     click.get_current_context().exit(EXIT[data["outcome"]])
