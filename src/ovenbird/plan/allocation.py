@@ -41,6 +41,11 @@ _KIND_ORDER = {kind: at for at, kind in enumerate(KINDS)}
 _DIGITS = re.compile(r"(\d+)")
 
 
+def kind_order(key: Key) -> int:
+    """Return a sort key that puts what addresses are taken from before what takes them."""
+    return _KIND_ORDER[key.kind]
+
+
 def natural_order(key: Key) -> tuple[int, list[tuple[int, str]]]:
     """Return a sort key: kinds in their order, names with their numbers as numbers."""
     parts = [(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(key.name)]
@@ -124,7 +129,15 @@ def allocate(draft: Draft, keys: Iterable[Key]) -> list[Key]:
 
 
 def _free_mac(draft: Draft, declared: Declared, address: str) -> str:
-    seen_outside = isinstance(declared.spec, Router | FloatingIP)
-    identity = (*declared.key, address) if seen_outside else declared.key
-    macs = (derived_mac(*identity, salt) for salt in count())
-    return next(mac for mac in macs if not draft.mac_owners(mac))
+    identity: tuple[str | int, ...]
+    match declared.spec:
+        case Router() | FloatingIP():
+            identity = (*declared.key, address)
+        case Network():
+            identity = ("router-port", declared.name)
+        case _:
+            identity = declared.key
+    mac, salts = derived_mac(*identity), count(1)
+    while draft.mac_owners(mac):
+        mac = derived_mac(*identity, next(salts))
+    return mac
