@@ -21,6 +21,7 @@ from ovenbird.model.errors import OvenbirdError, UserError
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it (128 + SIGINT)."""
+STDOUT = 1
 BROKEN_PIPE = 141
 """Exit status when the reader of our output has gone, as shells have it (128 + SIGPIPE)."""
 
@@ -139,7 +140,13 @@ def run(args: Sequence[str] | None = None) -> int:
     except click.Abort:
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
+    except SystemExit as end:
+        # click turns a broken pipe into exit status 1, after which a script cannot tell it from an answer.
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        silence_stdout()
+        return BROKEN_PIPE
+    except BrokenPipeError:  # on the last flush
         silence_stdout()
         return BROKEN_PIPE
     except OvenbirdError as error:
@@ -159,7 +166,7 @@ def usage_error(error: click.ClickException) -> UserError:
 def silence_stdout() -> None:
     """Point stdout nowhere, so that the interpreter's last flush does not complain about the broken pipe."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, STDOUT)
     os.close(nowhere)
 
 
