@@ -91,6 +91,14 @@ class LazyGroup(click.Group):
             ctx.fail(f'no such command "{args[0]}"{hint}')
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; when our reader has gone, end as shells expect, before click makes it exit status 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            silence_stdout()
+            ctx.exit(BROKEN_PIPE)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the listing from the table, without importing anything."""
         with formatter.section("Commands"):
@@ -140,12 +148,6 @@ def run(args: Sequence[str] | None = None) -> int:
     except click.Abort:
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except SystemExit as end:
-        # click turns a broken pipe into exit status 1, after which a script cannot tell it from an answer.
-        if not isinstance(end.__context__, BrokenPipeError):
-            raise
-        silence_stdout()
-        return BROKEN_PIPE
     except BrokenPipeError:  # on the last flush
         silence_stdout()
         return BROKEN_PIPE
