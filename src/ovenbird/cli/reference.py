@@ -15,9 +15,9 @@ HEAD = """# Commands
 
 Written by `scripts/reference-cli` from the commands' own help; do not edit.
 
-Data goes to stdout, talk to stderr. With `-o json` or `-o yaml`, stdout holds exactly one document; if the command fails, that document
-is `{"error": {code, message, subject, evidence, hint, exit_status, problems}}`. Usage errors are always text on stderr. Colours are used on
-terminals only, and not with `NO_COLOR` set.
+Data goes to stdout, talk to stderr. With `-o json` or `-o yaml`, stdout holds exactly one document; if the command
+fails, that document is `{"error": {code, message, subject, evidence, hint, exit_status, problems}}`. Usage errors are
+always text on stderr. Colours are used on terminals only, and not with `NO_COLOR` set.
 
 Completion: `eval "$(_OVENBIRD_COMPLETE=bash_source ovenbird)"` (also `zsh_source`, `fish_source`).
 """
