@@ -223,9 +223,10 @@ class Leadership:
                 await self._sleep(until_s)
 
     async def _sleep(self, until_s: float | None) -> None:
-        timeout_s = None if until_s is None else max(0.0, until_s - self._clock())
+        # Not wait_for: in Python 3.11 it loses a cancellation that comes together with the result.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), timeout_s)
+            async with asyncio.timeout(None if until_s is None else max(0.0, until_s - self._clock())):
+                await self._woken.wait()
 
     def _start(self, name: str, work: Coroutine[None, None, None]) -> None:
         if name in self._jobs:

@@ -141,4 +141,3 @@ def _key(row: Mapping[str, Any] | None) -> Key:
 
 def _substance(row: Mapping[str, Any]) -> dict[str, Any]:
     return {column: value for column, value in row.items() if column != "heartbeat_s"}
-

@@ -23,6 +23,10 @@ class Changing:
         told, self._next = self._next, asyncio.Event()
         told.set()
 
+    async def next_change(self) -> None:
+        """Return at the next change."""
+        await self._next.wait()
+
     async def wait_for(self, condition: Callable[[], bool], *, timeout_s: float) -> None:
         """Return once the condition holds, or raise TimeoutError."""
         async with asyncio.timeout(max(0.0, timeout_s)):
