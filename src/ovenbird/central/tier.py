@@ -57,9 +57,9 @@ class CentralTier:
             await asyncio.sleep(BUSY_POLL_S if changing or permission.exists() else CALM_POLL_S)
 
     async def _tend_timer(self, member: Member) -> bool:
-        """Take one step towards the wanted election timer where this member leads; whether there was one to take."""
+        """Take one step towards the wanted election timer where this member leads; whether to look again soon."""
         if not member.ready.is_set():
-            return False
+            return True
         status = await member.status()
         timer_ms = next_election_timer_ms(status.election_timer_ms, self._cluster.election_timer_ms)
         if not status.is_leader or timer_ms is None:
