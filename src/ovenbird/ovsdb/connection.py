@@ -2,7 +2,7 @@
 
 Messages are handled strictly in the order in which the server sent them, because OVSDB promises that the update
 caused by a transaction arrives before the transaction's reply. A handler may pause, but bytes are decoded in slices
-with the event loop running in between, and probes of our own go out meanwhile, so neither side takes the other for dead.
+with the event loop running in between, and our own probes go out meanwhile, so neither side takes the other for dead.
 A connection is never repaired: it is closed, and the client opens another.
 """
 
