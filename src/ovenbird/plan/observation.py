@@ -104,6 +104,10 @@ class Chassis:
     nb_cfg: int | None = None
     heartbeat_age_s: float | None = None
     """Age of its agent's last sign; None when it never gave one, or could not be asked."""
+    dead_daemons: tuple[str, ...] = ()
+    """Daemons that its agent says do not run."""
+    connected: bool | None = None
+    """Whether its ovn-controller is connected to SB, by its agent's word."""
     why: str = ""
 
 
@@ -152,5 +156,5 @@ class Snapshot:
     bfd: tuple[Bfd, ...] = ()
     routers: tuple[RouterView, ...] | None = ()
     routers_why: str = ""
-    problems: tuple[str, ...] = ()
-    """What the controller could not do or had to repair, each one sentence."""
+    problems: tuple[str, ...] | None = ()
+    """What cannot be realised, each one sentence; None when the acting controller, which knows, was not asked."""
