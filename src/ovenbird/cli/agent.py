@@ -25,6 +25,7 @@ def agent(cluster_file: Path | None, node: str, root: Path, verbose: bool) -> No
     Starts or adopts the daemons of the host's roles and keeps them. The daemons go on when the agent ends.
     """
     import asyncio
+    import logging
 
     from ovenbird.agent.identity import find_host, node_name
     from ovenbird.agent.logs import start_logging
@@ -39,7 +40,9 @@ def agent(cluster_file: Path | None, node: str, root: Path, verbose: bool) -> No
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot read the cluster description {path}: {error.strerror}", subject=str(path)) from error
-    cluster = parse_cluster(text, file=str(path))
-    host = find_host(cluster, node_name(layout, node))
+    described = parse_cluster(text, file=str(path))
+    host = find_host(described.cluster, node_name(layout, node))
     start_logging(host.name, verbose=verbose)
-    asyncio.run(Agent(cluster, host, layout).run())
+    for warning in described.warnings:
+        logging.getLogger(__name__).warning("cluster_file.warning", extra={"problem": warning.render()})
+    asyncio.run(Agent(described.cluster, host, layout).run())
