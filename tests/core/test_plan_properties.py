@@ -99,11 +99,15 @@ def desired_of(inventory: Inventory, context: CompileContext) -> dict[Key, Any]:
 
 
 def foreign_rows(nb: NbMemory, wanted: Collection[str]) -> dict[str, Any]:
-    """Return every row that is not ours; members of ours in its sets are not its own."""
+    """Return every row that is not ours. Its references to rows of ours are not its own: the server drops weak ones."""
     marked = {uuid for table in TABLES for uuid, row in nb.rows[table].items() if OWNER in row["external_ids"]}
     ours = marked.union(wanted)
     return {
-        uuid: {column: value - ours if isinstance(value, frozenset) else value for column, value in row.items()}
+        uuid: {
+            column: value - ours if isinstance(value, frozenset) else value
+            for column, value in row.items()
+            if column != "dhcpv4_options"
+        }
         for table in TABLES
         for uuid, row in nb.rows[table].items()
         if uuid not in ours
