@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ovenbird.model.addresses import parse_address, parse_subnet
@@ -26,12 +26,12 @@ from ovenbird.plan.admission import admit, admit_delete
 from ovenbird.plan.change import Admission
 from ovenbird.plan.inventory import Inventory, claimed_address, references
 
-NAMES = st.sampled_from("ab")
-MACS = st.none() | st.sampled_from(["0a:00:00:00:00:01", "0a:00:00:00:00:02"])
+NAMES = st.sampled_from("aab")
+MACS = st.none() | st.none() | st.sampled_from(["0a:00:00:00:00:01", "0a:00:00:00:00:02"])
 
 
 def host(*prefixes: str) -> st.SearchStrategy[str | None]:
-    return st.none() | st.builds("{}.{}".format, st.sampled_from(prefixes), st.integers(1, 6))
+    return st.none() | st.none() | st.builds("{}.{}".format, st.sampled_from(prefixes), st.integers(1, 6))
 
 
 SPECS: st.SearchStrategy[Spec] = st.one_of(
@@ -41,25 +41,26 @@ SPECS: st.SearchStrategy[Spec] = st.one_of(
         vlan=st.sampled_from([None, 1]),
         cidr=st.sampled_from(["172.16.0.0/29", "172.16.1.0/29"]),
         gateway=host("172.16.0"),
-        pool=st.sampled_from([(), ("172.16.0.2-172.16.0.4",)]),
+        pool=st.sampled_from([(), (), ("172.16.0.2-172.16.0.4",)]),
     ),
     st.builds(
         Network,
-        cidr=st.sampled_from(["10.0.0.0/29", "10.0.1.0/29"]),
+        cidr=st.sampled_from(["10.0.0.0/29", "10.0.0.0/29", "10.0.1.0/29"]),
         router=st.none() | NAMES,
         gateway=host("10.0.0"),
     ),
     st.builds(
         Router,
         external=st.none() | st.builds(RouterExternal, network=NAMES, address=host("172.16.0", "172.16.1")),
-        routes=st.sampled_from([(), (Route(to="10.9.0.0/16", via="10.0.0.4"),)]),
+        routes=st.sampled_from([(), (), (Route(to="10.9.0.0/16", via="10.0.0.4"),)]),
     ),
     st.builds(Port, network=NAMES, address=host("10.0.0", "10.0.1"), mac=MACS),
     st.builds(FloatingIP, network=NAMES, port=NAMES, address=host("172.16.0")),
 )
 DOCUMENTS = st.lists(
     st.builds(lambda name, spec: Document(type(spec).__name__, name, spec), NAMES, SPECS),
-    max_size=8,
+    min_size=1,
+    max_size=3,
     unique_by=lambda document: document.key,
 )
 
@@ -88,7 +89,22 @@ def depth(document: Document) -> int:
     return ["ExternalNetwork", "Router", "Network", "Port", "FloatingIP"].index(document.kind)
 
 
-GROWN = st.lists(DOCUMENTS, max_size=3).map(grow)
+def document(name: str, spec: Spec) -> Document:
+    return Document(type(spec).__name__, name, spec)
+
+
+SOUND = [
+    document("a", ExternalNetwork(physnet="ext", cidr="172.16.0.0/29")),
+    document("a", Router(external=RouterExternal(network="a"))),
+    document("a", Network(cidr="10.0.0.0/29", router="a")),
+    document("a", Port(network="a")),
+    document("b", Port(network="a", address="10.0.0.3")),
+    document("a", FloatingIP(network="a", port="a")),
+]
+"""Something to change: from nothing, random documents seldom make a floating IP that fits."""
+GROWN = st.builds(
+    lambda start, files: grow([start, *files]), st.sampled_from([[], SOUND, SOUND]), st.lists(DOCUMENTS, max_size=3)
+)
 
 
 def state(base: Inventory) -> dict[Key, Declared]:
@@ -132,7 +148,6 @@ def test_the_order_of_documents_does_not_matter(base: Inventory, orders: tuple[l
 
 
 @given(GROWN, DOCUMENTS)
-@settings(max_examples=200)
 def test_admission_leaves_the_base_alone_and_what_it_admits_is_then_unchanged(base: Inventory, file: list[Document]):
     before = state(base)
     admission = ask(base, file)
@@ -151,7 +166,11 @@ def test_admission_leaves_the_base_alone_and_what_it_admits_is_then_unchanged(ba
 @given(GROWN)
 def test_what_is_declared_can_be_declared_again_from_nothing(base: Inventory):
     documents = [Document(each.kind, each.name, each.spec) for each in base]
-    assert ask(Inventory(), documents) is not None
+    try:
+        admit(Inventory(), documents, physnets=frozenset({"ext", "dmz"}), underlay_mtu=1500, revision=1)
+    except UserError as error:
+        # A pool that was made smaller still has users outside it, who find no place in it from nothing.
+        assert all("no address is free" in problem.message for problem in error.problems)
 
 
 @given(GROWN, st.sets(st.builds(Key, st.sampled_from(["Port", "Network", "Router", "ExternalNetwork"]), NAMES)))
