@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ovenbird.api.boundary import BAD_REQUEST, NOT_FOUND
-from ovenbird.api.service import Service
 from ovenbird.controller.proposals import ApplyOutcome
+from ovenbird.controller.service import ControllerService
 from ovenbird.model.documents import Document, bad_input, parse_documents
 from ovenbird.model.errors import Problem, UserError
 from ovenbird.model.objects import KINDS, Declared, Key
@@ -64,7 +64,7 @@ def outcome_json(outcome: ApplyOutcome) -> dict[str, Any]:
     return {**outcome.to_json(), "warnings": [asdict(problem) for problem in outcome.warnings]}
 
 
-def described(service: Service, key: Key) -> dict[str, Any]:
+def described(service: ControllerService, key: Key) -> dict[str, Any]:
     """Return an object with everything known about it; raises UserError `not_found`."""
     inventory = service.store.inventory
     declared = inventory.get(key)
@@ -85,7 +85,7 @@ def described(service: Service, key: Key) -> dict[str, Any]:
     }
 
 
-def _realised(service: Service, declared: Declared) -> dict[str, Any]:
+def _realised(service: ControllerService, declared: Declared) -> dict[str, Any]:
     """Return whether NB holds the object as declared; None is not known. For chassis, there is `wait`."""
     control = service.nb.control
     if control is None:

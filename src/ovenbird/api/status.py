@@ -15,9 +15,10 @@ from typing import Any
 from ovenbird.api.facts import bfd_ends, controller_connected, daemons, northd_state, parse_northd, raft_terms
 from ovenbird.api.members import Terms, ask_members
 from ovenbird.api.render import rendered
-from ovenbird.api.service import Node, Service
 from ovenbird.api.southbound import Southbound, read_southbound
 from ovenbird.controller.nb_watch import NbChange
+from ovenbird.controller.records import NodeRecord as Node
+from ovenbird.controller.service import ControllerService
 from ovenbird.model.cluster import Database
 from ovenbird.model.layout import Layout
 from ovenbird.model.objects import Router
@@ -41,7 +42,7 @@ CONTROL_TIMEOUT_S = 1.0
 class StatusReporter:
     """Reports the status as one host sees it. It remembers when the controller's mark in NB last moved."""
 
-    def __init__(self, service: Service, layout: Layout) -> None:
+    def __init__(self, service: ControllerService, layout: Layout) -> None:
         self._service = service
         self._layout = layout
         self._moved_s: float | None = None
