@@ -7,6 +7,7 @@ imported only after the daemons are under way. Ending the agent never ends a dae
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import os
 import signal
@@ -58,8 +59,10 @@ class Agent:
         try:
             async with Client(Database.OVENBIRD.value, self._cluster.remotes(Database.OVENBIRD)) as client:
                 # Slow imports, beside the daemons' start and not before it.
-                await asyncio.to_thread(_import_late_parts)
+                await asyncio.to_thread(_import_late_parts, central=self._host.is_central)
                 self._add_reporting(client)
+                if self.tier is not None:
+                    self._add("controller", self._run_controller)
                 await ended.wait()
         finally:
             await self._stop()
@@ -80,6 +83,15 @@ class Agent:
         self._add("switch", chassis.run_switch)
         self._add("vswitchd", chassis.run_vswitchd)
         self._add("ovn-controller", chassis.run_controller)
+
+    async def _run_controller(self) -> None:
+        """Stand for election as controller and serve the API, whichever of the centrals wins."""
+        from ovenbird.api.server import serve
+        from ovenbird.controller.service import ControllerService
+
+        async with ControllerService(self._cluster, self._host.name) as service:
+            socket = self._layout.api_socket
+            await keep_part("api", lambda: serve(service, socket_path=socket, layout=self._layout))
 
     def _add_reporting(self, client: Client) -> None:
         from ovenbird.agent.facts import gather_facts
@@ -103,8 +115,9 @@ class Agent:
         _log.info(AGENT_STOPPED)
 
 
-def _import_late_parts() -> None:
-    from ovenbird.agent import facts, reporter
-    from ovenbird.host import attachments
-
-    del facts, reporter, attachments
+def _import_late_parts(*, central: bool) -> None:
+    names = ["ovenbird.agent.facts", "ovenbird.agent.reporter", "ovenbird.host.attachments"]
+    if central:
+        names.append("ovenbird.controller.service")
+    for name in names:
+        importlib.import_module(name)

@@ -17,8 +17,8 @@ from ovenbird.process.supervisor import Kept
 
 PERMISSION_USED = "bootstrap_permission.used"
 ELECTION_TIMER_CHANGED = "election_timer.changed"
-TIMER_POLL_S = 5.0
-PERMISSION_POLL_S = 0.2
+CALM_POLL_S = 5.0
+BUSY_POLL_S = 0.2
 
 _log = logging.getLogger(__name__)
 
@@ -50,16 +50,20 @@ class CentralTier:
             if permission.exists() and all(self._layout.database_file(database).exists() for database in Database):
                 permission.rename(permission.with_name("bootstrap.done"))
                 _log.info(PERMISSION_USED, extra={"file": str(permission)})
+            changing = False
             for member in self.members.values():
                 with suppress(OvsdbError, OSError):
-                    await self._tend_timer(member)
-            await asyncio.sleep(PERMISSION_POLL_S if permission.exists() else TIMER_POLL_S)
+                    changing |= await self._tend_timer(member)
+            await asyncio.sleep(BUSY_POLL_S if changing or permission.exists() else CALM_POLL_S)
 
-    async def _tend_timer(self, member: Member) -> None:
+    async def _tend_timer(self, member: Member) -> bool:
+        """Take one step towards the wanted election timer where this member leads; whether to look again soon."""
         if not member.ready.is_set():
-            return
+            return True
         status = await member.status()
         timer_ms = next_election_timer_ms(status.election_timer_ms, self._cluster.election_timer_ms)
-        if status.is_leader and timer_ms is not None:
-            await daemon.ask(member.spec, "cluster/change-election-timer", member.database.value, str(timer_ms))
-            _log.info(ELECTION_TIMER_CHANGED, extra={"database": member.database.value, "to_ms": timer_ms})
+        if not status.is_leader or timer_ms is None:
+            return False
+        await daemon.ask(member.spec, "cluster/change-election-timer", member.database.value, str(timer_ms))
+        _log.info(ELECTION_TIMER_CHANGED, extra={"database": member.database.value, "to_ms": timer_ms})
+        return True

@@ -17,7 +17,7 @@ from typing import Any
 from ovenbird.host import workload as ends
 from ovenbird.host.chassis import Chassis
 from ovenbird.host.declared_port import read_port
-from ovenbird.host.link import give_to_userspace
+from ovenbird.host.link import give_back, give_to_userspace
 from ovenbird.host.switch import view_of
 from ovenbird.host.workload import Record, Workload
 from ovenbird.model.cluster import Cluster
@@ -165,6 +165,8 @@ class Attachments:
         self._chassis.detach(ends.mark_of(port))
         if made and made["type"] == "namespace":
             await ends.undo_namespace(port, made["interface"])
+        elif made:
+            await give_back(made["interface"])
         self._record.remove(port)
         _log.info(DETACHED, extra={"port": port})
 

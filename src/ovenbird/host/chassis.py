@@ -51,6 +51,8 @@ class Chassis:
         self._attached: dict[str, WantedPort] = {}
         self._absent: set[str] = set()
         self._changed = asyncio.Event()
+        self._asked = False
+        """Whether what is wanted changed, and not only what is there."""
         self._configured = asyncio.Event()
         self._remote = layout.ovs_socket
         self.replica: Replica | None = None
@@ -108,14 +110,18 @@ class Chassis:
         self._absent.discard(port.mark)
         if self._attached.get(port.mark) != port:
             self._attached[port.mark] = port
-            self._changed.set()
+            self._ask()
 
     def detach(self, mark: str) -> None:
         """Want the port of that mark gone."""
         self._attached.pop(mark, None)
         if mark not in self._absent:
             self._absent.add(mark)
-            self._changed.set()
+            self._ask()
+
+    def _ask(self) -> None:
+        self._asked = True
+        self._changed.set()
 
     async def _watch_changes(self, replica: Replica) -> None:
         async for _ in replica.changes():
@@ -124,6 +130,7 @@ class Chassis:
     async def _keep_settings(self, client: Client, replica: Replica) -> None:
         while True:
             self._changed.clear()
+            self._asked = False
             began = time.monotonic()
             view = view_of(replica)
             mac = self._underlay.mac if self._underlay else ""
@@ -142,7 +149,7 @@ class Chassis:
                     await self._assert_links()  # a bridge that was made anew lost its address
             self._configured.set()
             await self._changed.wait()
-            if steps and self.settled.is_set():
+            if steps and not self._asked and self.settled.is_set():
                 await asyncio.sleep(REPAIR_PAUSE_S)
 
     async def _assert_links(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ovenbird.process.command import run
+from contextlib import suppress
+
+from ovenbird.process.command import CommandFailed, run
 
 NFT_TABLE = "ovenbird"
 
@@ -23,3 +25,9 @@ async def give_to_userspace(*interfaces: str) -> None:
     await run("nft", "-f", "-", stdin="\n".join([f"add table netdev {NFT_TABLE}", *chains]) + "\n")
     for name in interfaces:
         await run("ethtool", "-K", name, "tx", "off")
+
+
+async def give_back(name: str) -> None:
+    """Let the kernel's stack have an interface again; one that was never taken, or is gone, is no error."""
+    with suppress(CommandFailed):
+        await run("nft", "delete", "chain", "netdev", NFT_TABLE, f"on-{name}")
