@@ -22,7 +22,7 @@ from ovenbird.model.explain import did_you_mean, explain, name_hint
 from ovenbird.model.located_yaml import Located, Path, load
 from ovenbird.model.objects import NAME_PATTERN
 
-_HOST_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+_HOST_NAME = re.compile(NAME_PATTERN)
 _INTERFACE = re.compile(r"^[^\s/]{1,15}$")
 _ROLES = tuple(role.value for role in Role)
 _MOST_CENTRALS = 7
@@ -158,7 +158,7 @@ class _Reader:
 
     def _host(self, at: int, host: _HostFields) -> Iterator[Problem]:
         if not _HOST_NAME.match(host.name):
-            reason = "it is also the chassis name, so a-z, 0-9 and '-' only, 1 to 63 characters"
+            reason = "it is also the chassis name, so only a-z, 0-9, '-' and '.', 1 to 63 characters"
             hint = reason if "@" in host.name else f"{name_hint(host.name).split(';')[0]}; {reason}"
             yield self._problem(f"{host.name!r} is not a valid host name", ("hosts", at, "name"), hint)
         for index, role in enumerate(host.roles):

@@ -50,14 +50,16 @@ def _explain(kind: str, path: Path, value: Any, context: Mapping[str, Any], mode
         case "literal_error":
             return path, f"{field} must be {context['expected']}, not {_shown(value)}", ""
         case "greater_than_equal":
-            return path, f"{field} must be at least {context['ge']}, not {_shown(value)}", ""
+            return path, f"{field} must be at least {context['ge']}, not {value}", ""
         case "less_than_equal":
-            return path, f"{field} must be at most {context['le']}, not {_shown(value)}", ""
+            return path, f"{field} must be at most {context['le']}, not {value}", ""
         case "value_error":
             return path, f"{field}: {context['error']}", ""
     wanted, hint = _WANTED.get(kind, ("something else", ""))
     if kind == "string_type" and isinstance(value, int | float):
-        hint = f'put it in quotes: "{value}"'
+        hint = f'put it in quotes: "{str(value).lower()}"'
+    if (kind == "int_type" and _is_number(value)) or (kind == "bool_type" and value in ("true", "false")):
+        hint = f"write it without quotes: {value}"
     return path, f"{field} must be {wanted}, not {_shown(value)}", hint
 
 
@@ -73,6 +75,10 @@ _WANTED = {
 }
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isdigit()
+
+
 def field_text(path: Path) -> str:
     """Return a path as people write it: 'routes[0].via', quoted."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
@@ -81,7 +87,6 @@ def field_text(path: Path) -> str:
 
 def _shown(value: Any) -> str:
     """Return a wrong value with its type, cut short."""
-    names: dict[type, str] = {bool: "", int: "the number ", float: "the number ", str: "", dict: "a mapping"}
     if value is None:
         return "empty"
     if isinstance(value, tuple | list):
@@ -89,7 +94,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return "a mapping"
     text = str(value).lower() if isinstance(value, bool) else repr(value)
-    return names.get(type(value), "") + (text if len(text) <= 60 else text[:57] + "...")
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def name_hint(name: str) -> str:

@@ -140,12 +140,12 @@ class _Builder:
         found: dict[str, Any] = {}
         while (event := self._next()).__class__ is not MappingEndEvent:
             line = event.start_mark.line + 1
-            if event.__class__ is ScalarEvent:
-                key = event.value
-            else:
+            if event.__class__ is not ScalarEvent:
                 self._problem(event, "a field's name must be text", "")
-                key = f"<line {line}>"
-                self._value(event, (*path, key))
+                self._value(event, (*path, ""))
+                self._value(self._next(), (*path, ""))
+                continue
+            key = event.value
             at = (*path, key)
             if key in found:
                 self._problem(event, f"{key!r} is given twice; first on line {self._lines[at]}", "keep one of them")

@@ -17,7 +17,7 @@ from ovenbird.model.explain import did_you_mean
 from ovenbird.model.objects import Declared, ExternalNetwork, Key, Network, Port, Router
 from ovenbird.plan.admission_objects import Checks
 from ovenbird.plan.admission_topology import TopologyChecks
-from ovenbird.plan.allocation import allocate, kept, natural_order, room_for
+from ovenbird.plan.allocation import allocate, kept, kind_order, natural_order, room_for
 from ovenbird.plan.change import Admission, Change, change_of
 from ovenbird.plan.findings import Findings, Place
 from ovenbird.plan.inventory import Draft, Inventory
@@ -40,17 +40,15 @@ def admit(
     """
     files = {document.file for document in documents}
     file = files.pop() if len(files) == 1 else ""
-    repeated = _repeated(documents)
-    if repeated:
-        raise bad_input(file, repeated)
+    asked = {document.key: document for document in documents}
+    if len(asked) < len(documents):
+        raise bad_input(file, _repeated(documents))
     draft = Draft(base)
     changing = {
-        document.key: document
-        for document in documents
-        if (old := base.get(document.key)) is None or old.spec != document.spec
+        key: document for key, document in asked.items() if (old := base.get(key)) is None or old.spec != document.spec
     }
     # Networks come before what takes addresses from them, so that an address is kept only if it still fits.
-    for key in sorted(changing, key=natural_order):
+    for key in sorted(changing, key=kind_order):
         spec, old = changing[key].spec, base.get(key)
         assigned = kept(old, spec, draft)
         draft.put(Declared(kind=key.kind, name=key.name, spec=spec, assigned=assigned, revision=revision))
@@ -64,7 +62,7 @@ def admit(
         found.problem(_exhausted(key, draft), Place(key))
     if found.problems:
         raise bad_input(file, found.problems)
-    changes = tuple(change_of(each.key, base.get(each.key), draft.get(each.key)) for each in documents)
+    changes = tuple(change_of(key, base.get(key), draft.get(key)) for key in asked)
     return Admission(changes=changes, warnings=tuple(found.warnings))
 
 

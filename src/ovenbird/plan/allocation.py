@@ -41,6 +41,11 @@ _KIND_ORDER = {kind: at for at, kind in enumerate(KINDS)}
 _DIGITS = re.compile(r"(\d+)")
 
 
+def kind_order(key: Key) -> int:
+    """Return a sort key that puts what addresses are taken from before what takes them."""
+    return _KIND_ORDER[key.kind]
+
+
 def natural_order(key: Key) -> tuple[int, list[tuple[int, str]]]:
     """Return a sort key: kinds in their order, names with their numbers as numbers."""
     parts = [(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(key.name)]

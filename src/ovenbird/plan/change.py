@@ -53,7 +53,9 @@ class Admission:
 
 def change_of(key: Key, old: Declared | None, new: Declared | None) -> Change:
     """Return the change that leads from one state of an object to another."""
-    before, after = (_flat(each) for each in (old, new))
+    if old is new:
+        return Change(action="unchanged", key=key, old=old, new=new)
+    before, after = _flat(old), _flat(new)
     names = (*after, *(name for name in before if name not in after))
     fields = {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
     action: Action = "create" if old is None else "delete" if new is None else "update" if fields else "unchanged"
