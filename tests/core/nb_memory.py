@@ -53,6 +53,7 @@ class NbMemory:
         rows = {table: dict(content) for table, content in self.rows.items()}
         for step in plan.steps:
             self._step(rows, step)
+        self._check_strong(rows)  # before rows are collected, as the server does
         self._collect(rows)
         self._check(rows)
         return self._commit(rows)
@@ -89,13 +90,18 @@ class NbMemory:
                     raise Refused(f"{parent}.{column} refers to missing {sorted(missing)}")
                 rows[child] = {uuid: row for uuid, row in rows[child].items() if uuid in held}
 
+    def _check_strong(self, rows: dict[str, dict[str, dict[str, Any]]]) -> None:
+        for table, columns in REFERENCES.items():
+            for column in STRONG.intersection(columns):
+                for row in rows[table].values():
+                    if row[column] and row[column] not in rows[columns[column]]:
+                        raise Refused(f"{table}.{column} refers to missing {row[column]}")
+
     def _check(self, rows: dict[str, dict[str, dict[str, Any]]]) -> None:
         for table, columns in REFERENCES.items():
             for column, target in columns.items():
                 for uuid, row in list(rows[table].items()):
                     if row[column] and row[column] not in rows[target]:
-                        if column in STRONG:
-                            raise Refused(f"{table}.{column} refers to missing {row[column]}")
                         rows[table][uuid] = {**row, column: None}
         for table in ("Logical_Switch_Port", "Logical_Router_Port", "HA_Chassis_Group"):
             names = [row["name"] for row in rows[table].values()]

@@ -88,7 +88,7 @@ def test_removal_is_by_the_parents_set_and_by_delete_for_roots(nb):
     nb.execute(gone)
     assert nb.index.row("Logical_Switch_Port", vm1_uuid()) is None
     everything = plan_for(nb, owners=[item.key for item in SAMPLE])
-    assert {type(step) for step in everything.steps} == {Delete}
+    assert {type(step) for step in everything.steps} == {Delete, Update}, "the port lets go of its group first"
     nb.execute(everything)
     assert not any(nb.rows.values())
 
@@ -248,3 +248,25 @@ def test_a_router_that_loses_its_external_network(nb):
     assert not nb.rows["NAT"]
     assert not nb.rows["Logical_Router_Static_Route"]
     assert not nb.rows["HA_Chassis_Group"]
+
+
+def test_a_child_of_a_row_that_goes_is_a_conflict_not_a_loss_in_silence(nb):
+    rows = compile_object(VM1.key, Inventory(SAMPLE), CONTEXT)
+    plan = diff([BLUE.key, VM1.key], {VM1.key: rows}, nb.index)
+    assert [(conflict.kind, conflict.owner) for conflict in plan.conflicts] == [(ConflictKind.MISSING_ROW, VM1.key)]
+
+
+def test_a_column_that_this_server_lacks_is_no_difference_while_we_want_nothing_of_it(nb):
+    for uuid, row in list(nb.index.rows("Logical_Switch_Port").items()):
+        columns = {column: value for column, value in row.columns.items() if column != "tag_request"}
+        nb.index.apply("Logical_Switch_Port", uuid, columns)
+    assert not plan_for(nb, *SAMPLE)
+
+
+def test_a_name_and_a_group_that_others_let_go_are_free_again(nb):
+    port = Insert("Logical_Router_Port", FOREIGN.format(1), {"name": "vm9", "ha_chassis_group": gateway_group("r1")})
+    nb.execute(Plan((Insert("Logical_Router", FOREIGN.format(2), {"ports": frozenset({port.uuid})}), port)))
+    nb.execute(Plan((Update(port.table, port.uuid, {"name": "else", "ha_chassis_group": None}),)))
+    vm9 = declared("vm9", Port(network="blue"), address="192.168.1.19", mac="0a:00:00:00:00:19")
+    assert plan_for(nb, *SAMPLE, vm9).conflicts == ()
+    assert plan_for(nb, owners=[R1.key]).conflicts == ()

@@ -131,3 +131,9 @@ def test_no_eligible_gateway_is_explained():
 def test_a_router_that_is_gone_is_forgotten():
     current = schedule(needs(2), gateways(2), Placement()).placement
     assert schedule(needs(1), gateways(2), current).placement.routers.keys() == {"r000"}
+
+
+def test_fewer_wanted_keeps_the_first():
+    current = schedule(needs(1), gateways(4), Placement()).placement
+    fewer = schedule(needs(1, wanted=2), gateways(4), current).placement
+    assert fewer.routers["r000"] == current.routers["r000"][:2]

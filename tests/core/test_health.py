@@ -66,8 +66,8 @@ def healthy(**changes):
         controller=Controller(
             holder="c2", epoch=7, nb_epoch=7, declared_revision=4, nb_revision=4, confirmed_age_s=1.0
         ),
-        nb_cfg=12,
-        nb_cfg_age_s=60.0,
+        sb_cfg=12,
+        sb_cfg_age_s=60.0,
         chassis=tuple(
             Chassis(name=name, registered=True, nb_cfg=12, heartbeat_age_s=2.0) for name in (*GATEWAYS, "n1", "n2")
         ),
@@ -164,7 +164,7 @@ NEAR_MISSES = {
     "chassis.unregistered": chassis("n2", registered=None),
     "chassis.unknown": chassis("n2", registered=False),
     "chassis.agent_silent": chassis("n2", heartbeat_age_s=HEARTBEAT_STALE_S),
-    "chassis.lagging": replace(chassis("n2", nb_cfg=11), nb_cfg_age_s=LAG_GRACE_S),
+    "chassis.lagging": replace(chassis("n2", nb_cfg=11), sb_cfg_age_s=LAG_GRACE_S),
     "chassis.daemon_dead": chassis("n2", dead_daemons=("ovs-vswitchd",), heartbeat_age_s=HEARTBEAT_STALE_S + 1),
     "chassis.disconnected": chassis("n2", connected=None),
     "chassis.undeclared": chassis("n2", declared=True),
@@ -268,8 +268,8 @@ def partly_unknown(draw):
             nb_revision=draw(st.sampled_from([4, None])),
             confirmed_age_s=draw(st.sampled_from([1.0, None])),
         ),
-        nb_cfg=draw(st.sampled_from([12, None])),
-        nb_cfg_age_s=draw(st.sampled_from([60.0, None])),
+        sb_cfg=draw(st.sampled_from([12, None])),
+        sb_cfg_age_s=draw(st.sampled_from([60.0, None])),
         chassis=tuple(
             replace(
                 c,

@@ -12,8 +12,8 @@ from starlette.routing import Route
 
 from ovenbird.api.boundary import BAD_REQUEST, endpoint, field, json_body, on_http_exception
 from ovenbird.api.objects import described, keys_of, object_json, outcome_json, parsed
-from ovenbird.api.service import Service
 from ovenbird.api.status import StatusReporter
+from ovenbird.controller.service import ControllerService
 from ovenbird.model.errors import UserError
 from ovenbird.model.objects import KINDS, Key
 from ovenbird.model.schema import json_schema
@@ -28,7 +28,7 @@ LONGEST_WAIT_S = 3600.0
 class Api:
     """The handlers, over one service."""
 
-    def __init__(self, service: Service, reporter: StatusReporter) -> None:
+    def __init__(self, service: ControllerService, reporter: StatusReporter) -> None:
         self._service = service
         self._store = service.store
         self._reporter = reporter
@@ -103,7 +103,7 @@ class Api:
         return json_schema()
 
 
-def make_app(service: Service, reporter: StatusReporter) -> Starlette:
+def make_app(service: ControllerService, reporter: StatusReporter) -> Starlette:
     """Return the application."""
     api = Api(service, reporter)
     one = "/v1/objects/{kind}/{name}"

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ovenbird.api.boundary import BAD_REQUEST, NOT_FOUND
-from ovenbird.api.service import Service
 from ovenbird.controller.proposals import ApplyOutcome
+from ovenbird.controller.service import ControllerService
 from ovenbird.model.documents import Document, bad_input, parse_documents
 from ovenbird.model.errors import Problem, UserError
 from ovenbird.model.objects import KINDS, Declared, Key
@@ -64,7 +64,7 @@ def outcome_json(outcome: ApplyOutcome) -> dict[str, Any]:
     return {**outcome.to_json(), "warnings": [asdict(problem) for problem in outcome.warnings]}
 
 
-def described(service: Service, key: Key) -> dict[str, Any]:
+def described(service: ControllerService, key: Key) -> dict[str, Any]:
     """Return an object with everything known about it; raises UserError `not_found`."""
     inventory = service.store.inventory
     declared = inventory.get(key)
@@ -78,10 +78,21 @@ def described(service: Service, key: Key) -> dict[str, Any]:
     rows = service.nb.index.rows_of(key) if service.nb.synced else ()
     return {
         **object_json(declared),
+        "realised": _realised(service, declared),
         "problems": [trouble.to_json() for trouble in service.problems.get(key, ())],
         "used_by": sorted(str(user) for user in inventory.users(key)),
         "rows": [{"table": row.table, "uuid": row.uuid, "columns": _plain(row.columns)} for row in rows],
     }
+
+
+def _realised(service: ControllerService, declared: Declared) -> dict[str, Any]:
+    """Return whether NB holds the object as declared; None is not known. For chassis, there is `wait`."""
+    control = service.nb.control
+    if control is None:
+        return {"nb": None, "detail": "NB cannot be read"}
+    if control.revision < declared.revision:
+        return {"nb": False, "detail": f"NB holds revision {control.revision}, not yet {declared.revision}"}
+    return {"nb": not service.problems.get(declared.key), "detail": f"NB holds revision {control.revision}"}
 
 
 def near(named: Mapping[str, Declared], key: Key) -> str:

@@ -32,7 +32,7 @@ def rendered(snapshot: Snapshot, health: Health) -> dict[str, Any]:
         "databases": {view.name: _database(view, health) for view in snapshot.databases},
         "northd": _northd(snapshot),
         "controller": _controller(snapshot),
-        "nb_cfg": snapshot.nb_cfg,
+        "sb_cfg": snapshot.sb_cfg,
         "chassis": [_chassis(snapshot, health, index) for index in range(len(snapshot.chassis))],
         "bfd": [
             {"host": one.host, "peer": one.peer, "up": one.up, "age_s": round(one.age_s, 1)} for one in snapshot.bfd
@@ -94,7 +94,7 @@ def _controller(snapshot: Snapshot) -> dict[str, Any]:
 
 def _chassis(snapshot: Snapshot, health: Health, index: int) -> dict[str, Any]:
     seen = snapshot.chassis[index]
-    lag = None if snapshot.nb_cfg is None or seen.nb_cfg is None else max(0, snapshot.nb_cfg - seen.nb_cfg)
+    lag = None if snapshot.sb_cfg is None or seen.nb_cfg is None else max(0, snapshot.sb_cfg - seen.nb_cfg)
     return {
         "name": seen.name,
         "verdict": health.about("chassis", seen.name).value,

@@ -21,14 +21,14 @@ from ovenbird.model.errors import Refused
 from ovenbird.model.layout import Layout
 
 if TYPE_CHECKING:
-    from ovenbird.api.service import Service
+    from ovenbird.controller.service import ControllerService
 
 SOCKET_MODE = 0o660
 BACKLOG = 128
 SHUTDOWN_S = 3
 
 
-async def serve(service: Service, *, socket_path: Path, layout: Layout | None = None) -> None:
+async def serve(service: ControllerService, *, socket_path: Path, layout: Layout | None = None) -> None:
     """Serve until cancelled; the socket file is removed at the end.
 
     A socket file that nobody listens on is replaced. Raises Refused when somebody listens on it. `layout` says where

@@ -15,8 +15,10 @@ from typing import Any
 from ovenbird.api.facts import bfd_ends, controller_connected, daemons, northd_state, parse_northd, raft_terms
 from ovenbird.api.members import Terms, ask_members
 from ovenbird.api.render import rendered
-from ovenbird.api.service import Node, Service
 from ovenbird.api.southbound import Southbound, read_southbound
+from ovenbird.controller.nb_watch import NbChange
+from ovenbird.controller.records import NodeRecord as Node
+from ovenbird.controller.service import ControllerService
 from ovenbird.model.cluster import Database
 from ovenbird.model.layout import Layout
 from ovenbird.model.objects import Router
@@ -40,16 +42,16 @@ CONTROL_TIMEOUT_S = 1.0
 class StatusReporter:
     """Reports the status as one host sees it. It remembers when the controller's mark in NB last moved."""
 
-    def __init__(self, service: Service, layout: Layout) -> None:
+    def __init__(self, service: ControllerService, layout: Layout) -> None:
         self._service = service
         self._layout = layout
         self._moved_s: float | None = None
         service.nb.subscribe(self._note)
 
-    def _note(self, change: Any) -> None:
-        if change.control is not None:
-            # What a reconnect brings was written at an unknown time.
-            self._moved_s = None if change.resync else time.monotonic()
+    def _note(self, change: NbChange) -> None:
+        # What a reconnect brings was written at an unknown time: only single transactions are timed.
+        if change.control is not None and change.is_one:
+            self._moved_s = time.monotonic()
 
     async def report(self) -> dict[str, Any]:
         """Return the answer of `GET /v1/status`."""
@@ -71,6 +73,7 @@ class StatusReporter:
         terms |= local_terms
         databases = await ask_members(service.cluster, terms)
         seen, why = southbound
+        sb_cfg, sb_cfg_age_s = self._sb_cfg()
         return Snapshot(
             cluster=service.cluster.name,
             observer=service.node,
@@ -78,8 +81,8 @@ class StatusReporter:
             databases=databases,
             northds=tuple(self._northds(nodes, local_northd, now_s)),
             controller=self._controller(),
-            nb_cfg=self._nb_cfg()[0],
-            nb_cfg_age_s=self._nb_cfg()[1],
+            sb_cfg=sb_cfg,
+            sb_cfg_age_s=sb_cfg_age_s,
             chassis=tuple(self._chassis(nodes, seen, why, now_s)),
             bfd=tuple(self._bfd(nodes, now_s)),
             routers=self._routers(seen, why),
@@ -161,13 +164,13 @@ class StatusReporter:
             why="" if control else "NB cannot be reached",
         )
 
-    def _nb_cfg(self) -> tuple[int | None, float | None]:
-        """Return NB's nb_cfg and its age, if its writer left a time."""
+    def _sb_cfg(self) -> tuple[int | None, float | None]:
+        """Return the nb_cfg that northd has put before the chassis, and for how long it has been there."""
         if not self._service.nb.synced:
             return None, None
         for row in self._service.nb.replica.table("NB_Global").values():
-            at_ms = row.get("nb_cfg_timestamp") or 0
-            return row["nb_cfg"], max(0.0, time.time() - at_ms / 1000) if at_ms else None
+            at_ms = row["sb_cfg_timestamp"] or 0
+            return row["sb_cfg"], max(0.0, time.time() - at_ms / 1000) if at_ms else None
         return None, None
 
     def _chassis(self, nodes: dict[str, Node], seen: Southbound | None, why: str, now_s: float) -> Iterable[Chassis]:

@@ -32,8 +32,13 @@ def as_diff(changes: Sequence[Mapping[str, Any]]) -> str:
     for change in real(changes):
         sign, colour = SIGNS[change["action"]]
         lines.append(click.style(f"{sign} {subject(change)}", fg=colour))
-        for field, (old, new) in change.get("fields", {}).items():
-            lines.append(f"    {field}: {_edge(change['action'], old, new)}")
+        fields = change.get("fields", {})
+        for field, values in fields.items():
+            assigned = field.removeprefix("assigned.")
+            # An assigned value that was asked for is no news.
+            if assigned == field or values[1] not in (fields.get(assigned) or fields.get(f"external.{assigned}") or ()):
+                note = "" if assigned == field else " (assigned)"
+                lines.append(f"    {assigned}: {_edge(change['action'], *values)}{note}")
     return "\n".join(lines)
 
 

@@ -102,14 +102,18 @@ def _member(member: Mapping[str, Any]) -> str:
 
 def _central(seen: Status) -> Iterator[str]:
     northd, controller = seen["northd"], seen["controller"]
-    standbys = ", ".join(northd["standbys"]) or "none known"
-    yield f"northd:      active on {northd['active'] or 'unknown'}, standby: {standbys}"
+    yield f"northd:      {', '.join(_northd(one) for one in northd['hosts'])}"
     leader = {None: "unknown", "": "nobody"}.get(controller["leader"], controller["leader"])
     confirmed = _age(controller["confirmed_age_s"])
     yield (
         f"controller:  {leader}, epoch {_known(controller['epoch'])}, last confirmed write {confirmed}; "
         f"revision declared {_known(controller['declared_revision'])}, in NB {_known(controller['nb_revision'])}"
     )
+
+
+def _northd(one: Mapping[str, Any]) -> str:
+    why = f" ({one['why']})" if one["state"] == "unknown" and one["why"] else ""
+    return f"{one['host']} {one['state']}{why}"
 
 
 def _chassis(seen: Status) -> str:

@@ -122,8 +122,13 @@ class Lock:
             if self._asked is session or session is not self._client.session:
                 return
             self._asked = session
-            session.connection.subscribe(self.name, self._on_notice)
-            await session.connection.call(method, [self.name], timeout_s=_CALL_S, on_reply=self._on_reply)
+            connection = session.connection
+            connection.subscribe(self.name, self._on_notice)
+            try:
+                await connection.call(method, [self.name], timeout_s=_CALL_S, on_reply=self._on_reply)
+            except (DeadlineExceeded, asyncio.CancelledError):
+                connection.abort(f"lock {self.name}: whether we queue for it is unknown")
+                raise
 
     async def _drop(self, session: Session) -> None:
         async with self._serial:

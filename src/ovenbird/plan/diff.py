@@ -91,9 +91,11 @@ class _Differ:
 
     def _find_leaving(self) -> None:
         marked = (row for key in self._keys for row in self._actual.rows_of(key) if row.uuid not in self._wanted)
-        leaving = {row.uuid: row for row in sorted(marked, key=lambda row: (_TABLE_ORDER[row.table], row.uuid))}
-        self._leaving = leaving
-        self._leaving = {uuid: row for uuid, row in leaving.items() if self._may_leave(row)}
+        # Children first: whether a root row may go depends on which rows that refer to it go.
+        leaving = sorted(marked, key=lambda row: (row.table in CHILD_SETS, _TABLE_ORDER[row.table], row.uuid))
+        for row in leaving:
+            if self._may_leave(row):
+                self._leaving[row.uuid] = row
 
     def _may_leave(self, row: ActualRow) -> bool:
         if row.table not in CHILD_SETS:
@@ -127,6 +129,10 @@ class _Differ:
         for holder in self._actual.holders(row.uuid):
             if holder.uuid not in self._leaving:
                 self._mutation(holder)[1].add(row.uuid)
+        # The server counts references before it collects rows: those of a row that will be collected still count.
+        held = [column for column in REFERENCES.get(row.table, ()) if row.columns.get(column) in self._leaving]
+        if dropped := {column: None for column in held if column in STRONG}:
+            self._updates.append(Update(row.table, row.uuid, dropped, f"{row.owner} no longer needs it"))
         return None
 
     # Rows that should be.

@@ -149,9 +149,10 @@ class Snapshot:
     databases: tuple[DatabaseView, ...] = ()
     northds: tuple[Northd, ...] = ()
     controller: Controller = Controller()
-    nb_cfg: int | None = None
-    nb_cfg_age_s: float | None = None
-    """How long ago `nb_cfg` was asked for."""
+    sb_cfg: int | None = None
+    """The nb_cfg that ovn-northd has put before the chassis (`NB_Global.sb_cfg`)."""
+    sb_cfg_age_s: float | None = None
+    """For how long it has been there."""
     chassis: tuple[Chassis, ...] = ()
     bfd: tuple[Bfd, ...] = ()
     routers: tuple[RouterView, ...] | None = ()

@@ -120,7 +120,7 @@ async def start(spec: DaemonSpec) -> Running:
         path.parent.mkdir(parents=True, exist_ok=True)
     await run(*spec.command_line(), timeout_s=START_TIMEOUT_S, env=spec.env)
     async with asyncio.timeout(START_TIMEOUT_S):
-        while (running := find(spec)) is None:  # noqa: ASYNC110 - another process writes the file
+        while (running := find(spec)) is None:
             await asyncio.sleep(0.02)
     return running
 
