@@ -2,7 +2,7 @@
 
 Specs are pydantic models because they are parsed from people's YAML: unknown fields are refused, every problem
 of a document is reported at once, and the JSON Schema for editors is exported from the same definition
-(docs/adr/0002-pydantic-specs.md). Everything behind the parser treats them as frozen values.
+(docs/adr/0002-specs-and-yaml.md). Everything behind the parser treats them as frozen values.
 Cross-object rules (references, overlaps, pools) are not here: see `ovenbird.plan.admission`.
 """
 
