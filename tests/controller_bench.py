@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tests.raft_cluster import NB_SCHEMA, OVENBIRD_SCHEMA, SB_SCHEMA, RaftDatabase, run
 
 from ovenbird.controller.service import ControllerService
 from ovenbird.model.cluster import Cluster, Database, Host, Role
 from ovenbird.model.documents import parse_documents
-from tests.raft_cluster import NB_SCHEMA, OVENBIRD_SCHEMA, SB_SCHEMA, RaftDatabase, run
 
 SCHEMAS = {Database.NB: NB_SCHEMA, Database.SB: SB_SCHEMA, Database.OVENBIRD: OVENBIRD_SCHEMA}
 

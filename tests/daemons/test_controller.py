@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.controller_bench import databases, documents, network, port
+from tests.waiting import eventually
 
 from ovenbird.controller.events import LEADERSHIP_WON
 from ovenbird.plan.election import CONTROL_NAME
-from tests.controller_bench import databases, documents, network, port
-from tests.waiting import eventually
 
 pytestmark = pytest.mark.daemons
 
