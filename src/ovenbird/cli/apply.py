@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ovenbird.cli.changes import as_lines, summary
+from ovenbird.cli.changes import as_lines, summary, warn
 from ovenbird.cli.declarations import documents, files_option
 from ovenbird.cli.output import emit, output_option, say
 from ovenbird.cli.servers import Servers
@@ -32,6 +32,7 @@ def apply(servers: Servers, files: tuple[str, ...], dry_run: bool, wait_: bool, 
     client = servers.client()
     answer = client.post("/v1/apply", body, timeout_s=APPLY_TIMEOUT_S)
     changes = answer["changes"]
+    warn(answer)
     if not wait_ or dry_run:
         emit(answer, output, lambda: as_lines(changes, dry_run=dry_run))
         say(f"{summary(changes, planned=dry_run)} (revision {answer['revision']})")

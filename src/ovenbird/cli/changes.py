@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from ovenbird.cli.output import scalar
+from ovenbird.cli.output import say, scalar
+from ovenbird.model.errors import Problem
 
 SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "delete": ("-", "red")}
 PAST = {"create": "created", "update": "updated", "delete": "deleted", "unchanged": "unchanged"}
@@ -31,8 +32,13 @@ def as_diff(changes: Sequence[Mapping[str, Any]]) -> str:
     for change in real(changes):
         sign, colour = SIGNS[change["action"]]
         lines.append(click.style(f"{sign} {subject(change)}", fg=colour))
-        for field, (old, new) in sorted(change.get("fields", {}).items()):
-            lines.append(f"    {field}: {_edge(change['action'], old, new)}")
+        fields = change.get("fields", {})
+        for field, values in fields.items():
+            assigned = field.removeprefix("assigned.")
+            # An assigned value that was asked for is no news.
+            if assigned == field or values[1] not in (fields.get(assigned) or fields.get(f"external.{assigned}") or ()):
+                note = "" if assigned == field else " (assigned)"
+                lines.append(f"    {assigned}: {_edge(change['action'], *values)}{note}")
     return "\n".join(lines)
 
 
@@ -59,3 +65,9 @@ def summary(changes: Sequence[Mapping[str, Any]], *, planned: bool) -> str:
         if counts[action]
     ]
     return ", ".join(words) or "nothing declared"
+
+
+def warn(answer: Mapping[str, Any]) -> None:
+    """Tell the warnings of an answer: accepted, but probably not what was meant."""
+    for warning in answer.get("warnings", ()):
+        say(f"{click.style('warning:', fg='yellow')} {Problem(**warning).render()}")

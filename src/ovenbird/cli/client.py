@@ -11,7 +11,7 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -79,32 +79,30 @@ class Client:
         Raises the server's own error (see `ovenbird.model.errors`); Unavailable when no server could be asked;
         Timeout when a change was sent and not answered within `timeout_s`.
         """
+        return next(self.answers(method, path, body, timeout_s=timeout_s))
+
+    def each(self, path: str, *, timeout_s: float) -> Iterator[dict[str, Any]]:
+        """Read the same thing from one server after the other; raises Unavailable when none could be asked."""
+        return self.answers("GET", path, None, timeout_s=timeout_s)
+
+    def answers(self, method: str, path: str, body: Any, *, timeout_s: float) -> Iterator[dict[str, Any]]:
+        """Yield the answers of the servers, each asked when its answer is wanted; errors as of `ask`."""
         failures: list[str] = []
         last: Unavailable | None = None
-        for path_of_server in self.sockets:
+        for server in self.sockets:
             try:
-                return self.ask_one(path_of_server, method, path, body, timeout_s=timeout_s)
+                yield self.ask_one(server, method, path, body, timeout_s=timeout_s)
             except _NotSentError as error:
-                failures.append(f"{path_of_server}: {error}")
+                failures.append(f"{server}: {error}")
             except _NoAnswerError as error:
                 if method != "GET":
-                    raise Timeout(
-                        f"{path_of_server} took the request and did not answer: {error}",
-                        code="no_answer",
-                        hint="whether it was done is not known: look with `ovenbird plan`, then try again",
-                    ) from None
-                failures.append(f"{path_of_server}: {error}")
+                    raise _unknown_outcome(server, error) from None
+                failures.append(f"{server}: {error}")
             except Unavailable as error:
-                failures.append(f"{path_of_server}: {error.message}")
+                failures.append(f"{server}: {error.message}")
                 last = error
-        if last and len(failures) == 1:
-            raise last
-        raise Unavailable(
-            "no server could answer",
-            code=last.code if last else "no_server",
-            evidence="; ".join(failures),
-            hint=last.hint if last else "is the agent of a central host running?",
-        )
+        if len(failures) == len(self.sockets):
+            raise _unavailable(failures, last)
 
     def ask_one(self, server: Path, method: str, path: str, body: Any, *, timeout_s: float) -> dict[str, Any]:
         """Ask one server."""
@@ -127,6 +125,25 @@ class Client:
         finally:
             connection.close()
         return decoded(server, response.status, payload)
+
+
+def _unknown_outcome(server: Path, error: Exception) -> Timeout:
+    return Timeout(
+        f"{server} took the request and did not answer: {error}",
+        code="no_answer",
+        hint="whether it was done is not known: look with `ovenbird plan`, then try again",
+    )
+
+
+def _unavailable(failures: Sequence[str], last: Unavailable | None) -> Unavailable:
+    if last and len(failures) == 1:
+        return last
+    return Unavailable(
+        "no server could answer",
+        code=last.code if last else "no_server",
+        evidence="; ".join(failures),
+        hint=last.hint if last else "is the agent of a central host running?",
+    )
 
 
 def decoded(server: Path, status: int, payload: bytes) -> dict[str, Any]:

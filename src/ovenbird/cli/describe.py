@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from ovenbird.cli.kinds import kind_argument
-from ovenbird.cli.output import emit, outline, output_option
+from ovenbird.cli.output import emit, outline, output_option, scalar
 from ovenbird.cli.servers import Servers
 
 
@@ -21,4 +24,15 @@ def describe(servers: Servers, kind: str, name: str, output: str) -> None:
     database.
     """
     answer = servers.client().get(f"/v1/objects/{kind}/{name}")
-    emit(answer, output, lambda: outline(answer))
+    emit(answer, output, lambda: as_text(answer))
+
+
+def as_text(answer: Mapping[str, Any]) -> str:
+    """Return everything as an outline, rows one to a line."""
+    rows = [f"{row['table']} {row['uuid']}  {_columns(row['columns'])}" for row in answer["rows"]]
+    return outline({**answer, "rows": rows})
+
+
+def _columns(columns: Mapping[str, Any]) -> str:
+    filled = {name: value for name, value in columns.items() if value not in (None, "", [], {})}
+    return " ".join(f"{name}={scalar(value)}" for name, value in filled.items() if name != "external_ids")

@@ -76,13 +76,25 @@ def tables(objects: Sequence[Mapping[str, Any]]) -> str:
 def get(servers: Servers, kind: str | None, name: str | None, output: str) -> None:
     """List declared objects.
 
-    All of them, those of a KIND, or the one of that KIND and NAME.
+    All of them, those of a KIND, or the one of that KIND and NAME. With -o yaml they are printed as declarations that
+    can be applied again.
     """
     client = servers.client()
     if kind and name:
         one = client.get(f"/v1/objects/{kind}/{name}")
         only: dict[str, Any] = {key: one[key] for key in ("kind", "name", "spec", "assigned", "revision") if key in one}
-        emit(only, output, lambda: tables([only]))
+        show(only, [only], output)
         return
     answer = client.get("/v1/objects", query={"kind": kind or ""})
-    emit(answer, output, lambda: tables(answer["objects"]))
+    show(answer, answer["objects"], output)
+
+
+def show(answer: Any, objects: Sequence[Mapping[str, Any]], output: str) -> None:
+    """Print objects; as YAML they are declarations, which can be applied again."""
+    if output == "yaml":
+        import yaml
+
+        declarations = [{key: one[key] for key in ("kind", "name", "spec")} for one in objects]
+        click.echo(yaml.safe_dump_all(declarations, sort_keys=False, explicit_start=True).rstrip("\n"))
+    else:
+        emit(answer, output, lambda: tables(objects))

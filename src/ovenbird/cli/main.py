@@ -21,6 +21,7 @@ from ovenbird.model.errors import OvenbirdError, UserError
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it (128 + SIGINT)."""
+STDOUT = 1
 BROKEN_PIPE = 141
 """Exit status when the reader of our output has gone, as shells have it (128 + SIGPIPE)."""
 
@@ -55,7 +56,7 @@ class LazyGroup(click.Group):
         "describe": ("ovenbird.cli.describe:describe", "Show one object with everything known about it."),
         "delete": ("ovenbird.cli.delete:delete", "Delete declared objects."),
         "wait": ("ovenbird.cli.wait:wait", "Wait until every chassis has what is declared."),
-        "status": ("ovenbird.cli.status:status", "Is it healthy, and if not, where?"),
+        "status": ("ovenbird.cli.status:status", "Tell whether it is healthy, and if not, where."),
         "port": ("ovenbird.cli.port:port", "Attach and detach workloads."),
         "schema": ("ovenbird.cli.schema:schema", "Print the JSON Schema of declarations."),
         "lab": ("ovenbird.cli.lab:lab", "Run a whole cluster on this machine."),
@@ -89,6 +90,14 @@ class LazyGroup(click.Group):
             hint = f'; did you mean "{near[0]}"?' if near else ""
             ctx.fail(f'no such command "{args[0]}"{hint}')
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; when our reader has gone, end as shells expect, before click makes it exit status 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            silence_stdout()
+            ctx.exit(BROKEN_PIPE)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the listing from the table, without importing anything."""
@@ -139,7 +148,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except click.Abort:
         click.echo("interrupted", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
+    except BrokenPipeError:  # on the last flush
         silence_stdout()
         return BROKEN_PIPE
     except OvenbirdError as error:
@@ -159,10 +168,14 @@ def usage_error(error: click.ClickException) -> UserError:
 def silence_stdout() -> None:
     """Point stdout nowhere, so that the interpreter's last flush does not complain about the broken pipe."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, STDOUT)
     os.close(nowhere)
 
 
 def main() -> Any:
     """Entry point of the console script."""
     sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ovenbird.cli.apply import APPLY_TIMEOUT_S
-from ovenbird.cli.changes import as_diff, real, summary
+from ovenbird.cli.changes import as_diff, real, summary, warn
 from ovenbird.cli.declarations import documents, files_option
 from ovenbird.cli.output import emit, output_option
 from ovenbird.cli.servers import Servers
@@ -26,6 +26,7 @@ def plan(ctx: click.Context, files: tuple[str, ...], exit_code: bool, output: st
     body = {"documents": documents(files), "dry_run": True}
     answer = servers.client().post("/v1/apply", body, timeout_s=APPLY_TIMEOUT_S)
     changes = answer["changes"]
+    warn(answer)
 
     def render() -> str:
         end = f"Plan: {summary(changes, planned=True)} (against revision {answer['revision']})."

@@ -108,7 +108,7 @@ def wait_attached(client: Client, name: str, timeout_s: float) -> dict[str, Any]
         found = client.get("/v1/attachments")["attachments"]
         one: dict[str, Any] = next((item for item in found if item["port"] == name), {})
         status = one.get("status") or {}
-        if status.get("state") == "up":
+        if status.get("state") == "attached":
             return one
         if time.monotonic() >= deadline:
             raise Timeout(

@@ -6,7 +6,6 @@ lab believing it to be something else).
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,13 +57,23 @@ def socket_of(server: str) -> Path:
 
 def lab_sockets(name: str) -> tuple[Path, ...]:
     """Return the API sockets of a lab's central nodes."""
-    lab = importlib.import_module("ovenbird.lab")
-    return tuple(lab.central_sockets(name))
+    from ovenbird.lab import central_sockets
+
+    sockets = tuple(central_sockets(name))
+    if not sockets:
+        raise Unavailable(
+            f'no central node of lab "{name}" is on',
+            code="no_server",
+            hint=f"`ovenbird lab ps --name {name}` shows its nodes",
+        )
+    return sockets
 
 
 def only_lab() -> tuple[Path, ...]:
     """Return the sockets of the only lab that is up."""
-    names = importlib.import_module("ovenbird.lab").labs_up()
+    from ovenbird.lab import labs_up
+
+    names = labs_up()
     if len(names) == 1:
         say(f'asking lab "{names[0]}" (no API on this host)')
         return lab_sockets(names[0])

@@ -10,7 +10,7 @@ import click
 from ovenbird.cli.client import Client
 from ovenbird.cli.output import emit, output_option, table
 from ovenbird.cli.servers import Servers
-from ovenbird.model.errors import Degraded, Timeout
+from ovenbird.model.errors import Degraded, Problem, Timeout
 
 ANSWER_MARGIN_S = 10.0
 """How much longer than the wait itself its answer may take."""
@@ -23,33 +23,34 @@ def wait_for(client: Client, revision: int | None, timeout_s: float) -> dict[str
 
 
 def judge(realised: Mapping[str, Any], timeout_s: float) -> None:
-    """Raise Timeout when chassis lag, Degraded when all but dead ones have it; the message names them."""
-    by_state: dict[str, list[str]] = {}
-    for chassis in realised["chassis"]:
-        by_state.setdefault(chassis["state"], []).append(chassis["name"])
-    dead = ", ".join(by_state.get("dead", ()))
-    evidence = "; ".join(f"{one['name']}: {one['detail']}" for one in realised["chassis"] if one.get("detail"))
+    """Raise Timeout when chassis lag, Degraded when all but dead ones have it; each that does not is named."""
     if realised["state"] == "done":
         return
+    problems = [
+        Problem(message=f"{one['name']} {one['state']}: {one['detail']}")
+        for one in realised["chassis"]
+        if one["state"] != "done"
+    ]
+    revision, detail = realised["revision"], realised["detail"]
     if realised["state"] == "dead":
         raise Degraded(
-            f"revision {realised['revision']} is realised everywhere but on dead chassis: {dead}",
+            f"revision {revision} is realised on every chassis that lives: {detail}",
             code="dead_chassis",
-            evidence=evidence,
-            hint="they will catch up by themselves when they are back",
+            problems=problems,
+            hint="dead ones catch up by themselves when they are back",
         )
-    lagging = ", ".join(by_state.get("lagging", ())) or "the central nodes (no chassis has been asked yet)"
     raise Timeout(
-        f"revision {realised['revision']} is not realised everywhere after {timeout_s:g} s; lagging: {lagging}"
-        + (f"; dead: {dead}" if dead else ""),
+        f"revision {revision} is not realised everywhere after {timeout_s:g} s: {detail}",
         code="not_realised",
-        evidence=evidence,
+        problems=problems,
         hint="see `ovenbird status`",
     )
 
 
 def as_table(realised: Mapping[str, Any]) -> str:
-    """Return the state of every chassis."""
+    """Return the state of every chassis; nothing when there are none to tell of."""
+    if not realised["chassis"]:
+        return ""
     return table(
         ["chassis", "state", "nb_cfg", "detail"],
         [[one["name"], one["state"], one.get("nb_cfg"), one.get("detail")] for one in realised["chassis"]],

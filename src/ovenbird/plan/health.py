@@ -22,7 +22,9 @@
 | chassis.unregistered | a declared chassis has no record in SB | degraded |
 | chassis.unknown | SB could not be asked about a declared chassis | degraded |
 | chassis.agent_silent | its agent gave no sign for `HEARTBEAT_STALE_S` (the daemons may well live) | degraded |
-| chassis.lagging | it has not confirmed the present nb_cfg within `LAG_GRACE_S` | degraded |
+| chassis.lagging | it has not confirmed SB's nb_cfg within `LAG_GRACE_S` | degraded |
+| chassis.daemon_dead | its agent, heard just now, says that a daemon does not run | degraded |
+| chassis.disconnected | its agent, heard just now, says that ovn-controller is not connected to SB | degraded |
 | chassis.undeclared | SB has a chassis that nobody declared | degraded |
 | bfd.down | a session that a gateway group needs is down at an end that reports | degraded |
 | bfd.unknown | neither end of such a session reports it | degraded |
@@ -43,6 +45,7 @@ from enum import Enum
 from itertools import combinations, product
 
 from ovenbird.plan.observation import (
+    Chassis,
     DatabaseView,
     Member,
     MemberState,
@@ -57,7 +60,7 @@ HEARTBEAT_STALE_S = 15.0
 CONFIRM_STALE_S = 10.0
 """Twice the time after which a controller whose writes are not confirmed gives up."""
 LAG_GRACE_S = 10.0
-"""A chassis may take so long to confirm a new nb_cfg."""
+"""A chassis may take so long to confirm what is in SB."""
 
 
 class Verdict(Enum):
@@ -225,9 +228,7 @@ def chassis_rules(snapshot: Snapshot) -> Iterator[Reason]:
                 "chassis.unknown", name, f"whether {name} is registered is not known{_because(chassis.why)}"
             )
         elif not chassis.registered:
-            yield _degraded(
-                "chassis.unregistered", name, f"{name} is not registered in SB: its ovn-controller never came"
-            )
+            yield _degraded("chassis.unregistered", name, f"{name} is not registered in SB")
         if chassis.heartbeat_age_s is None:
             yield _degraded(
                 "chassis.agent_silent", name, f"the agent of {name} has given no sign{_because(chassis.why)}"
@@ -235,15 +236,26 @@ def chassis_rules(snapshot: Snapshot) -> Iterator[Reason]:
         elif chassis.heartbeat_age_s > HEARTBEAT_STALE_S:
             age = f"{chassis.heartbeat_age_s:.0f} s"
             yield _degraded("chassis.agent_silent", name, f"the agent of {name} has given no sign for {age}")
+        else:
+            yield from _daemons(chassis)
         if chassis.registered and _lags(snapshot, chassis.nb_cfg):
-            message = f"{name} has confirmed nb_cfg {chassis.nb_cfg or 0} of {snapshot.nb_cfg}"
+            message = f"{name} has confirmed nb_cfg {chassis.nb_cfg or 0} of {snapshot.sb_cfg}"
             yield _degraded("chassis.lagging", name, message)
 
 
+def _daemons(chassis: Chassis) -> Iterator[Reason]:
+    for daemon in chassis.dead_daemons:
+        yield _degraded("chassis.daemon_dead", chassis.name, f"{daemon} does not run on {chassis.name}")
+    if chassis.connected is False:
+        message = f"ovn-controller of {chassis.name} is not connected to SB"
+        hint = "without it, a standby gateway does not take over"
+        yield _degraded("chassis.disconnected", chassis.name, message, hint)
+
+
 def _lags(snapshot: Snapshot, nb_cfg: int | None) -> bool:
-    if snapshot.nb_cfg is None or (snapshot.nb_cfg_age_s is not None and snapshot.nb_cfg_age_s <= LAG_GRACE_S):
+    if snapshot.sb_cfg is None or (snapshot.sb_cfg_age_s is not None and snapshot.sb_cfg_age_s <= LAG_GRACE_S):
         return False
-    return (nb_cfg or 0) < snapshot.nb_cfg
+    return (nb_cfg or 0) < snapshot.sb_cfg
 
 
 def sessions_needed(routers: tuple[RouterView, ...]) -> list[tuple[str, str]]:
@@ -341,7 +353,7 @@ def _gateways(router: RouterView, live: dict[str, bool | None]) -> Iterator[Reas
 
 def problem_rules(snapshot: Snapshot) -> Iterator[Reason]:
     """Pass on what the controller reports."""
-    for problem in snapshot.problems:
+    for problem in snapshot.problems or ():
         yield _degraded("problem", "controller", problem)
 
 

@@ -104,6 +104,10 @@ class Chassis:
     nb_cfg: int | None = None
     heartbeat_age_s: float | None = None
     """Age of its agent's last sign; None when it never gave one, or could not be asked."""
+    dead_daemons: tuple[str, ...] = ()
+    """Daemons that its agent says do not run."""
+    connected: bool | None = None
+    """Whether its ovn-controller is connected to SB, by its agent's word."""
     why: str = ""
 
 
@@ -145,12 +149,13 @@ class Snapshot:
     databases: tuple[DatabaseView, ...] = ()
     northds: tuple[Northd, ...] = ()
     controller: Controller = Controller()
-    nb_cfg: int | None = None
-    nb_cfg_age_s: float | None = None
-    """How long ago `nb_cfg` was asked for."""
+    sb_cfg: int | None = None
+    """The nb_cfg that ovn-northd has put before the chassis (`NB_Global.sb_cfg`)."""
+    sb_cfg_age_s: float | None = None
+    """For how long it has been there."""
     chassis: tuple[Chassis, ...] = ()
     bfd: tuple[Bfd, ...] = ()
     routers: tuple[RouterView, ...] | None = ()
     routers_why: str = ""
-    problems: tuple[str, ...] = ()
-    """What the controller could not do or had to repair, each one sentence."""
+    problems: tuple[str, ...] | None = ()
+    """What cannot be realised, each one sentence; None when the acting controller, which knows, was not asked."""

@@ -1,0 +1,312 @@
+"""A client of one database on one or several servers: keeps exactly one good connection, and says why when it cannot.
+
+All remotes are tried, a little staggered, and the first server that passes judgement (leader, cluster, log index)
+is used until it stops to be good. A request in flight when the connection ends fails with ConnectionLost and is
+never sent again: only its owner knows whether that would be right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from ovenbird.ovsdb.backoff import Backoff
+from ovenbird.ovsdb.connection import RawJson
+from ovenbird.ovsdb.errors import DeadlineExceeded, NotConnected, OvsdbError
+from ovenbird.ovsdb.lock import Lock
+from ovenbird.ovsdb.remotes import Remote, Tls, describe, parse_remote
+from ovenbird.ovsdb.schema import Schema
+from ovenbird.ovsdb.server import ServerDatabase, ServerInfo, judge
+from ovenbird.ovsdb.session import Session
+from ovenbird.ovsdb.signal import Signal
+from ovenbird.ovsdb.transaction import Result, Transaction, read_answers
+
+log = logging.getLogger(__name__)
+
+ENCODE_SLICE = 500
+"""Operations that are encoded between two pauses: about 10 ms."""
+HANDSHAKE_S = 5.0
+"""Longest time for one server to accept the connection and tell about itself."""
+STAGGER_S = 0.1
+"""Head start of each remote over the next: a healthy first one spares the others, a dead one costs this much."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionState:
+    """Whether there is a usable connection, and if not, why."""
+
+    connected: bool
+    remote: str | None
+    server: ServerInfo | None
+    reason: str
+
+
+class Client:
+    """A supervised connection: `async with Client("OVN_Northbound", ["tcp:127.0.0.1:6641"]) as client`."""
+
+    def __init__(
+        self,
+        database: str,
+        remotes: Sequence[str],
+        *,
+        leader_only: bool = True,
+        cluster_id: str | None = None,
+        tls: Tls | None = None,
+        probe_interval_ms: int = 5000,
+        backoff: Backoff = Backoff(),  # noqa: B008 - a frozen value
+    ) -> None:
+        """`probe_interval_ms`: a server that is silent for twice this long is given up; 0 turns probing off."""
+        if not remotes:
+            raise ValueError("at least one remote is needed")
+        self.database = database
+        self._remotes: tuple[Remote, ...] = tuple(parse_remote(text) for text in remotes)
+        self._leader_only = leader_only
+        self._cluster_id = cluster_id
+        self._tls = tls
+        self._probe_interval_ms = probe_interval_ms
+        self._backoff = backoff
+        self._session: Session | None = None
+        self._min_index: dict[str | None, int] = {}
+        self._locks: dict[str, Lock] = {}
+        self._reasons: dict[str, str] = {}
+        self._changed = Signal()
+        self._supervisor: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._supervisor = asyncio.get_running_loop().create_task(self._supervise(), name=f"ovsdb {self.database}")
+        self._supervisor.add_done_callback(_report_crash)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            supervisor.cancel()
+            await asyncio.gather(supervisor, return_exceptions=True)
+        self._changed.fire()
+
+    # --- what is known now ---
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a usable connection."""
+        return self._session is not None
+
+    @property
+    def remote(self) -> str | None:
+        """The remote in use."""
+        return self._session.connection.remote.text if self._session else None
+
+    @property
+    def server(self) -> ServerInfo | None:
+        """What the server in use says about itself."""
+        return self._session.server if self._session else None
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of the server in use. Raises NotConnected."""
+        return self._require().schema
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Per remote, why it was last refused or lost; empty for the one in use."""
+        return dict(self._reasons)
+
+    @property
+    def state(self) -> ConnectionState:
+        """The present state."""
+        if self._session is not None:
+            return ConnectionState(True, self.remote, self.server, "")
+        return ConnectionState(False, None, None, self._why_not())
+
+    async def state_changes(self) -> AsyncIterator[ConnectionState]:
+        """Yield the present state, then each new one. A slow reader sees only the latest."""
+        seen: ConnectionState | None = None
+        while True:
+            state = self.state
+            if seen is None or (state.connected, state.remote) != (seen.connected, seen.remote):
+                seen = state
+                yield state
+            else:
+                await self._changed.wait()
+
+    async def wait_connected(self, *, timeout_s: float) -> None:
+        """Return when there is a usable connection. Raises DeadlineExceeded that says per remote why there is none."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.session_after(None)
+        except TimeoutError as error:
+            message = f"no connection to {self.database} within {timeout_s:g} s: {self._why_not()}"
+            raise DeadlineExceeded(message) from error
+
+    def expect_cluster(self, cluster_id: str | None) -> None:
+        """Knowingly go over to another cluster (after a rebuild): forgets the indexes seen, reconnects if needed."""
+        self._cluster_id = cluster_id
+        self._min_index.clear()
+        if self._session is not None:
+            try:
+                self._judge(self._session.server)
+            except OvsdbError as reason:
+                self._session.connection.abort(reason.details)
+
+    # --- requests ---
+
+    async def transact(self, txn: Transaction, *, timeout_s: float = 10.0) -> Result:
+        """Commit a transaction.
+
+        Raises SchemaError and NotConnected (nothing was sent), TransactionError (nothing was changed), ConnectionLost
+        and DeadlineExceeded (outcome unknown).
+        """
+        session = self._require()
+        operations, params = await _encoded(self.database, txn, session.schema)
+        if self._session is not session:
+            raise NotConnected(f"no connection to {self.database}: {self._why_not()}")
+        answers = await session.connection.call("transact", params, timeout_s=timeout_s)
+        return Result(session.schema, operations, read_answers(operations, answers))
+
+    async def call(self, method: str, params: list[Any], *, timeout_s: float) -> Any:
+        """Send any request and return its result. Raises CallError, ConnectionLost, DeadlineExceeded, NotConnected."""
+        return await self._require().connection.call(method, params, timeout_s=timeout_s)
+
+    async def echo(self, *, timeout_s: float) -> None:
+        """One round trip: proves that the server's event loop answers, not that a commit would."""
+        await self.call("echo", [], timeout_s=timeout_s)
+
+    def lock(self, name: str) -> Lock:
+        """Return the handle of a named lock (one per name). Nothing is asked for yet."""
+        if name not in self._locks:
+            self._locks[name] = Lock(name, self)
+        return self._locks[name]
+
+    async def session_after(self, previous: Session | None) -> Session:
+        """Return the present session once it is another than `previous`."""
+        while self._session is None or self._session is previous or self._session.connection.closed.done():
+            await self._changed.wait()
+        return self._session
+
+    @property
+    def session(self) -> Session | None:
+        """The present session (for replicas and locks)."""
+        return self._session
+
+    # --- supervision ---
+
+    def _require(self) -> Session:
+        if self._session is None or self._session.connection.closed.done():
+            raise NotConnected(f"no connection to {self.database}: {self._why_not()}")
+        return self._session
+
+    def _why_not(self) -> str:
+        reasons = [f"{remote.text}: {self._reasons.get(remote.text, 'not tried yet')}" for remote in self._remotes]
+        return "; ".join(reasons)
+
+    def _judge(self, server: ServerDatabase) -> None:
+        judge(server, leader_only=self._leader_only, cluster_id=self._cluster_id, min_index=self._min_index)
+        if server.index is not None:
+            self._min_index[server.cid] = max(server.index, self._min_index.get(server.cid, 0))
+
+    async def _supervise(self) -> None:
+        failures = 0
+        while True:
+            session = await self._race()
+            if session is None:
+                failures += 1
+                await asyncio.sleep(self._backoff.delay_ms(failures, random.random()) / 1000)
+                continue
+            loop = asyncio.get_running_loop()
+            started_s = loop.time()
+            await self._serve(session)
+            failures = 0 if loop.time() - started_s > self._backoff.cap_ms / 1000 else failures + 1
+            await asyncio.sleep(self._backoff.delay_ms(failures, random.random()) / 1000)
+
+    async def _serve(self, session: Session) -> None:
+        """Use a session until it ends."""
+        remote = session.connection.remote.text
+        self._reasons.pop(remote, None)
+        self._session = session
+        log.info("%s: connected to %s", self.database, remote)
+        try:
+            self._changed.fire()
+            for lock in self._locks.values():
+                lock.reconnected(session)
+            reason = await asyncio.shield(session.connection.closed)
+            self._reasons[remote] = reason
+            log.warning("%s: lost %s: %s", self.database, remote, reason)
+        finally:
+            self._session = None
+            for lock in self._locks.values():
+                lock.disconnected()
+            self._changed.fire()
+            await session.connection.close()
+
+    async def _race(self) -> Session | None:
+        """Try all remotes in random order, each a little after the one before; keep the first good one."""
+        order = random.sample(self._remotes, len(self._remotes))
+        loop = asyncio.get_running_loop()
+        racers = [loop.create_task(self._try(remote, place * STAGGER_S)) for place, remote in enumerate(order)]
+        winner: Session | None = None
+        try:
+            for finished in asyncio.as_completed(racers):
+                winner = await finished
+                if winner is not None:
+                    break
+        except asyncio.CancelledError:
+            await _retire(racers, None)
+            raise
+        await _retire(racers, winner)
+        return winner
+
+    async def _try(self, remote: Remote, after_s: float) -> Session | None:
+        await asyncio.sleep(after_s)
+        try:
+            return await Session.open(
+                remote,
+                self._tls,
+                self.database,
+                self._judge,
+                probe_interval_ms=self._probe_interval_ms,
+                timeout_s=HANDSHAKE_S,
+            )
+        except TimeoutError:
+            self._reasons[remote.text] = f"no answer within {HANDSHAKE_S:g} s"
+        except ssl.SSLError as error:
+            self._reasons[remote.text] = f"TLS: {error.reason or error}"
+        except OSError as error:
+            self._reasons[remote.text] = describe(error)
+        except OvsdbError as error:
+            self._reasons[remote.text] = error.details
+        return None
+
+
+async def _encoded(database: str, txn: Transaction, schema: Schema) -> tuple[list[dict[str, Any]], RawJson]:
+    """Encode a transaction in slices, so that one with many thousand operations does not hold the event loop."""
+    operations: list[dict[str, Any]] = []
+    texts = [json.dumps(database)]
+    for operation in txn.operations(schema):
+        operations.append(operation)
+        texts.append(json.dumps(operation, separators=(",", ":"), ensure_ascii=False))
+        if len(operations) % ENCODE_SLICE == 0:
+            await asyncio.sleep(0)
+    return operations, RawJson(f"[{','.join(texts)}]")
+
+
+async def _retire(racers: Sequence[asyncio.Task[Session | None]], winner: Session | None) -> None:
+    """Stop the racers and close every session but the winner."""
+    for racer in racers:
+        racer.cancel()
+    for late in await asyncio.gather(*racers, return_exceptions=True):
+        if isinstance(late, Session) and late is not winner:
+            await late.connection.close("another server was faster")
+
+
+def _report_crash(supervisor: asyncio.Task[None]) -> None:
+    if not supervisor.cancelled() and supervisor.exception() is not None:
+        log.critical("%s: the supervisor crashed", supervisor.get_name(), exc_info=supervisor.exception())

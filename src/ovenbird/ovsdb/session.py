@@ -1,0 +1,113 @@
+"""One accepted server: the handshake, and the watch over what it says about itself for as long as it is used.
+
+A session is what the client works with between two reconnects. It ends when the connection does, when the server
+stops to be what was asked for (leader, connected, same schema), or when the database goes away under it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ovenbird.ovsdb.connection import CallError, Connection
+from ovenbird.ovsdb.errors import NotConnected, OvsdbError
+from ovenbird.ovsdb.remotes import Remote, Tls
+from ovenbird.ovsdb.schema import Schema, parse_schema
+from ovenbird.ovsdb.server import SERVER_COLUMNS, ServerDatabase, read_row
+
+log = logging.getLogger(__name__)
+
+_SERVER_MONITOR = "_Server"
+Judge = Callable[[ServerDatabase], None]
+
+
+class Session:
+    """A connection to a server that passed the client's judgement, with that server's schema."""
+
+    def __init__(self, connection: Connection, database: str, judge: Judge) -> None:
+        self.connection = connection
+        self.database = database
+        self.schema: Schema = Schema(database, "", {})
+        self.server = ServerDatabase(database, "standalone", True, True, None, None, None, True)
+        self._judge = judge
+        self._row_uuid: str | None = None
+        self._schema_text: Any = None
+
+    @classmethod
+    async def open(
+        cls, remote: Remote, tls: Tls | None, database: str, judge: Judge, *, probe_interval_ms: int, timeout_s: float
+    ) -> Session:
+        """Connect, look at the server, and judge it. Raises OvsdbError or OSError with the reason why not."""
+        async with asyncio.timeout(timeout_s):
+            connection = await Connection.open(remote, tls, probe_interval_ms=probe_interval_ms, timeout_s=timeout_s)
+            session = cls(connection, database, judge)
+            try:
+                await session._handshake(timeout_s)
+            except BaseException:
+                await connection.close("refused")
+                raise
+        return session
+
+    async def _handshake(self, timeout_s: float) -> None:
+        await self._be_change_aware(timeout_s)
+        await self._watch_server(timeout_s)
+        self._judge(self.server)
+        try:
+            data = await self.connection.call("get_schema", [self.database], timeout_s=timeout_s)
+        except CallError as error:
+            raise NotConnected(f"does not serve database {self.database} ({error.tag})") from error
+        self.schema = parse_schema(data)
+
+    async def _be_change_aware(self, timeout_s: float) -> None:
+        """Ask to stay connected when databases come, go or change, which the `_Server` monitor tells us."""
+        try:
+            await self.connection.call("set_db_change_aware", [True], timeout_s=timeout_s)
+        except CallError as error:
+            log.debug("%s has no set_db_change_aware: %s", self.connection.remote.text, error)
+
+    async def _watch_server(self, timeout_s: float) -> None:
+        connection = self.connection
+        connection.subscribe(_SERVER_MONITOR, self._on_notification)
+        request = {"Database": [{"columns": list(SERVER_COLUMNS)}]}
+        try:
+            await connection.call(
+                "monitor_cond",
+                ["_Server", _SERVER_MONITOR, request],
+                timeout_s=timeout_s,
+                on_reply=self._on_first_rows,
+            )
+        except CallError as error:  # before OVS 2.9: no `_Server`, and every database is standalone
+            log.debug("%s has no _Server database: %s", connection.remote.text, error)
+            return
+        if self._row_uuid is None:
+            raise NotConnected(f"does not serve database {self.database}")
+
+    async def _on_first_rows(self, tables: Any) -> None:
+        for uuid, change in tables.get("Database", {}).items():
+            wire = change["initial"]
+            if wire.get("name") == self.database:
+                self._row_uuid = uuid
+                self.server = read_row(wire)
+                self._schema_text = wire.get("schema")
+
+    async def _on_notification(self, method: str, params: list[Any]) -> None:
+        if method == "monitor_canceled":
+            self.connection.abort("the server canceled its own monitor")
+            return
+        change = params[1].get("Database", {}).get(self._row_uuid)
+        if change is None:
+            return
+        wire = change.get("modify")
+        if wire is None:
+            self.connection.abort(f"database {self.database} was removed")
+            return
+        self.server = read_row(wire, self.server)
+        if "schema" in wire and wire["schema"] != self._schema_text:
+            self.connection.abort("the database's schema changed")
+            return
+        try:
+            self._judge(self.server)
+        except OvsdbError as reason:
+            self.connection.abort(reason.details)

@@ -1,0 +1,245 @@
+"""Transactions, typed and explicit (RFC 7047 section 5.2).
+
+What to do is collected in Python values and encoded by the server's own schema when it is sent.
+
+Every insert names its row's UUID itself (OVS 2.13 or later), so that a transaction whose outcome is unknown can be
+sent again by its owner without making a second row: the repeat fails with DuplicateUuid. Nothing here sends anything.
+"""
+
+from __future__ import annotations
+
+import uuid as uuids
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ovenbird.ovsdb.errors import ProtocolError, SchemaError, transaction_error
+from ovenbird.ovsdb.rows import Layout, Row
+from ovenbird.ovsdb.schema import Schema, TableSchema
+from ovenbird.ovsdb.values import encode, encode_atom, encode_keys, encode_some
+
+Condition = tuple[str, str, Any]
+"""(column, function, value), for instance ("external_ids", "includes", {"key": "value"}); RFC 7047 section 5.1."""
+
+_Encoder = Callable[[Schema], dict[str, Any]]
+_ARITHMETIC = frozenset({"+=", "-=", "*=", "/=", "%="})
+_ORDERINGS = frozenset({"<", "<=", ">", ">="})
+_EQUALITIES = frozenset({"==", "!="})
+
+
+class Transaction:
+    """An ordered list of operations that take effect together or not at all."""
+
+    def __init__(self, comment: str | None = None) -> None:
+        self._encoders: list[_Encoder] = []
+        self._comment = comment
+
+    def __len__(self) -> int:
+        return len(self._encoders)
+
+    def insert(self, table: str, row: Mapping[str, Any], *, uuid: str | None = None) -> str:
+        """Add a row and return its UUID (a random one unless given), usable as a value at once."""
+        chosen = uuid if uuid is not None else str(uuids.uuid4())
+
+        def encoded(schema: Schema) -> dict[str, Any]:
+            kind = schema.table(table)
+            checked = encode_atom("uuid", chosen, f"{table}._uuid")[1]
+            return {"op": "insert", "table": table, "uuid": checked, "row": _row(kind, row)}
+
+        self._encoders.append(encoded)
+        return chosen
+
+    def update(
+        self,
+        table: str,
+        row: Mapping[str, Any],
+        *,
+        uuid: str | None = None,
+        where: Sequence[Condition] | None = None,
+    ) -> None:
+        """Set columns of the row with that UUID, or of all rows that match."""
+        _check_target(uuid, where)
+        self._encoders.append(
+            lambda schema: {
+                "op": "update",
+                "table": table,
+                "where": _where(schema.table(table), uuid, where),
+                "row": _row(schema.table(table), row),
+            }
+        )
+
+    def mutate(
+        self,
+        table: str,
+        column: str,
+        mutator: str,
+        value: Any,
+        *,
+        uuid: str | None = None,
+        where: Sequence[Condition] | None = None,
+    ) -> None:
+        """Change a column relative to its value: "insert" and "delete" for sets and maps, "+=" and so on for numbers.
+
+        "delete" on a map takes the keys to remove, or a mapping whose pairs are removed where they match.
+        """
+        _check_target(uuid, where)
+        self._encoders.append(
+            lambda schema: {
+                "op": "mutate",
+                "table": table,
+                "where": _where(schema.table(table), uuid, where),
+                "mutations": [_mutation(schema.table(table), column, mutator, value)],
+            }
+        )
+
+    def delete(self, table: str, *, uuid: str | None = None, where: Sequence[Condition] | None = None) -> None:
+        """Remove the row with that UUID, or all rows that match."""
+        _check_target(uuid, where)
+        self._encoders.append(
+            lambda schema: {"op": "delete", "table": table, "where": _where(schema.table(table), uuid, where)}
+        )
+
+    def wait(
+        self,
+        table: str,
+        *,
+        where: Sequence[Condition],
+        columns: Sequence[str] = (),
+        rows: Sequence[Mapping[str, Any]] = (),
+        until: str = "==",
+        timeout_ms: int = 0,
+    ) -> None:
+        """Go on only if `columns` of the matching rows are (`until` "==") or are not ("!=") exactly `rows`.
+
+        With the default timeout of 0 the server decides at once: WaitFailed, or on to the next operation.
+        """
+        self._encoders.append(
+            lambda schema: {
+                "op": "wait",
+                "table": table,
+                "timeout": timeout_ms,
+                "where": _where(schema.table(table), None, where),
+                "columns": [_known(schema.table(table), name) for name in columns],
+                "until": until,
+                "rows": [_row(schema.table(table), row) for row in rows],
+            }
+        )
+
+    def wait_exists(self, table: str, *, uuid: str, where: Sequence[Condition] = ()) -> None:
+        """Fence: fail with WaitFailed unless that row exists and matches `where` at the moment of the commit."""
+        self.wait(table, where=[("_uuid", "==", uuid), *where], until="!=")
+
+    def select(self, table: str, *, where: Sequence[Condition] = (), columns: Sequence[str] | None = None) -> None:
+        """Read rows within the transaction; `Result.rows(i)` has them."""
+
+        def encoded(schema: Schema) -> dict[str, Any]:
+            kind = schema.table(table)
+            wanted = list(kind.columns) if columns is None else [_known(kind, name) for name in columns]
+            return {"op": "select", "table": table, "where": _where(kind, None, where), "columns": ["_uuid", *wanted]}
+
+        self._encoders.append(encoded)
+
+    def assert_lock(self, name: str) -> None:
+        """Go on only if this connection holds the lock. A hint, not a fence: locks are local to one server."""
+        self._encoders.append(lambda _schema: {"op": "assert", "lock": name})
+
+    def comment(self, text: str) -> None:
+        """Leave a note in the server's log (`ovsdb-tool show-log`), kept until the next compaction."""
+        self._encoders.append(lambda _schema: {"op": "comment", "comment": text})
+
+    def operations(self, schema: Schema) -> Iterator[dict[str, Any]]:
+        """Yield the operations in wire form. Raises SchemaError when one does not fit the schema."""
+        for encode_operation in self._encoders:
+            yield encode_operation(schema)
+        if self._comment is not None:
+            yield {"op": "comment", "comment": self._comment}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the server answered, by operation index (a comment given to the constructor is the last one)."""
+
+    schema: Schema
+    operations: Sequence[Mapping[str, Any]]
+    answers: Sequence[Mapping[str, Any]]
+
+    def count(self, index: int) -> int:
+        """Return how many rows an update, mutate or delete touched."""
+        return int(self.answers[index]["count"])
+
+    def uuid(self, index: int) -> str:
+        """Return the UUID of an inserted row."""
+        return str(self.answers[index]["uuid"][1])
+
+    def rows(self, index: int) -> tuple[Row, ...]:
+        """Return the rows of a select."""
+        operation = self.operations[index]
+        columns = tuple(name for name in operation["columns"] if name not in {"_uuid", "_version"})
+        layout = Layout(self.schema.table(operation["table"]), columns)
+        return tuple(layout.full_row(wire["_uuid"][1], wire) for wire in self.answers[index]["rows"])
+
+
+def read_answers(operations: Sequence[Mapping[str, Any]], answers: Any) -> Sequence[Mapping[str, Any]]:
+    """Check a transact reply; return one answer per operation.
+
+    Raises the typed TransactionError of the first operation that failed, or of the extra element that the server
+    appends when every operation went well but the commit did not (RFC 7047 section 4.1.3).
+    """
+    if not isinstance(answers, list):
+        raise ProtocolError(f"a transact reply must be a list, not {answers!r:.100}")
+    for index, answer in enumerate(answers):
+        if isinstance(answer, dict) and "error" in answer:
+            if index < len(operations):
+                raise transaction_error(answer, operation_index=index, operation=operations[index])
+            raise transaction_error(answer)
+    if len(answers) != len(operations) or None in answers:
+        raise ProtocolError(f"{len(operations)} operations, but {len(answers)} answers without an error")
+    return answers
+
+
+def _check_target(uuid: str | None, where: Sequence[Condition] | None) -> None:
+    """Insist on a target: an update or delete of every row must be asked for with an explicit empty `where`."""
+    if (uuid is None) == (where is None):
+        raise SchemaError("name the rows by exactly one of uuid and where")
+
+
+def _known(table: TableSchema, column: str) -> str:
+    table.column(column)
+    return column
+
+
+def _row(table: TableSchema, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: encode(table.column(name), value, f"{table.name}.{name}") for name, value in row.items()}
+
+
+def _where(table: TableSchema, uuid: str | None, where: Sequence[Condition] | None) -> list[Any]:
+    if uuid is not None:
+        return [["_uuid", "==", encode_atom("uuid", uuid, f"{table.name}._uuid")]]
+    return [encode_condition(table, condition) for condition in where or ()]
+
+
+def encode_condition(table: TableSchema, condition: Condition) -> list[Any]:
+    """Return a condition in wire form. Raises SchemaError."""
+    name, function, value = condition
+    column, place = table.column(name), f"{table.name}.{name}"
+    if function in _ORDERINGS:
+        return [name, function, encode_atom(column.key, value, place)]
+    if function in _EQUALITIES:
+        return [name, function, encode(column, value, place)]
+    if function in {"includes", "excludes"}:
+        scalar = column.is_scalar
+        return [name, function, encode(column, value, place) if scalar else encode_some(column, value, place)]
+    raise SchemaError(f"{place}: unknown condition {function!r}")
+
+
+def _mutation(table: TableSchema, name: str, mutator: str, value: Any) -> list[Any]:
+    column, place = table.column(name), f"{table.name}.{name}"
+    if mutator in _ARITHMETIC:
+        return [name, mutator, encode_atom(column.key, value, place)]
+    if mutator == "insert":
+        return [name, mutator, encode_some(column, value, place)]
+    if mutator == "delete":
+        keys = not isinstance(value, Mapping)
+        wire = encode_keys(column.key, value, place) if keys else encode_some(column, value, place)
+        return [name, mutator, wire]
+    raise SchemaError(f"{place}: unknown mutator {mutator!r}")

@@ -1,0 +1,203 @@
+"""Between Python values and OVSDB's JSON notation (RFC 7047 section 5.1), one function per column, chosen once.
+
+scalar -> int, float, bool, str (UUIDs too); optional -> value or None; set -> frozenset; map -> dict.
+Pure. Reading trusts the server, for speed; writing trusts nobody and raises SchemaError.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from sys import intern
+from typing import Any
+
+from ovenbird.ovsdb.errors import SchemaError
+from ovenbird.ovsdb.schema import ColumnType
+
+Decoder = Callable[[Any], Any]
+Merger = Callable[[Any, Any], Any]
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+
+
+def is_uuid(text: str) -> bool:
+    """Whether the text is a UUID in lower-case canonical form."""
+    return _UUID.fullmatch(text) is not None
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def decoder(column: ColumnType) -> Decoder:
+    """Return the function from wire value to Python value for one column."""
+    if column.is_map:
+        return _map_decoder(column)
+    if column.is_scalar:
+        return _ATOM_DECODERS[column.key]
+    if column.is_optional:
+        return _optional_decoder(column.key)
+    return _set_decoder(column.key)
+
+
+def _same(wire: Any) -> Any:
+    return wire
+
+
+def _uuid(wire: Any) -> str:
+    return intern(wire[1])
+
+
+_ATOM_DECODERS: dict[str, Decoder] = {
+    "integer": _same,
+    "real": float,
+    "boolean": _same,
+    "string": _same,
+    "uuid": _uuid,
+}
+
+
+def _optional_decoder(key: str) -> Decoder:
+    atom = _ATOM_DECODERS[key]
+
+    def decode(wire: Any) -> Any:
+        if type(wire) is list and wire[0] == "set":
+            return atom(wire[1][0]) if wire[1] else None
+        return atom(wire)
+
+    return decode
+
+
+def _set_decoder(key: str) -> Decoder:
+    if key == "uuid":
+
+        def decode_uuids(wire: Any) -> frozenset[str]:
+            if wire[0] == "set":
+                return frozenset([intern(atom[1]) for atom in wire[1]])
+            return frozenset((intern(wire[1]),))
+
+        return decode_uuids
+
+    atom = _ATOM_DECODERS[key]
+
+    def decode(wire: Any) -> frozenset[Any]:
+        if type(wire) is list:
+            return frozenset([atom(item) for item in wire[1]])
+        return frozenset((atom(wire),))
+
+    return decode
+
+
+def _map_decoder(column: ColumnType) -> Decoder:
+    if column.key == "string" and column.value == "string":
+
+        def decode_strings(wire: Any) -> dict[str, str]:
+            return {intern(key): value for key, value in wire[1]}
+
+        return decode_strings
+
+    atom_of_key, atom_of_value = _ATOM_DECODERS[column.key], _ATOM_DECODERS[column.value or "string"]
+
+    def decode(wire: Any) -> dict[Any, Any]:
+        return {atom_of_key(key): atom_of_value(value) for key, value in wire[1]}
+
+    return decode
+
+
+def merger(column: ColumnType) -> Merger:
+    """Return the function that applies a decoded `modify` of update2/update3 to a value.
+
+    Columns that hold at most one element carry the new value; all others carry a symmetric difference
+    (ovsdb-server(7), Update2 Notification). Applying one difference twice gives the wrong value.
+    """
+    if column.maximum == 1:
+        return _replace
+    return _merge_maps if column.is_map else _merge_sets
+
+
+def _replace(_old: Any, new: Any) -> Any:
+    return new
+
+
+def _merge_sets(old: frozenset[Any], difference: frozenset[Any]) -> frozenset[Any]:
+    return old ^ difference
+
+
+def _merge_maps(old: Mapping[Any, Any], difference: Mapping[Any, Any]) -> dict[Any, Any]:
+    merged = dict(old)
+    for key, value in difference.items():
+        if key in merged and merged[key] == value:
+            del merged[key]
+        else:
+            merged[key] = value
+    return merged
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def encode(column: ColumnType, value: Any, place: str) -> Any:
+    """Return the wire form of a whole column value; `place` names it in the SchemaError."""
+    if column.is_map:
+        return encode_map(column, value, place)
+    atoms = _atoms(value)
+    if len(atoms) < column.minimum or (column.maximum is not None and len(atoms) > column.maximum):
+        raise SchemaError(f"{place}: {len(atoms)} values, but the schema wants {_range(column)}")
+    if len(atoms) == 1:
+        return encode_atom(column.key, atoms[0], place)
+    return ["set", [encode_atom(column.key, atom, place) for atom in atoms]]
+
+
+def encode_some(column: ColumnType, value: Any, place: str) -> Any:
+    """Return the wire form of part of a column's value, as conditions and mutations take it: any number of elements."""
+    if column.is_map and isinstance(value, Mapping):
+        return encode_map(column, value, place)
+    return encode_keys(column.key, value, place)
+
+
+def encode_keys(key: str, value: Any, place: str) -> Any:
+    """Return the wire form of a set of atoms (a map's keys, too: `mutate ... delete` takes those)."""
+    return ["set", [encode_atom(key, atom, place) for atom in _atoms(value)]]
+
+
+def encode_map(column: ColumnType, value: Any, place: str) -> Any:
+    """Return the wire form of a map."""
+    if not isinstance(value, Mapping):
+        raise SchemaError(f"{place}: wants a mapping, not {value!r}")
+    wanted = column.value or "string"
+    pairs = [[encode_atom(column.key, key, place), encode_atom(wanted, item, place)] for key, item in value.items()]
+    return ["map", pairs]
+
+
+def encode_atom(kind: str, value: Any, place: str) -> Any:
+    """Return the wire form of one atom."""
+    if kind == "uuid":
+        if isinstance(value, str) and is_uuid(value):
+            return ["uuid", value]
+    elif kind == "boolean":
+        if isinstance(value, bool):
+            return value
+    elif kind == "string":
+        if isinstance(value, str):
+            return value
+    elif isinstance(value, bool):
+        pass
+    elif isinstance(value, int) or (kind == "real" and isinstance(value, float)):
+        return value
+    raise SchemaError(f"{place}: wants {kind}, not {value!r}")
+
+
+def _atoms(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    if isinstance(value, (str, int, float)):
+        return [value]
+    if isinstance(value, Iterable) and not isinstance(value, Mapping):
+        return list(value)
+    return [value]
+
+
+def _range(column: ColumnType) -> str:
+    if column.minimum == column.maximum:
+        return f"exactly {column.minimum}"
+    most = "any number" if column.maximum is None else str(column.maximum)
+    return f"{column.minimum} to {most}"
