@@ -18,7 +18,7 @@ from typing import Any
 
 from ovenbird.ovsdb.errors import ConnectionLost, DeadlineExceeded, OvsdbError, transaction_error
 from ovenbird.ovsdb.framing import Converter, JsonStream
-from ovenbird.ovsdb.remotes import READ_BYTES, Remote, Tls, open_streams
+from ovenbird.ovsdb.remotes import READ_BYTES, Remote, Tls, describe, open_streams
 
 Notify = Callable[[str, list[Any]], Awaitable[None]]
 OnReply = Callable[[Any], Awaitable[None]]
@@ -155,7 +155,7 @@ class Connection:
             raise
         except OSError as error:
             self._end(f"cannot write: {error}")
-            raise ConnectionLost(f"{method} to {self.remote.text}: {error}") from error
+            raise ConnectionLost(f"{method} to {self.remote.text}: {describe(error)}") from error
         finally:
             self._pending.pop(request, None)
             if future.done() and not future.cancelled():
@@ -199,7 +199,7 @@ class Connection:
         except (OvsdbError, KeyError, IndexError, TypeError, ValueError) as error:
             self._end(f"unusable message: {error!r}")
         except OSError as error:
-            self._end(str(error))
+            self._end(describe(error))
         finally:
             self._end("reader stopped")
             self._writer.transport.abort()
