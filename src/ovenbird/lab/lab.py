@@ -84,6 +84,8 @@ class Lab:
             node = self.node(name)
             if node.is_up:
                 return False
+            if not self.fabric.is_up:
+                raise Refused("the switches are gone", subject=self.name, hint=f"ovenbird lab up --name {self.name}")
             self._boot([node], _silent)
             return True
 
@@ -121,6 +123,11 @@ class Lab:
 
     def _up(self, progress: Progress) -> None:
         everyone = [self.outside, *self.nodes.values()]
+        whole = self.file.require().whole
+        for node in (self.fabric, *everyone):
+            if node.is_up and node.name not in whole:
+                progress(f"{node.name} was left half-built; starting it afresh")
+                self._power_off(node)
         if not self.fabric.is_up:
             standing = [node for node in everyone if node.is_up]
             if standing:  # their cables died with the switches; a host does not survive having its interfaces torn out
@@ -132,8 +139,6 @@ class Lab:
             started = [node.name for node in self.nodes.values() if node.is_up and nodes.start_agent(node)]
             if started:
                 progress(f"started the agent again on {', '.join(started)}")
-        with self.file.change() as state:
-            state.ready = True
 
     def _boot(self, off: list[Node], progress: Progress) -> None:
         """Boot nodes side by side; the fabric first if it is missing."""
@@ -151,6 +156,7 @@ class Lab:
                 fabric = self.fabric.require_init()
                 wiring.build_switches(fabric)
                 partition.apply(fabric, self.file.require().faults)
+                self._mark_whole(self.fabric)
             else:
                 _each(pool, self._start, off)
                 fabric = self.fabric.require_init()
@@ -169,6 +175,7 @@ class Lab:
         def record(init: Process) -> None:
             with self.file.change() as changed:
                 changed.inits[node.name] = init
+                changed.whole.discard(node.name)
 
         if node.name != FABRIC:
             files.write(node.directory, node.name, self.spec)
@@ -186,6 +193,7 @@ class Lab:
         init = node.require_init()
         if node.spec is None:
             outside.configure(node, self.spec.outside)
+            self._mark_whole(node)
             return node
         address = f"{node.spec.address}/{self.spec.underlay_prefix_length}"
         interfaces: list[tuple[str, list[str]]] = [(UNDERLAY_INTERFACE, [address])]
@@ -194,7 +202,12 @@ class Lab:
         wiring.configure(init, interfaces)
         if self.file.require().agents:
             nodes.start_agent(node)
+        self._mark_whole(node)
         return node
+
+    def _mark_whole(self, node: Node) -> None:
+        with self.file.change() as state:
+            state.whole.add(node.name)
 
     def _describe(self, node: Node) -> str:
         if node.spec is None:
@@ -206,7 +219,7 @@ class Lab:
             return False
         self._kill(node)
         fabric = self.fabric.init
-        if fabric is not None:
+        if fabric is not None and node is not self.fabric:
             wiring.unplug(fabric, self.cables(node))
         return True
 
