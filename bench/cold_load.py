@@ -86,7 +86,6 @@ def switch_operations(switch: int) -> list[Any]:
         row = {
             "name": f"port-{switch:05d}-{number:03d}",
             "addresses": f"{mac} {address}",
-            "port_security": f"{mac} {address}",
             "enabled": True,
             "options": ["map", [["requested-chassis", f"node-{number}"], ["mcast_flood_reports", "true"]]],
             "external_ids": [
@@ -137,6 +136,7 @@ async def _read_ours(sock: Path) -> dict[str, Any]:
         await replica.ready(timeout_s=300)
         loaded_s = time.perf_counter() - start_s
         await asyncio.sleep(0.05)  # lets the watcher see the last step
+        watcher.cancel()
         touch_start_s = time.perf_counter()
         rows = 0
         for table in TABLES:
@@ -145,7 +145,6 @@ async def _read_ours(sock: Path) -> dict[str, Any]:
                 for column in row:
                     row[column]
         touched_s = time.perf_counter() - touch_start_s
-    watcher.cancel()
     return {"load_s": loaded_s, "touch_s": touched_s, "rows": rows, "stall_ms": stalls[0] * 1000}
 
 
@@ -190,8 +189,9 @@ def read_peer(sock: Path) -> dict[str, Any]:
 
 
 def read_limit(sock: Path) -> dict[str, Any]:
+    schema = json.loads(NB_SCHEMA.read_text(encoding="ascii"))["tables"]
+    tables = {table: [{"columns": list(schema[table]["columns"])}] for table in TABLES}
     start_s = time.perf_counter()
-    tables = {table: [{}] for table in TABLES}
     reply = request(sock, "monitor_cond_since", [DATABASE, "limit", tables, ZERO])
     loaded_s = time.perf_counter() - start_s
     rows = sum(len(changes) for changes in reply["result"][2].values())

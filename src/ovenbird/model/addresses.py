@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import AddressValueError, IPv4Address, IPv6Address, NetmaskValueError
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import NamedTuple
 
 GENEVE_OVERHEAD_BYTES = 58
@@ -27,10 +27,8 @@ class Range(NamedTuple):
     last: int
 
     def __str__(self) -> str:
-        return format_address(self.first) if self.first == self.last else f"{self._text()}"
-
-    def _text(self) -> str:
-        return f"{format_address(self.first)}-{format_address(self.last)}"
+        one = format_address(self.first)
+        return one if self.first == self.last else f"{one}-{format_address(self.last)}"
 
 
 class Subnet(NamedTuple):
@@ -70,6 +68,13 @@ def format_address(address: int) -> str:
     return f"{address >> 24}.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
 
 
+_RESERVED = (
+    (Subnet(0, 8), '"this network"'),
+    (Subnet(127 << 24, 8), "loopback"),
+    (Subnet(224 << 24, 3), "multicast and experiments"),
+)
+
+
 @lru_cache(maxsize=65536)
 def parse_address(text: str) -> int:
     """Return an IPv4 address as a number. Raises ValueError with a sentence for people."""
@@ -106,10 +111,22 @@ def parse_subnet(text: str) -> Subnet:
     return Subnet(base, length)
 
 
+def parse_usable_subnet(text: str) -> Subnet:
+    """Return a network that hosts can live in: unicast, /8 to /30. Raises ValueError with a sentence for people."""
+    subnet = parse_subnet(text)
+    if not 8 <= subnet.prefix_len <= 30:
+        size = "large" if subnet.prefix_len < 8 else "small"
+        raise ValueError(f"{text!r} is too {size} for a network; use a prefix length from 8 to 30")
+    for reserved, use in _RESERVED:
+        if subnet.overlaps(reserved):
+            raise ValueError(f"{text!r} overlaps {reserved}, which is reserved for {use}")
+    return subnet
+
+
 def _parse_network_address(whole: str, text: str) -> int:
     try:
         return int(IPv4Address(text))
-    except (AddressValueError, NetmaskValueError) as error:
+    except AddressValueError as error:
         if _is_ipv6(text):
             raise ValueError(f"{whole!r} is an IPv6 network; IPv6 is not supported yet") from error
         raise ValueError(f"{whole!r} is not an IPv4 network, e.g. 192.168.1.0/24") from error

@@ -8,6 +8,7 @@ never sent again: only its owner knows whether that would be right.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 import ssl
@@ -17,9 +18,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from ovenbird.ovsdb.backoff import Backoff
+from ovenbird.ovsdb.connection import RawJson
 from ovenbird.ovsdb.errors import DeadlineExceeded, NotConnected, OvsdbError
 from ovenbird.ovsdb.lock import Lock
-from ovenbird.ovsdb.remotes import Remote, Tls, parse_remote
+from ovenbird.ovsdb.remotes import Remote, Tls, describe, parse_remote
 from ovenbird.ovsdb.schema import Schema
 from ovenbird.ovsdb.server import ServerDatabase, ServerInfo, judge
 from ovenbird.ovsdb.session import Session
@@ -28,6 +30,8 @@ from ovenbird.ovsdb.transaction import Result, Transaction, read_answers
 
 log = logging.getLogger(__name__)
 
+ENCODE_SLICE = 500
+"""Operations that are encoded between two pauses: about 10 ms."""
 HANDSHAKE_S = 5.0
 """Longest time for one server to accept the connection and tell about itself."""
 STAGGER_S = 0.1
@@ -77,6 +81,7 @@ class Client:
 
     async def __aenter__(self) -> Self:
         self._supervisor = asyncio.get_running_loop().create_task(self._supervise(), name=f"ovsdb {self.database}")
+        self._supervisor.add_done_callback(_report_crash)
         return self
 
     async def __aexit__(
@@ -161,8 +166,9 @@ class Client:
         and DeadlineExceeded (outcome unknown).
         """
         session = self._require()
-        operations = txn.operations(session.schema)
-        params = [self.database, *operations]
+        operations, params = await _encoded(self.database, txn, session.schema)
+        if self._session is not session:
+            raise NotConnected(f"no connection to {self.database}: {self._why_not()}")
         answers = await session.connection.call("transact", params, timeout_s=timeout_s)
         return Result(session.schema, operations, read_answers(operations, answers))
 
@@ -245,26 +251,18 @@ class Client:
         """Try all remotes in random order, each a little after the one before; keep the first good one."""
         order = random.sample(self._remotes, len(self._remotes))
         loop = asyncio.get_running_loop()
-        racers = {loop.create_task(self._try(remote, place * STAGGER_S)) for place, remote in enumerate(order)}
+        racers = [loop.create_task(self._try(remote, place * STAGGER_S)) for place, remote in enumerate(order)]
         winner: Session | None = None
         try:
-            while racers and winner is None:
-                done, racers = await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
-                for racer in done:
-                    winner = await self._prefer(winner, racer.result())
-            return winner
-        finally:
-            for racer in racers:
-                racer.cancel()
-            for late in await asyncio.gather(*racers, return_exceptions=True):
-                if isinstance(late, Session):
-                    await late.connection.close("another server was faster")
-
-    @staticmethod
-    async def _prefer(winner: Session | None, other: Session | None) -> Session | None:
-        if winner is not None and other is not None:
-            await other.connection.close("another server was faster")
-        return winner or other
+            for finished in asyncio.as_completed(racers):
+                winner = await finished
+                if winner is not None:
+                    break
+        except asyncio.CancelledError:
+            await _retire(racers, None)
+            raise
+        await _retire(racers, winner)
+        return winner
 
     async def _try(self, remote: Remote, after_s: float) -> Session | None:
         await asyncio.sleep(after_s)
@@ -282,7 +280,33 @@ class Client:
         except ssl.SSLError as error:
             self._reasons[remote.text] = f"TLS: {error.reason or error}"
         except OSError as error:
-            self._reasons[remote.text] = (error.strerror or str(error)).lower()
+            self._reasons[remote.text] = describe(error)
         except OvsdbError as error:
             self._reasons[remote.text] = error.details
         return None
+
+
+async def _encoded(database: str, txn: Transaction, schema: Schema) -> tuple[list[dict[str, Any]], RawJson]:
+    """Encode a transaction in slices, so that one with many thousand operations does not hold the event loop."""
+    operations: list[dict[str, Any]] = []
+    texts = [json.dumps(database)]
+    for operation in txn.operations(schema):
+        operations.append(operation)
+        texts.append(json.dumps(operation, separators=(",", ":"), ensure_ascii=False))
+        if len(operations) % ENCODE_SLICE == 0:
+            await asyncio.sleep(0)
+    return operations, RawJson(f"[{','.join(texts)}]")
+
+
+async def _retire(racers: Sequence[asyncio.Task[Session | None]], winner: Session | None) -> None:
+    """Stop the racers and close every session but the winner."""
+    for racer in racers:
+        racer.cancel()
+    for late in await asyncio.gather(*racers, return_exceptions=True):
+        if isinstance(late, Session) and late is not winner:
+            await late.connection.close("another server was faster")
+
+
+def _report_crash(supervisor: asyncio.Task[None]) -> None:
+    if not supervisor.cancelled() and supervisor.exception() is not None:
+        log.critical("%s: the supervisor crashed", supervisor.get_name(), exc_info=supervisor.exception())

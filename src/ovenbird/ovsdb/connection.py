@@ -18,11 +18,18 @@ from typing import Any
 
 from ovenbird.ovsdb.errors import ConnectionLost, DeadlineExceeded, OvsdbError, transaction_error
 from ovenbird.ovsdb.framing import Converter, JsonStream
-from ovenbird.ovsdb.remotes import READ_BYTES, Remote, Tls, open_streams
+from ovenbird.ovsdb.remotes import READ_BYTES, Remote, Tls, describe, open_streams
 
 Notify = Callable[[str, list[Any]], Awaitable[None]]
 OnReply = Callable[[Any], Awaitable[None]]
 ConverterForTable = Callable[[str], Converter | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RawJson:
+    """Parameters that the caller has encoded already (a large transaction is encoded in slices)."""
+
+    text: str
 
 
 class CallError(OvsdbError):
@@ -55,7 +62,7 @@ class _Subscription:
 
 @dataclass(slots=True)
 class _Activity:
-    """When the peer was last heard, and whether we are waiting for it or it for us."""
+    """When the peer was last heard, and whether we are waiting for it (or it for us, while we decode)."""
 
     heard_s: float = field(default_factory=time.monotonic)
     reading: bool = False
@@ -92,13 +99,12 @@ class Connection:
 
     async def close(self, reason: str = "closed by us") -> None:
         """End the connection: every pending call gets ConnectionLost; all tasks and the socket are gone on return."""
-        self._end(reason)
+        self.abort(reason)
         current = asyncio.current_task()
         for task in self._tasks:
             if task is not current:
                 task.cancel()
         await asyncio.gather(*(task for task in self._tasks if task is not current), return_exceptions=True)
-        self._writer.transport.abort()
         with contextlib.suppress(OSError, asyncio.TimeoutError):
             async with asyncio.timeout(1.0):
                 await self._writer.wait_closed()
@@ -119,7 +125,7 @@ class Connection:
     async def call(
         self,
         method: str,
-        params: list[Any],
+        params: list[Any] | RawJson,
         *,
         timeout_s: float,
         on_reply: OnReply | None = None,
@@ -138,7 +144,7 @@ class Connection:
         self._pending[request] = _Pending(method, future, on_reply, converter_for)
         try:
             async with asyncio.timeout(timeout_s):
-                self._send({"id": request, "method": method, "params": params})
+                self._request(request, method, params)
                 await self._writer.drain()
                 return await future
         except TimeoutError as error:
@@ -149,7 +155,7 @@ class Connection:
             raise
         except OSError as error:
             self._end(f"cannot write: {error}")
-            raise ConnectionLost(f"{method} to {self.remote.text}: {error}") from error
+            raise ConnectionLost(f"{method} to {self.remote.text}: {describe(error)}") from error
         finally:
             self._pending.pop(request, None)
             if future.done() and not future.cancelled():
@@ -158,6 +164,13 @@ class Connection:
     def _give_up(self, request: int, method: str) -> None:
         if method == "transact" and request in self._pending and not self.closed.done():
             self._send({"id": None, "method": "cancel", "params": [request]})
+
+    def _request(self, request: int, method: str, params: list[Any] | RawJson) -> None:
+        if isinstance(params, RawJson):
+            head = json.dumps({"id": request, "method": method})[:-1]
+            self._writer.write(f'{head},"params":{params.text}}}'.encode())
+        else:
+            self._send({"id": request, "method": method, "params": params})
 
     def _send(self, message: dict[str, Any]) -> None:
         self._writer.write(json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode())
@@ -186,7 +199,7 @@ class Connection:
         except (OvsdbError, KeyError, IndexError, TypeError, ValueError) as error:
             self._end(f"unusable message: {error!r}")
         except OSError as error:
-            self._end(str(error))
+            self._end(describe(error))
         finally:
             self._end("reader stopped")
             self._writer.transport.abort()
@@ -231,16 +244,22 @@ class Connection:
             pending.future.set_result(message["result"])
 
     async def _probe(self) -> None:
-        """Send an echo each interval; give the peer up when nothing at all came for two intervals while we listened."""
+        """Send an echo each interval; give the peer up when nothing at all came for two intervals while we listened.
+
+        Our echo also tells the server that we are alive while we are busy with a long dump of its.
+        """
+        half_s, echo_next = self._probe_interval_s / 2, False
         while not self.closed.done():
             asked_s = time.monotonic()
-            await asyncio.sleep(self._probe_interval_s)
-            silent_s = time.monotonic() - self._activity.heard_s
-            we_paused = time.monotonic() - asked_s > 1.5 * self._probe_interval_s
+            await asyncio.sleep(half_s)
+            now_s = time.monotonic()
+            we_paused = now_s - asked_s > 2 * half_s + 0.1  # our own stop is no evidence against the server
+            silent_s = now_s - self._activity.heard_s
             if self._activity.reading and silent_s > 2 * self._probe_interval_s and not we_paused:
-                self._end(f"no answer to probes for {silent_s:.1f} s")
-                self._writer.transport.abort()
+                self.abort(f"no answer to probes for {silent_s:.1f} s")
                 self._tasks[0].cancel()
                 return
-            self._last_id += 1
-            self._send({"id": self._last_id, "method": "echo", "params": []})
+            echo_next = not echo_next
+            if echo_next:
+                self._last_id += 1
+                self._send({"id": self._last_id, "method": "echo", "params": []})

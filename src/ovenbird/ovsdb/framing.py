@@ -106,6 +106,8 @@ class JsonStream:
             self._expect(",")
             frame.state = _AFTER_COMMA
         elif frame.closer == "}" and frame.key is None:
+            if len(self._stack) == _ROW_DEPTH and self._read_rows(frame):
+                return
             frame.key = self._read_key()
         else:
             self._read_value(char)
@@ -156,6 +158,35 @@ class JsonStream:
             raise _Incomplete  # a number may go on in the next bytes; some delimiter always follows
         self._pos = end
         self._attach(value)
+
+    def _read_rows(self, frame: _Frame) -> bool:
+        """Read as many `"key":value,` as are here in compact form, which is how ovsdb-server writes; the hot path.
+
+        Whatever looks different is left to the general steps. Returns whether there was any.
+        """
+        text, pos, convert, container = self._text, self._pos, frame.convert, frame.container
+        end = len(text)
+        start = pos
+        while True:
+            quote = text.find('"', pos + 1)
+            if quote < 0 or text[pos] != '"' or text[quote + 1 : quote + 2] != ":":
+                break
+            key = text[pos + 1 : quote]
+            if "\\" in key:
+                break
+            try:
+                value, after = _SCAN(text, quote + 2)
+            except (StopIteration, json.JSONDecodeError):
+                break
+            if after + 1 >= end or text[after] != ",":
+                break
+            container[key] = value if convert is None else convert(key, value)
+            pos = after + 1
+        self._pos = pos
+        if pos == start:
+            return False
+        frame.state = _AFTER_COMMA
+        return True
 
     def _enter(self, char: str) -> None:
         self._pos += 1

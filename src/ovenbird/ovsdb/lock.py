@@ -51,7 +51,11 @@ class Lock:
         """Queue for the lock without waiting for it; return whether it is held already."""
         self._wanted = True
         if self._client.session is not None:
-            await self._ask(self._client.session, "lock")
+            try:
+                await self._ask(self._client.session, "lock")
+            except asyncio.CancelledError:
+                await self.release()
+                raise
         return self._held
 
     async def acquire(self, *, timeout_s: float | None = None) -> None:
@@ -122,8 +126,13 @@ class Lock:
             if self._asked is session or session is not self._client.session:
                 return
             self._asked = session
-            session.connection.subscribe(self.name, self._on_notice)
-            await session.connection.call(method, [self.name], timeout_s=_CALL_S, on_reply=self._on_reply)
+            connection = session.connection
+            connection.subscribe(self.name, self._on_notice)
+            try:
+                await connection.call(method, [self.name], timeout_s=_CALL_S, on_reply=self._on_reply)
+            except DeadlineExceeded:
+                connection.abort(f"lock {self.name}: whether we queue for it is unknown")
+                raise
 
     async def _drop(self, session: Session) -> None:
         async with self._serial:

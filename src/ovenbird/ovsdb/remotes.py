@@ -7,6 +7,7 @@ two clients in one process may have different identities. Nothing here knows wha
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,12 @@ def parse_remote(text: str) -> Remote:
     if kind not in {"tcp", "ssl"} or not host or not port.isdecimal() or (":" in host and not bracketed):
         raise RemoteError(f"cannot read remote {text!r}: want tcp:HOST:PORT, ssl:HOST:PORT or unix:PATH")
     return Remote(text, kind, host=host[1:-1] if bracketed else host, port=int(port))
+
+
+def describe(error: OSError) -> str:
+    """Return a connection error in an operator's words: "connection refused", without Python's decoration."""
+    text = os.strerror(error.errno).lower() if error.errno else str(error)
+    return f"{text}: {error.filename}" if error.filename else text
 
 
 async def open_streams(remote: Remote, tls: Tls | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from ovenbird.ovsdb.changes import Changes, ChangeSet, Tables
 from ovenbird.ovsdb.client import Client
+from ovenbird.ovsdb.collector import BulkLoad
 from ovenbird.ovsdb.connection import CallError
 from ovenbird.ovsdb.deltas import Delta, differences, staged
 from ovenbird.ovsdb.errors import DeadlineExceeded, OvsdbError
@@ -63,6 +64,7 @@ class Replica:
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"replica {self._client.database}")
+        self._task.add_done_callback(lambda _task: self._changed.fire())
         return self
 
     async def __aexit__(
@@ -99,6 +101,8 @@ class Replica:
         try:
             async with asyncio.timeout(timeout_s):
                 while not predicate(self):
+                    if self._task is not None and self._task.done():
+                        self._task.result()  # a crash of the follower is the caller's news, not a silent wait
                     await self._changed.wait()
         except TimeoutError as error:
             why = self._problem or ("" if self._client.connected else f": {self._client.state.reason}")
@@ -142,6 +146,7 @@ class Replica:
             await self._monitor(session, key, layouts, following)
             await asyncio.shield(session.connection.closed)
         finally:
+            following.load.end()
             session.connection.unsubscribe(key)
             if not session.connection.closed.done():
                 await self._cancel_monitor(session, key)
@@ -214,22 +219,29 @@ class _Following:
 
     def __init__(self, replica: Replica, session: Session, layouts: dict[str, Layout]) -> None:
         self._replica, self._session, self._layouts = replica, session, layouts
+        self.load = BulkLoad()
         self.method = ""
 
     def converter_for(self, table: str) -> Converter | None:
         """Return the function that types a table's new rows while the message is still being read."""
         layout = self._layouts.get(table)
-        return layout.convert if layout is not None and self.method != "monitor" else None
+        if layout is None or self.method == "monitor":
+            return None
+        self.load.begin()
+        return layout.convert
 
     async def on_reply(self, result: Any) -> None:
         """Take the first content, or what happened since `last_id`."""
         replica = self._replica
         found, last_id, tables = result if self.method == "monitor_cond_since" else (False, ZERO_UUID, result)
+        self.load.begin()
         delta = await staged(self._layouts, {} if not found else replica._tables, tables)
+        rows = sum(len(changed) for changed in delta.rows.values())
         if not found:
             delta = await differences(replica._tables, delta)
         replica._adopt(self._session, self._layouts, last_id)
         replica._commit(delta, resync=not found)
+        self.load.end(rows)
 
     async def on_update(self, method: str, params: list[Any]) -> None:
         """Apply one transaction of the server."""
@@ -241,3 +253,4 @@ class _Following:
         if method == "update3":
             replica._last_id = params[1]
         replica._commit(delta, resync=False)
+        self.load.end(sum(len(changed) for changed in delta.rows.values()))

@@ -11,7 +11,7 @@ from typing import Any
 
 from ovenbird.ovsdb.connection import Connection
 from ovenbird.ovsdb.errors import NotConnected, NotLeader, StaleServer, WrongCluster
-from ovenbird.ovsdb.remotes import Tls, parse_remote
+from ovenbird.ovsdb.remotes import Tls, describe, parse_remote
 
 SERVER_COLUMNS = ("name", "model", "connected", "leader", "schema", "cid", "sid", "index")
 
@@ -88,7 +88,7 @@ async def probe_server(remote: str, *, tls: Tls | None = None, timeout_s: float)
     try:
         connection = await Connection.open(parse_remote(remote), tls, probe_interval_ms=0, timeout_s=timeout_s)
     except OSError as error:
-        raise NotConnected(f"{remote}: {error.strerror or error}") from error
+        raise NotConnected(f"{remote}: {describe(error)}") from error
     try:
         select = {"op": "select", "table": "Database", "where": [], "columns": list(SERVER_COLUMNS)}
         answer = await connection.call("transact", ["_Server", select], timeout_s=timeout_s)

@@ -9,7 +9,7 @@ sent again by its owner without making a second row: the repeat fails with Dupli
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,12 +147,12 @@ class Transaction:
         """Leave a note in the server's log (`ovsdb-tool show-log`), kept until the next compaction."""
         self._encoders.append(lambda _schema: {"op": "comment", "comment": text})
 
-    def operations(self, schema: Schema) -> list[dict[str, Any]]:
-        """Return the operations in wire form. Raises SchemaError when one does not fit the schema."""
-        encoded = [encode_operation(schema) for encode_operation in self._encoders]
+    def operations(self, schema: Schema) -> Iterator[dict[str, Any]]:
+        """Yield the operations in wire form. Raises SchemaError when one does not fit the schema."""
+        for encode_operation in self._encoders:
+            yield encode_operation(schema)
         if self._comment is not None:
-            encoded.append({"op": "comment", "comment": self._comment})
-        return encoded
+            yield {"op": "comment", "comment": self._comment}
 
 
 @dataclass(frozen=True, slots=True)

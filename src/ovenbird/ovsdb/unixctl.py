@@ -10,7 +10,7 @@ from typing import Any
 
 from ovenbird.ovsdb.errors import DeadlineExceeded, ProtocolError, UnixctlError
 from ovenbird.ovsdb.framing import JsonStream
-from ovenbird.ovsdb.remotes import READ_BYTES
+from ovenbird.ovsdb.remotes import READ_BYTES, describe
 
 
 async def unixctl(path: str | Path, command: str, *args: str, timeout_s: float) -> str:
@@ -24,7 +24,7 @@ async def unixctl(path: str | Path, command: str, *args: str, timeout_s: float) 
     except TimeoutError as error:
         raise DeadlineExceeded(f"{path}: {command}: no answer within {timeout_s:g} s") from error
     except OSError as error:
-        raise UnixctlError(f"{path}: {command}: {error.strerror or error}") from error
+        raise UnixctlError(f"{path}: {command}: {describe(error)}") from error
     if reply.get("error") is not None:
         raise UnixctlError(f"{path}: {command}: {str(reply['error']).strip()}")
     return str(reply.get("result", ""))

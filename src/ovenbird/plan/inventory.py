@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from ovenbird.model.addresses import Range, gateway_of, parse_address
 from ovenbird.model.objects import (
@@ -29,6 +29,9 @@ from ovenbird.model.objects import (
 S = TypeVar("S", bound=Spec)
 Term = tuple[object, ...]
 """What an index is asked for: a tuple whose first item names the index."""
+
+_USER, _MAC, _ADDRESS, _SEGMENT, _TRANSLATED = "user", "mac", "address", "segment", "translated"
+"""The indexes."""
 
 _BLOCK_BITS = 12
 _BLOCK = 1 << _BLOCK_BITS
@@ -155,44 +158,39 @@ class _Indexed(ABC):
         old = self.get(key)
         if old is new:
             return
-        ports = {port for declared in (old, new) if declared for port in _translated_candidates(declared)}
+        ports = _translated_candidates(old, new)
         for port in ports:
             self._index_translated(port, present=False)
-        if old:
-            self._index(old, present=False)
+        before, after = _terms(old), _terms(new)
         self._store(key, new)
-        if new:
-            self._index(new, present=True)
+        for term in before:
+            if term not in after:
+                self._discard(term, key)
+                self._mark(term)
+        for term in after:
+            if term not in before:
+                self._add(term, key)
+                self._mark(term)
         for port in ports:
             self._index_translated(port, present=True)
-
-    def _index(self, declared: Declared, *, present: bool) -> None:
-        change = self._add if present else self._discard
-        key = declared.key
-        for target in references(declared):
-            change(("user", target), key)
-        if mac := claimed_mac(declared):
-            change(("mac", mac), key)
-        if isinstance(declared.spec, ExternalNetwork):
-            change(("segment", declared.spec.physnet, declared.spec.vlan), key)
-        if claim := claimed_address(declared):
-            space, number = claim[0], parse_address(claim[1])
-            change(("address", space, number), key)
-            self._mark(space, number)
 
     def _index_translated(self, port: Key, *, present: bool) -> None:
         """Keep, per network, which of its ports have a floating IP."""
         declared = self.get(port)
         if declared is None or not isinstance(declared.spec, Port):
             return
-        if self._members(("user", port)):
+        if self._members((_USER, port)):
             change = self._add if present else self._discard
-            change(("translated", Key("Network", declared.spec.network)), port)
+            change((_TRANSLATED, Key("Network", declared.spec.network)), port)
 
-    def _mark(self, space: Key, number: int) -> None:
+    def _mark(self, term: Term) -> None:
+        """Keep the bitmap of used addresses in step with the members of an address."""
+        if term[0] != _ADDRESS:
+            return
+        _, space, number = cast("tuple[str, Key, int]", term)
         block, bit = (space, number >> _BLOCK_BITS), 1 << (number & (_BLOCK - 1))
         bits = self._bitmap(block)
-        self._set_bitmap(block, bits | bit if self._members(("address", space, number)) else bits & ~bit)
+        self._set_bitmap(block, bits | bit if self._members(term) else bits & ~bit)
 
     # Questions.
 
@@ -201,22 +199,22 @@ class _Indexed(ABC):
         return declared.spec if declared and isinstance(declared.spec, kind) else None
 
     def users(self, key: Key) -> AbstractSet[Key]:
-        return self._members(("user", key))
+        return self._members((_USER, key))
 
     def address_owners(self, network: Key, address: int) -> AbstractSet[Key]:
-        return self._members(("address", network, address))
+        return self._members((_ADDRESS, network, address))
 
     def address_owner(self, network: Key, address: str) -> Key | None:
         return min(self.address_owners(network, parse_address(address)), default=None)
 
     def mac_owners(self, mac: str) -> AbstractSet[Key]:
-        return self._members(("mac", mac))
+        return self._members((_MAC, mac))
 
     def mac_owner(self, mac: str) -> Key | None:
         return min(self.mac_owners(mac), default=None)
 
     def externals_on(self, physnet: str, vlan: int | None) -> AbstractSet[Key]:
-        return self._members(("segment", physnet, vlan))
+        return self._members((_SEGMENT, physnet, vlan))
 
     def lowest_free(self, network: Key, ranges: Iterable[Range]) -> int | None:
         for first, last in ranges:
@@ -233,7 +231,7 @@ class _Indexed(ABC):
 
     def floating_ips_of(self, router: str) -> list[Declared]:
         ports = (
-            port for network in self.users(Key("Router", router)) for port in self._members(("translated", network))
+            port for network in self.users(Key("Router", router)) for port in self._members((_TRANSLATED, network))
         )
         return list(self._existing(user for port in ports for user in self.users(port)))
 
@@ -241,14 +239,34 @@ class _Indexed(ABC):
         return (declared for key in sorted(keys) if (declared := self.get(key)))
 
 
-def _translated_candidates(declared: Declared) -> tuple[Key, ...]:
-    """Return the ports whose place among their network's translated ports a change of this object may alter."""
-    match declared.spec:
+def _terms(declared: Declared | None) -> list[Term]:
+    """Return the index entries of an object."""
+    if declared is None:
+        return []
+    terms: list[Term] = [(_USER, target) for target in references(declared)]
+    if mac := claimed_mac(declared):
+        terms.append((_MAC, mac))
+    if claim := claimed_address(declared):
+        terms.append((_ADDRESS, claim[0], parse_address(claim[1])))
+    if isinstance(declared.spec, ExternalNetwork):
+        terms.append((_SEGMENT, declared.spec.physnet, declared.spec.vlan))
+    return terms
+
+
+def _translated_candidates(old: Declared | None, new: Declared | None) -> set[Key]:
+    """Return the ports whose place among their network's translated ports a change may alter."""
+    before, after = (_translated_by(each) for each in (old, new))
+    return set() if before == after else {place[0] for place in (before, after) if place}
+
+
+def _translated_by(declared: Declared | None) -> tuple[Key, str] | None:
+    """Return the port that an object makes a translated one, or may be, and where."""
+    match declared.spec if declared else None:
         case FloatingIP(port=port):
-            return (Key("Port", port),)
-        case Port():
-            return (declared.key,)
-    return ()
+            return Key("Port", port), ""
+        case Port(network=network) if declared:
+            return declared.key, network
+    return None
 
 
 _NOBODY: frozenset[Key] = frozenset()

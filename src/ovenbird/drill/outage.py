@@ -1,0 +1,75 @@
+"""From a probe's record to outages: pure arithmetic on packet timestamps, the same for every drill.
+
+An outage is a gap between two delivered packets, from the receiver's timestamps. The normal spacing is part of
+a gap (a perfect run at 5 ms spacing has "gaps" of 5 ms): nothing is subtracted, so figures err on the honest side.
+This module must never read a clock or a file.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Time without any delivered packet."""
+
+    start_ns: int
+    end_ns: int
+
+    @property
+    def ms(self) -> float:
+        """Length in milliseconds."""
+        return (self.end_ns - self.start_ns) / NS_PER_MS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What one probe sent and got back; times are unix nanoseconds."""
+
+    name: str
+    interval_ms: float
+    sent: Sequence[tuple[int, int]]
+    received: Sequence[tuple[int, int]]
+
+    @classmethod
+    def from_json(cls, name: str, data: dict[str, Any]) -> Record:
+        """Build a record from what `probe.py` wrote."""
+        return cls(
+            name=name,
+            interval_ms=float(data["interval_ms"]),
+            sent=[(int(seq), int(at)) for seq, at in data["sent"]],
+            received=sorted(((int(seq), int(at)) for seq, at in data["received"]), key=lambda item: item[1]),
+        )
+
+    def lost(self) -> int:
+        """How many requests were never answered."""
+        return len(self.sent) - len({seq for seq, _ in self.received})
+
+    def delivered_ratio(self, start_ns: int, end_ns: int) -> float:
+        """Share of the requests sent in the window that were answered (at any time); 0 if none was sent."""
+        wanted = {seq for seq, at in self.sent if start_ns <= at < end_ns}
+        if not wanted:
+            return 0.0
+        return len(wanted & {seq for seq, _ in self.received}) / len(wanted)
+
+
+def gaps(record: Record, start_ns: int, end_ns: int) -> list[Gap]:
+    """Return every gap that overlaps the window, in order; silence up to the window's ends counts as a gap."""
+    arrivals = [at for _seq, at in record.received]
+    before = [at for at in arrivals if at <= start_ns]
+    after = [at for at in arrivals if at > end_ns]
+    inside = [at for at in arrivals if start_ns < at <= end_ns]
+    points = [before[-1] if before else start_ns, *inside, after[0] if after else end_ns]
+    return [Gap(start_ns=a, end_ns=b) for a, b in itertools.pairwise(points)]
+
+
+def largest(record: Record, start_ns: int, end_ns: int) -> Gap:
+    """Return the largest gap that overlaps the window."""
+    found = gaps(record, start_ns, end_ns)
+    return max(found, key=lambda gap: gap.end_ns - gap.start_ns)
