@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ovenbird.ovsdb.backoff import Backoff
-from ovenbird.ovsdb.connection import RawJson
+from ovenbird.ovsdb.connection import Connection, RawJson
 from ovenbird.ovsdb.errors import DeadlineExceeded, NotConnected, OvsdbError
 from ovenbird.ovsdb.lock import Lock
 from ovenbird.ovsdb.remotes import Remote, Tls, describe, parse_remote
@@ -34,6 +34,8 @@ ENCODE_SLICE = 500
 """Operations that are encoded between two pauses: about 10 ms."""
 HANDSHAKE_S = 5.0
 """Longest time for one server to accept the connection and tell about itself."""
+LINGER_S = 2.0
+"""How long answers to requests under way are waited for when a server is left (a deposed leader still forwards)."""
 STAGGER_S = 0.1
 """Head start of each remote over the next: a healthy first one spares the others, a dead one costs this much."""
 
@@ -77,6 +79,7 @@ class Client:
         self._locks: dict[str, Lock] = {}
         self._reasons: dict[str, str] = {}
         self._changed = Signal()
+        self._lingering: dict[asyncio.Task[None], Connection] = {}
         self._supervisor: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -91,6 +94,12 @@ class Client:
         if supervisor is not None:
             supervisor.cancel()
             await asyncio.gather(supervisor, return_exceptions=True)
+        lingering = dict(self._lingering)
+        for task in lingering:
+            task.cancel()
+        await asyncio.gather(*lingering, return_exceptions=True)
+        for connection in lingering.values():
+            await connection.close()  # a task that was cancelled before its first step has closed nothing
         self._changed.fire()
 
     # --- what is known now ---
@@ -155,7 +164,7 @@ class Client:
             try:
                 self._judge(self._session.server)
             except OvsdbError as reason:
-                self._session.connection.abort(reason.details)
+                self._session.end(reason.details)
 
     # --- requests ---
 
@@ -188,7 +197,7 @@ class Client:
 
     async def session_after(self, previous: Session | None) -> Session:
         """Return the present session once it is another than `previous`."""
-        while self._session is None or self._session is previous or self._session.connection.closed.done():
+        while self._session is None or self._session is previous or self._session.ended.done():
             await self._changed.wait()
         return self._session
 
@@ -200,7 +209,7 @@ class Client:
     # --- supervision ---
 
     def _require(self) -> Session:
-        if self._session is None or self._session.connection.closed.done():
+        if self._session is None or self._session.ended.done():
             raise NotConnected(f"no connection to {self.database}: {self._why_not()}")
         return self._session
 
@@ -237,7 +246,7 @@ class Client:
             self._changed.fire()
             for lock in self._locks.values():
                 lock.reconnected(session)
-            reason = await asyncio.shield(session.connection.closed)
+            reason = await asyncio.shield(session.ended)
             self._reasons[remote] = reason
             log.warning("%s: lost %s: %s", self.database, remote, reason)
         finally:
@@ -245,7 +254,14 @@ class Client:
             for lock in self._locks.values():
                 lock.disconnected()
             self._changed.fire()
-            await session.connection.close()
+            self._leave(session)
+
+    def _leave(self, session: Session) -> None:
+        """Close a session's connection behind our back: it may wait for late answers, the next session does not."""
+        session.end("the client closes")
+        task = asyncio.get_running_loop().create_task(session.connection.linger(LINGER_S), name="ovsdb linger")
+        self._lingering[task] = session.connection
+        task.add_done_callback(self._lingering.pop)
 
     async def _race(self) -> Session | None:
         """Try all remotes in random order, each a little after the one before; keep the first good one."""

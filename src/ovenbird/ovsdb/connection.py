@@ -109,6 +109,15 @@ class Connection:
             async with asyncio.timeout(1.0):
                 await self._writer.wait_closed()
 
+    async def linger(self, timeout_s: float) -> None:
+        """Close once every request under way has its answer, or when the time is up."""
+        try:
+            under_way = [pending.future for pending in self._pending.values() if not pending.future.done()]
+            if under_way:
+                await asyncio.wait(under_way, timeout=timeout_s)
+        finally:
+            await self.close()
+
     def abort(self, reason: str) -> None:
         """Declare the connection over, at once; whoever owns it still has to `close` it."""
         self._end(reason)

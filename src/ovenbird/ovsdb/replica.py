@@ -81,7 +81,7 @@ class Replica:
     @property
     def synced(self) -> bool:
         """Whether the content follows the server right now; False while disconnected or still loading."""
-        return self._session is not None and not self._session.connection.closed.done()
+        return self._session is not None and not self._session.ended.done()
 
     async def ready(self, *, timeout_s: float) -> None:
         """Return once the first full content is there. Raises DeadlineExceeded with the reason why it is not."""
@@ -130,7 +130,7 @@ class Replica:
             except OvsdbError as error:
                 self._problem = f": {error}"
                 log.warning("replica of %s: %s", self._client.database, error)
-                session.connection.abort(f"cannot replicate: {error}")
+                session.end(f"cannot replicate: {error}")
             finally:
                 self._session = None
             self._changed.fire()
@@ -144,11 +144,11 @@ class Replica:
         session.connection.subscribe(key, following.on_update, following.converter_for)
         try:
             await self._monitor(session, key, layouts, following)
-            await asyncio.shield(session.connection.closed)
+            await asyncio.shield(session.ended)
         finally:
             following.load.end()
             session.connection.unsubscribe(key)
-            if not session.connection.closed.done():
+            if not session.ended.done():
                 await self._cancel_monitor(session, key)
 
     async def _monitor(self, session: Session, key: str, layouts: dict[str, Layout], following: _Following) -> None:
@@ -246,7 +246,7 @@ class _Following:
     async def on_update(self, method: str, params: list[Any]) -> None:
         """Apply one transaction of the server."""
         if method == "monitor_canceled":
-            self._session.connection.abort("the server canceled the replica's monitor")
+            self._session.end("the server canceled the replica's monitor")
             return
         replica = self._replica
         delta = await staged(self._layouts, replica._tables, params[-1])

@@ -191,7 +191,7 @@ def _atoms(value: Any) -> list[Any]:
         return []
     if isinstance(value, (str, int, float)):
         return [value]
-    if isinstance(value, Iterable) and not isinstance(value, Mapping):
+    if isinstance(value, Iterable) and not isinstance(value, (Mapping, bytes, bytearray)):
         return list(value)
     return [value]
 
