@@ -107,7 +107,7 @@ def test_without_a_majority_a_database_is_down_and_nothing_can_be_declared(tier,
 
 
 def test_a_host_that_reaches_nobody_says_that_it_may_be_cut_off(tier):
-    """The others do not refuse, they are silent: whether they live is not known, so the answer says whose view it is."""
+    """The others do not refuse, they are silent: nobody knows whether they live, so the answer says whose view it is."""
     others = [tier.servers[host, Database.NB] for host in ("c2", "c3")]
     for process in others:
         process.send_signal(signal.SIGSTOP)
