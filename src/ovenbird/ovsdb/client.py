@@ -78,7 +78,9 @@ class Client:
         self._locks: dict[str, Lock] = {}
         self._reasons: dict[str, str] = {}
         self._changed = Signal()
-        self._lingering: dict[asyncio.Task[None], Connection] = {}
+        self._lingering: set[asyncio.Task[None]] = set()
+        self._connections: set[Connection] = set()
+        """Everything that may still need closing when the client closes, at whatever point it was interrupted."""
         self._supervisor: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -93,12 +95,10 @@ class Client:
         if supervisor is not None:
             supervisor.cancel()
             await asyncio.gather(supervisor, return_exceptions=True)
-        lingering = dict(self._lingering)
-        for task in lingering:
-            task.cancel()
-        await asyncio.gather(*lingering, return_exceptions=True)
-        for connection in lingering.values():
-            await connection.close()  # a task that was cancelled before its first step has closed nothing
+        for lingering in self._lingering:
+            lingering.cancel()
+        await asyncio.gather(*self._lingering, return_exceptions=True)
+        await asyncio.gather(*(connection.close() for connection in self._connections))
         self._changed.fire()
 
     # --- what is known now ---
@@ -256,8 +256,8 @@ class Client:
         """Close a session's connection behind our back: it may wait for late answers, the next session does not."""
         session.end("the client closes")
         task = asyncio.get_running_loop().create_task(session.connection.linger(LINGER_S), name="ovsdb linger")
-        self._lingering[task] = session.connection
-        task.add_done_callback(self._lingering.pop)
+        self._lingering.add(task)
+        task.add_done_callback(self._lingering.discard)
 
     async def _race(self) -> Session:
         """Knock at all remotes, in random order, each a little after the one before; keep the first good session."""
@@ -278,14 +278,7 @@ class Client:
         failures = 0
         while True:
             try:
-                return await Session.open(
-                    remote,
-                    self._tls,
-                    self.database,
-                    self._judge,
-                    probe_interval_ms=self._probe_interval_ms,
-                    timeout_s=HANDSHAKE_S,
-                )
+                return await self._open(remote)
             except TimeoutError:
                 self._reasons[remote.text] = f"no answer within {HANDSHAKE_S:g} s"
             except OSError as error:
@@ -294,6 +287,15 @@ class Client:
                 self._reasons[remote.text] = error.details
             failures += 1
             await asyncio.sleep(self._backoff.delay_ms(failures, random.random()) / 1000)
+
+    async def _open(self, remote: Remote) -> Session:
+        probe_interval_ms, timeout_s = self._probe_interval_ms, HANDSHAKE_S
+        session = await Session.open(
+            remote, self._tls, self.database, self._judge, probe_interval_ms=probe_interval_ms, timeout_s=timeout_s
+        )
+        self._connections = {connection for connection in self._connections if not connection.released}
+        self._connections.add(session.connection)
+        return session
 
 
 async def _encoded(database: str, txn: Transaction, schema: Schema) -> tuple[list[dict[str, Any]], RawJson]:
