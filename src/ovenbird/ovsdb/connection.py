@@ -81,6 +81,8 @@ class Connection:
         self._pending: dict[int, _Pending] = {}
         self._subscriptions: dict[str, _Subscription] = {}
         self._last_id = 0
+        self.released = False
+        """Whether `close` is done."""
         loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[str] = loop.create_future()
         self._tasks = [loop.create_task(self._read_all(), name=f"ovsdb read {remote.text}")]
@@ -108,6 +110,7 @@ class Connection:
         with contextlib.suppress(OSError, asyncio.TimeoutError):
             async with asyncio.timeout(1.0):
                 await self._writer.wait_closed()
+        self.released = True
 
     async def linger(self, timeout_s: float) -> None:
         """Close once every request under way has its answer, or when the time is up."""
