@@ -108,6 +108,7 @@ def test_an_agent_that_ended_is_started_again_by_up(person: Person) -> None:
     up = person.types("up")
     assert up.returncode == 0, up.stderr
     assert "started the agent again on n1" in up.stderr
+    assert person.types("fault", "heal").stderr == "no fault is active\n"
 
 
 def test_not_ready_in_time_says_what_is_missing(person: Person) -> None:
