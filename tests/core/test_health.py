@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovenbird.plan.health import CONFIRM_STALE_S, HEARTBEAT_STALE_S, LAG_GRACE_S, Verdict, judge, sessions_needed
+from ovenbird.plan.health import CONFIRM_STALE_S, HEARTBEAT_STALE_S, LAG_GRACE_S, Verdict, alive, judge, sessions_needed
 from ovenbird.plan.observation import (
     Bfd,
     Chassis,
@@ -217,6 +217,15 @@ def test_a_router_whose_gateway_everybody_sees_dead_is_stranded_until_the_standb
     rules = {reason.rule for reason in judge(after).reasons}
     assert "router.no_gateway" not in rules
     assert {"router.moved", "router.last_gateway", "bfd.down"} <= rules
+
+
+def test_a_gateway_that_nobody_hears_is_dead_whatever_it_last_said_of_itself():
+    snapshot = told(g2_g1=False, n1_g1=False)
+    assert alive(snapshot, "g1") is False
+    assert alive(told(g2_g1=False), "g1") is True
+    assert alive(told(g2_g1=None, n1_g1=None), "g1") is True
+    assert alive(replace(snapshot, bfd=()), "g1") is True
+    assert alive(replace(chassis("g1", heartbeat_age_s=None), bfd=()), "g1") is None
 
 
 def test_a_silent_agent_does_not_make_its_gateway_dead():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ovenbird.plan.health import Health, alive
+from ovenbird.plan.health import HEARTBEAT_STALE_S, Health, alive
 from ovenbird.plan.observation import DatabaseView, Member, MemberState, NorthdState, RouterView, Snapshot
 
 
@@ -94,6 +94,7 @@ def _controller(snapshot: Snapshot) -> dict[str, Any]:
 
 def _chassis(snapshot: Snapshot, health: Health, index: int) -> dict[str, Any]:
     seen = snapshot.chassis[index]
+    ends = [one for one in snapshot.bfd if one.host == seen.name and one.age_s <= HEARTBEAT_STALE_S]
     lag = None if snapshot.sb_cfg is None or seen.nb_cfg is None else max(0, snapshot.sb_cfg - seen.nb_cfg)
     return {
         "name": seen.name,
@@ -103,8 +104,8 @@ def _chassis(snapshot: Snapshot, health: Health, index: int) -> dict[str, Any]:
         "nb_cfg": seen.nb_cfg,
         "nb_cfg_lag": lag,
         "heartbeat_age_s": _rounded(seen.heartbeat_age_s),
-        "bfd_up": sorted(one.peer for one in snapshot.bfd if one.host == seen.name and one.up),
-        "bfd_down": sorted(one.peer for one in snapshot.bfd if one.host == seen.name and one.up is False),
+        "bfd_up": sorted(one.peer for one in ends if one.up),
+        "bfd_down": sorted(one.peer for one in ends if one.up is False),
         "why": seen.why,
     }
 
