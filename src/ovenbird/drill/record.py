@@ -1,6 +1,6 @@
 """The record of one run: everything that was seen, in a folder that a stranger, or a newer checker, can read.
 
-A run only records; verdicts come afterwards and are pure functions of the record, so that an old run can be judged again.
+A run only records; verdicts come afterwards and are pure functions of the record, so that an old run can be judged anew.
 Times are unix nanoseconds of this machine's one clock. This module must never judge.
 
 Folder of a run:
@@ -32,7 +32,7 @@ FAULT_HEALED = "fault.healed"
 LOAD_STARTED = "load.started"
 LOAD_STOPPED = "load.stopped"
 ROLE_CHANGED = "role.changed"
-"""subject: "DATABASE@NODE"; data: {"database", "node", "role": leader|follower|candidate|unknown, "term", "sid", "cid"}."""
+"""subject: "DATABASE@NODE"; data: {"database", "node", "role" (leader, follower, unknown), "term", "sid", "cid"}."""
 EPOCH_CHANGED = "epoch.changed"
 """A controller's claim was seen in NB; data: {"epoch", "holder", "revision"}."""
 GATEWAY_CLAIMED = "gateway.claimed"
