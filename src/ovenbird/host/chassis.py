@@ -52,6 +52,8 @@ class Chassis:
         self._attached: dict[str, WantedPort] = {}
         self._absent: set[str] = set()
         self._changed = asyncio.Event()
+        self.news = asyncio.Event()
+        """Set whenever something in Open vSwitch changed, BFD's states included; whoever waits for it clears it."""
         self._asked = False
         """Whether what is wanted changed, and not only what is there."""
         self._configured = asyncio.Event()
@@ -132,6 +134,7 @@ class Chassis:
     async def _watch_changes(self, replica: Replica) -> None:
         async for _ in replica.changes():
             self._changed.set()
+            self.news.set()
 
     async def _keep_settings(self, client: Client, replica: Replica) -> None:
         while True:
