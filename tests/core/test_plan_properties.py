@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.nb_memory import NbMemory
 from tests.core.samples import declared
@@ -163,7 +163,6 @@ def steps_from_base(draw: st.DrawFn) -> Declared | Key:
     return replace(item, spec=item.spec.model_copy(update={field: getattr(other.spec, field)}))
 
 
-@settings(max_examples=500)
 @given(
     st.lists(steps_from_base(), max_size=1), st.lists(steps_from_base(), min_size=1, max_size=2), placements, placements
 )
@@ -196,7 +195,6 @@ def test_from_any_network_to_any_other(old, new, placement):
     assert_converges(nb, new, context)
 
 
-@settings(max_examples=200)
 @given(inventories, inventories, placements, st.data())
 def test_whatever_people_do_to_nb_it_is_mended_and_theirs_is_left(old, new, placement, data):
     context = CompileContext(placement=placement)
