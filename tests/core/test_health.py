@@ -18,6 +18,7 @@ from ovenbird.plan.observation import (
     MemberState,
     Northd,
     NorthdState,
+    Problem,
     RouterView,
     Snapshot,
 )
@@ -140,7 +141,7 @@ TRIGGERS = {
     "router.unknown": (healthy(routers=(router(active=None),)), Verdict.DEGRADED),
     "router.moved": (healthy(routers=(router(active="g2"),)), Verdict.DEGRADED),
     "router.last_gateway": (told(g1_g2=False, n1_g2=False, g2_g1=False, g2_n1=False), Verdict.DEGRADED),
-    "problem": (healthy(problems=("Router/r1 could not be compiled",)), Verdict.DEGRADED),
+    "problem": (healthy(problems=(Problem("Router/r1", "its name is taken"),)), Verdict.DEGRADED),
 }
 
 NEAR_MISSES = {
@@ -248,7 +249,7 @@ def test_no_routers_need_neither_gateways_nor_bfd():
 
 
 def test_reasons_come_worst_first():
-    snapshot = replace(nb(D, A, A), problems=("x",))
+    snapshot = replace(nb(D, A, A), problems=(Problem("Router/r1", "x"),))
     severities = [reason.verdict for reason in judge(snapshot).reasons]
     assert severities == sorted(severities, key=[Verdict.DOWN, Verdict.DEGRADED].index)
     assert set(severities) == {Verdict.DOWN, Verdict.DEGRADED}

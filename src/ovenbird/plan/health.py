@@ -355,7 +355,7 @@ def _gateways(router: RouterView, live: dict[str, bool | None]) -> Iterator[Reas
 def problem_rules(snapshot: Snapshot) -> Iterator[Reason]:
     """Pass on what the controller reports."""
     for problem in snapshot.problems or ():
-        yield _degraded("problem", "controller", problem)
+        yield _degraded("problem", problem.subject, f"{problem.subject}: {problem.detail}")
 
 
 RULES: tuple[Callable[[Snapshot], Iterator[Reason]], ...] = (
