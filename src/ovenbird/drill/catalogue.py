@@ -1,0 +1,181 @@
+"""The catalogue of drills. Data only: what each breaks, what must hold meanwhile, and how soon it must be over.
+
+Limits are for the timers of a lab (BFD 200 ms x 3, election timer 1 s) on a small machine: they are bounds that a run must keep,
+not the figures; the figures are what was measured (docs/figures.md).
+"""
+
+from __future__ import annotations
+
+from ovenbird.drill.judge import Bite, Expect
+from ovenbird.drill.script import (
+    Detector,
+    Drill,
+    Each,
+    Heal,
+    Hold,
+    Inject,
+    Needs,
+    Ready,
+    Return,
+    once,
+)
+
+VSWITCHD, CONTROLLER = "ovs-vswitchd", "ovn-controller"
+FAILOVER_MS = 1500.0
+ELECTION_MS = 6000.0
+"""Longest time without an acknowledged write over one election of each database, one after the other."""
+NORTH_SOUTH = {"snat*": FAILOVER_MS, "floating-ip*": FAILOVER_MS, "from-outside*": FAILOVER_MS}
+HA = Needs(centrals=3, gateways=2, computes=2)
+RETRY_NOISE = ("connection", "Connection", "connect", "clustered database server")
+
+_GATEWAY_EXPECT = Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, return_outage_ms=2500.0)
+_WRITES_EXPECT = Expect(write_outage_ms=ELECTION_MS)
+
+
+def _gateway(name: str, what: str, *steps: object, **more: object) -> Drill:
+    return Drill(name=name, what=what, steps=steps, expect=_GATEWAY_EXPECT, **{**_GATEWAY, **more})  # type: ignore[arg-type]
+
+
+_GATEWAY = {"needs": HA, "detector": Detector.BFD, "returns": Return.GATEWAY, "has_baseline": True}
+
+
+def _database(name: str, what: str, *steps: object, **more: object) -> Drill:
+    settings = {"needs": HA, "detector": Detector.ELECTION, "expect": _WRITES_EXPECT}
+    return Drill(name=name, what=what, steps=steps, **{**settings, **more})  # type: ignore[arg-type]
+
+
+DRILLS: tuple[Drill, ...] = (
+    Drill(
+        name="noop",
+        what="break nothing: shows what this machine does to packets by itself",
+        steps=(Hold(5.0),),
+        expect=Expect(write_outage_ms=1000.0),
+        returns=Return.NONE,
+        is_safe_live=True,
+        has_baseline=True,
+    ),
+    _gateway(
+        "gateway-crash", f"kill -9 of the active gateway's {VSWITCHD}", *once("kill", "gateway-active", daemon=VSWITCHD)
+    ),
+    _gateway(
+        "gateway-power-off", "the active gateway loses power for 10 s", *once("power-off", "gateway-active", hold_s=10)
+    ),
+    _gateway(
+        "gateway-tunnel-cut",
+        "the active gateway's tunnels are cut for 10 s, its uplink stays",
+        *once("partition", "gateway-active", hold_s=10, plane="data"),
+    ),
+    _gateway(
+        "gateway-uplink-cut",
+        "the active gateway's uplink is down for 10 s",
+        *once("link-down", "gateway-active", hold_s=10, interface="eth1"),
+        expected_failure="BFD does not see a dead uplink, and nothing else watches it yet",
+    ),
+    _gateway(
+        "gateway-flap",
+        "the active gateway's underlay link flaps five times",
+        *once("link-flap", "gateway-active", interface="eth0", times=5, down_s=1.0, up_s=1.0),
+    ),
+    _database("nb-leader-kill", "kill -9 of the NB leader", *once("kill", "nb-leader", daemon="nb")),
+    _database(
+        "nb-leader-stop",
+        "the NB leader is stopped for 10 s and then goes on",
+        *once("stop", "nb-leader", hold_s=10, daemon="nb"),
+    ),
+    _database(
+        "nb-leader-partition", "the NB leader's host is cut off for 10 s", *once("partition", "nb-leader", hold_s=10)
+    ),
+    _database(
+        "nb-leader-send-only-partition",
+        "the NB leader's host can send but hears nothing for 10 s",
+        *once("partition", "nb-leader", hold_s=10, direction="in"),
+    ),
+    _database("sb-leader-kill", "kill -9 of the SB leader", *once("kill", "sb-leader", daemon="sb")),
+    _database(
+        "central-minority-off",
+        "a minority of the central hosts, the NB leader among them, loses power for 10 s",
+        *once("power-off", "minority-centrals", hold_s=10),
+    ),
+    _database(
+        "central-all-off-10s",
+        "all central hosts are off for 10 s: east-west traffic loses nothing",
+        *once("power-off", "centrals", hold_s=10),
+        expect=Expect(),
+    ),
+    _database(
+        "central-all-off-60s",
+        "all central hosts are off for 60 s: east-west traffic loses nothing",
+        *once("power-off", "centrals", hold_s=60),
+        expect=Expect(),
+    ),
+    _database(
+        "northd-kill",
+        "kill -9 of the active ovn-northd",
+        *once("kill", "northd-active", daemon="northd"),
+        detector=Detector.NONE,
+    ),
+    _database(
+        "northd-stop",
+        "the active ovn-northd hangs for 20 s",
+        *once("stop", "northd-active", hold_s=20, daemon="northd"),
+        detector=Detector.NONE,
+    ),
+    _database(
+        "controller-kill",
+        "kill -9 of the agent that holds the controller's leadership",
+        *once("kill", "controller-leader", hold_s=5, daemon="agent"),
+        detector=Detector.NONE,
+    ),
+    _database(
+        "controller-stop",
+        "the acting controller hangs for 15 s and then goes on",
+        *once("stop", "controller-leader", hold_s=15, daemon="agent"),
+        detector=Detector.NONE,
+    ),
+    _database(
+        "controller-partition",
+        "the acting controller's host is cut off for 15 s",
+        *once("partition", "controller-leader", hold_s=15),
+    ),
+    Drill(
+        name="ovn-controller-kill",
+        what="kill -9 of ovn-controller on the active gateway",
+        steps=once("kill", "gateway-active", daemon=CONTROLLER),
+        expect=Expect(),
+        needs=HA,
+        has_baseline=True,
+    ),
+    Drill(
+        name="ovn-controller-restart",
+        what="SIGTERM to ovn-controller on every compute host; the agent starts it again",
+        steps=once("kill", "computes", daemon=CONTROLLER, signal="TERM"),
+        expect=Expect(),
+        needs=HA,
+        is_safe_live=True,
+    ),
+    Drill(
+        name="vswitchd-restart",
+        what="ovs-vswitchd of one compute host is ended and starts again",
+        steps=once("kill", "gateway-standby", daemon=VSWITCHD, signal="TERM"),
+        expect=Expect(),
+        needs=HA,
+    ),
+    _database(
+        "disk-full-on-leader", "the NB leader's disk is full for 10 s", *once("disk-full", "nb-leader", hold_s=10)
+    ),
+    _database(
+        "rolling-restart",
+        "every central host is power-cycled, one after the other",
+        Each("centrals", (Inject("power-off", "it"), Hold(2.0), Heal(), Ready(60.0))),
+    ),
+    Drill(
+        name="everything-off-and-on",
+        what="all hosts lose power and come back in random order",
+        steps=(Inject("power-off", "everything"), Hold(3.0), Heal()),
+        expect=Expect(others_ms=None),
+        needs=HA,
+        return_timeout_s=90.0,
+    ),
+)
+
+BY_NAME = {drill.name: drill for drill in DRILLS}
