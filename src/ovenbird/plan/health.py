@@ -22,6 +22,7 @@
 | chassis.unregistered | a declared chassis has no record in SB | degraded |
 | chassis.unknown | SB could not be asked about a declared chassis | degraded |
 | chassis.agent_silent | its agent gave no sign for `HEARTBEAT_STALE_S` (the daemons may well live) | degraded |
+| chassis.agent_unknown | its agent never gave a sign, or could not be asked for one | degraded |
 | chassis.lagging | it has not confirmed SB's nb_cfg within `LAG_GRACE_S` | degraded |
 | chassis.daemon_dead | its agent, heard just now, says that a daemon does not run | degraded |
 | chassis.disconnected | its agent, heard just now, says that ovn-controller is not connected to SB | degraded |
@@ -160,6 +161,8 @@ def _quorum(database: DatabaseView, observer: str) -> Iterator[Reason]:
 
 
 def _members(database: DatabaseView) -> Iterator[Reason]:
+    if not database.having(MemberState.LEADER, MemberState.FOLLOWER) and database.having(MemberState.DISCONNECTED):
+        return  # the whole database has been judged, by the same members
     name = database.name
     for member in database.having(MemberState.DISCONNECTED, MemberState.ABSENT):
         yield _degraded("database.member_missing", name, f"{name}: {_states([member])}")
