@@ -233,9 +233,8 @@ def chassis_rules(snapshot: Snapshot) -> Iterator[Reason]:
         elif not chassis.registered:
             yield _degraded("chassis.unregistered", name, f"{name} is not registered in SB")
         if chassis.heartbeat_age_s is None:
-            yield _degraded(
-                "chassis.agent_silent", name, f"the agent of {name} has given no sign{_because(chassis.why)}"
-            )
+            message = f"whether the agent of {name} lives is not known{_because(chassis.heartbeat_why)}"
+            yield _degraded("chassis.agent_unknown", name, message)
         elif chassis.heartbeat_age_s > HEARTBEAT_STALE_S:
             age = f"{chassis.heartbeat_age_s:.0f} s"
             yield _degraded("chassis.agent_silent", name, f"the agent of {name} has given no sign for {age}")
