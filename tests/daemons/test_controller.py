@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.controller_bench import Databases, databases, documents, network, port
+from tests.waiting import eventually
 
 from ovenbird.controller import reconcile
 from ovenbird.controller.events import DRIFT_REPAIRED, NB_COMMITTED, PROBLEM_CLEARED
@@ -16,8 +18,6 @@ from ovenbird.model.errors import Refused, UserError
 from ovenbird.model.objects import Key
 from ovenbird.ovsdb import Transaction
 from ovenbird.plan.election import CONTROL_NAME
-from tests.controller_bench import Databases, databases, documents, network, port
-from tests.waiting import eventually
 
 pytestmark = pytest.mark.daemons
 
