@@ -1,4 +1,4 @@
-"""Waiting for results with a deadline, so that no test sleeps and none hangs."""
+"""Waiting for a result instead of sleeping: poll with a deadline, and say what was seen last when it passes."""
 
 from __future__ import annotations
 
@@ -6,28 +6,39 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
-async def eventually(check: Callable[[], Any | Awaitable[Any]], *, within_s: float, every_s: float = 0.05) -> Any:
-    """Return the first true answer of `check`, or fail after `within_s` with the last one."""
-    deadline = time.monotonic() + within_s
+async def eventually(check: Callable[[], T | Awaitable[T]], *, within_s: float, every_s: float = 0.05) -> T:
+    """Return the first truthy result of `check`; a result that stays falsy, or an AssertionError that stays, fails."""
+    deadline_s = time.monotonic() + within_s
     while True:
-        answer = check()
-        if inspect.isawaitable(answer):
-            answer = await answer
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, f"not within {within_s} s; the last answer was {answer!r}"
+        last: Any = None
+        try:
+            found = check()
+            last = await found if inspect.isawaitable(found) else found
+            if last:
+                return last
+        except AssertionError as error:
+            last = error
+        if time.monotonic() > deadline_s:
+            raise AssertionError(f"not so within {within_s} s; last: {last!r}")
         await asyncio.sleep(every_s)
 
 
-def eventually_sync(check: Callable[[], Any], *, within_s: float, every_s: float = 0.05) -> Any:
-    """Return the first true answer of `check`, or fail after `within_s` with the last one."""
-    deadline = time.monotonic() + within_s
+def eventually_sync(check: Callable[[], T], *, within_s: float, every_s: float = 0.05) -> T:
+    """As `eventually`, for code without an event loop."""
+    deadline_s = time.monotonic() + within_s
     while True:
-        answer = check()
-        if answer:
-            return answer
-        assert time.monotonic() < deadline, f"not within {within_s} s; the last answer was {answer!r}"
+        last: Any = None
+        try:
+            last = check()
+            if last:
+                return last
+        except AssertionError as error:
+            last = error
+        if time.monotonic() > deadline_s:
+            raise AssertionError(f"not so within {within_s} s; last: {last!r}")
         time.sleep(every_s)

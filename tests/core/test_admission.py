@@ -306,6 +306,11 @@ def test_a_broken_rule_is_explained_at_its_line(full: Inventory, text: str, line
     assert (problem.file, problem.line) == ("f.yaml", line)
 
 
+def test_both_kinds_of_network_share_their_names(full: Inventory):
+    (problem,) = refused(full, "\nkind: Network\nname: public\nspec: {cidr: 10.9.0.0/24}\n")
+    assert (problem.line, problem.message) == (4, "there is ExternalNetwork/public already")
+
+
 def test_every_problem_of_a_file_is_reported_at_once(full: Inventory):
     # Documents that change the same object twice, or make another's mistake moot, would hide one another.
     texts, seen = [], set[str]()
@@ -369,6 +374,38 @@ def test_a_port_that_moves_to_another_network_gets_an_address_there():
     assert change.new
     assert change.new.assigned.address == "192.168.3.3"
     assert change.fields["assigned.address"] == ("192.168.1.2", "192.168.3.3")
+
+
+def test_an_address_is_given_anew_only_when_its_network_moved_away():
+    base = applied(BASE.replace(", address: 172.16.0.101", "").replace("address: 192.168.1.11, ", ""))
+    moved = (
+        BASE.replace("192.168.1.0", "192.168.5.0")
+        .replace("172.16.0.", "172.17.0.")
+        .replace("{external:", "{gateways: {count: 2}, external:")
+    )
+    moved = moved.replace("address: 192.168.1.11,", "port_security: false,").replace(
+        "address: 172.17.0.101", "distributed: true"
+    )
+    new = {str(change.key): change.new.assigned.address for change in ask(base, moved).changes if change.new}
+    assert new["Router/r1"] == "172.17.0.100"
+    assert new["Port/vm1"] == "192.168.5.2"
+    assert new["FloatingIP/f1"] == "172.17.0.101"
+
+
+def test_a_smaller_pool_takes_nobodys_address_away():
+    base = applied(BASE.replace(", address: 172.16.0.101", ""))
+    smaller = BASE.replace("172.16.0.100-", "172.16.0.105-").replace("address: 172.16.0.101", "distributed: true")
+    smaller = smaller.replace("{external:", "{gateways: {count: 2}, external:")
+    new = {str(change.key): change.new.assigned for change in ask(base, smaller).changes if change.new}
+    for key in ("Router/r1", "FloatingIP/f1"):
+        assert new[key] == the(base, *key.split("/")).assigned
+
+
+def test_a_mac_stays_when_it_is_no_longer_asked_for():
+    base = applied(BASE)
+    (change,) = ask(base, document("Port", "vm1", "network: blue")).changes
+    assert change.new
+    assert change.new.assigned == the(base, "Port", "vm1").assigned
 
 
 def test_two_ports_swap_their_addresses_in_one_file():

@@ -43,6 +43,10 @@ def test_outage_and_return_are_told_apart():
     assert result.noise_ms == 5
 
 
+def test_a_return_without_a_gap_is_not_charged_with_the_outage_before():
+    assert judge(run(stream((2000, 2650)))).return_outage_ms == 5
+
+
 def test_the_worst_stream_counts():
     result = judge(run(stream((2000, 2100)), stream((2000, 2600), name="fip")))
     assert result.outage_ms == 600

@@ -85,6 +85,13 @@ class OvnCentral:
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout.strip()
 
+    def trace(self, switch: str, packet: str) -> str:
+        """What the logical flows do with a new connection's packet; a flow that cannot be parsed fails the test."""
+        command = ["ovn-trace", f"--db=unix:{self._directory}/sb.sock", "--summary", "--ct=new", switch, packet]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=True)
+        assert done.stderr == ""
+        return done.stdout
+
     def realise(self) -> None:
         """Return when northd has written all of NB to SB."""
         self.nbctl("--wait=sb", "sync")

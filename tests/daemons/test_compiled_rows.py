@@ -99,6 +99,34 @@ async def test_workloads_are_told_address_router_mtu_and_dns(ovn):
     assert ovn.complaints() == []
 
 
+@pytest.mark.parametrize("dns", [(), ("10.9.9.9",), ("10.9.9.9", "10.9.9.8")])
+async def test_the_dhcp_answer_is_understood(ovn, dns):
+    blue = replace(BLUE, spec=BLUE.spec.model_copy(update={"dns": dns}))
+    await declare(ovn, PUBLIC, R1, blue, VM1)
+    discover = "ip4.src == 0.0.0.0 && ip4.dst == 255.255.255.255 && udp.src == 68 && udp.dst == 67 && ip.ttl == 64"
+    trace = ovn.trace("blue", f"{FROM_VM1} && eth.dst == ff:ff:ff:ff:ff:ff && {discover}")
+    assert "put_dhcp_opts(offerip = 192.168.1.11" in trace
+    assert 'output to "vm1"' in trace
+
+
+FROM_VM1 = 'inport == "vm1" && eth.src == 0a:00:00:00:00:11'
+
+
+@pytest.mark.parametrize(("translations", "source"), [((), "172.16.0.1"), ((FIP1,), "172.16.0.101")])
+async def test_packets_to_the_world_leave_by_the_physical_network(ovn, translations, source):
+    await declare(ovn, PUBLIC, R1, BLUE, VM1, *translations)
+    ports = ovn.replica.table("Logical_Router_Port").values()
+    (mac,) = (port["mac"] for port in ports if port["name"] == "r1_blue")
+    packet = f"eth.dst == {mac} && ip4.src == 192.168.1.11 && ip4.dst == 198.51.100.7 && udp.dst == 53 && ip.ttl == 64"
+    known = {"logical_port": "r1_public", "ip": "172.16.0.254", "mac": "0e:00:00:00:00:fe"}
+    datapath = ovn.sbctl("--bare", "--columns=_uuid", "find", "Datapath_Binding", "external_ids:name=r1")
+    columns = [f'{column}="{value}"' for column, value in known.items()]
+    ovn.sbctl("create", "MAC_Binding", *columns, f"datapath={datapath}")
+    trace = ovn.trace("blue", f"{FROM_VM1} && {packet}")
+    assert f"({source})" in trace
+    assert 'output to "public_localnet"' in trace
+
+
 async def test_too_big_packets_are_answered(ovn):
     small = declared("small", Network(cidr="192.168.2.0/24", router="r1", mtu=1400))
     await declare(ovn, *SAMPLE, small)
@@ -186,6 +214,7 @@ async def test_the_index_kept_by_deltas_finds_what_to_repair(ovn):
 
 
 async def test_without_gateways_northd_has_nothing_to_complain_about(ovn):
+    await declare(ovn, *SAMPLE)
     await declare(ovn, *SAMPLE, context=replace(CONTEXT, placement=Placement()))
     assert ovn.sbctl("--bare", "--columns=logical_port", "find", "Port_Binding", "type=chassisredirect") == ""
     assert ovn.complaints() == []

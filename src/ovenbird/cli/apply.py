@@ -21,25 +21,29 @@ APPLY_TIMEOUT_S = 120.0
     "--timeout", "timeout_s", default=30.0, show_default=True, metavar="SECONDS", help="Longest time to --wait."
 )
 @output_option
-@click.pass_obj
-def apply(servers: Servers, files: tuple[str, ...], dry_run: bool, wait_: bool, timeout_s: float, output: str) -> None:
+@click.pass_context
+def apply(
+    ctx: click.Context, files: tuple[str, ...], dry_run: bool, wait_: bool, timeout_s: float, output: str
+) -> None:
     """Make the declared state that of these files.
 
     All files are one change: either everything in them is accepted, or nothing is. Objects that the files do not
     name are left alone.
     """
+    servers: Servers = ctx.obj
     body = {"documents": documents(files), "dry_run": dry_run}
     client = servers.client()
     answer = client.post("/v1/apply", body, timeout_s=APPLY_TIMEOUT_S)
     changes = answer["changes"]
+    text = as_lines(changes, dry_run=dry_run)
     warn(answer)
+    told = f"{summary(changes, planned=dry_run)} (revision {answer['revision']})"
     if not wait_ or dry_run:
-        emit(answer, output, lambda: as_lines(changes, dry_run=dry_run))
-        say(f"{summary(changes, planned=dry_run)} (revision {answer['revision']})")
+        emit(answer, output, lambda: text)
+        say(told)
         return
-    from ovenbird.cli.wait import judge, wait_for
+    from ovenbird.cli.wait import finish, shortfall, wait_for
 
-    say(f"{summary(changes, planned=False)} (revision {answer['revision']}); waiting for the chassis")
+    say(f"{told}; waiting for the chassis")
     realised = wait_for(client, answer["revision"], timeout_s)
-    emit({**answer, "realised": realised}, output, lambda: as_lines(changes, dry_run=False))
-    judge(realised, timeout_s)
+    finish(ctx, {**answer, "realised": realised}, output, text, shortfall(realised, timeout_s))

@@ -10,7 +10,7 @@ import click
 from ovenbird.cli.client import Client
 from ovenbird.cli.output import emit, output_option, table
 from ovenbird.cli.servers import Servers
-from ovenbird.model.errors import Degraded, Problem, Timeout
+from ovenbird.model.errors import Degraded, OvenbirdError, Problem, Timeout
 
 ANSWER_MARGIN_S = 10.0
 """How much longer than the wait itself its answer may take."""
@@ -22,10 +22,10 @@ def wait_for(client: Client, revision: int | None, timeout_s: float) -> dict[str
     return client.post("/v1/wait", body, timeout_s=timeout_s + ANSWER_MARGIN_S)
 
 
-def judge(realised: Mapping[str, Any], timeout_s: float) -> None:
-    """Raise Timeout when chassis lag, Degraded when all but dead ones have it; each that does not is named."""
+def shortfall(realised: Mapping[str, Any], timeout_s: float) -> OvenbirdError | None:
+    """Return Timeout when chassis lag, Degraded when all but dead ones have it; each that does not is named."""
     if realised["state"] == "done":
-        return
+        return None
     problems = [
         Problem(message=f"{one['name']} {one['state']}: {one['detail']}")
         for one in realised["chassis"]
@@ -33,18 +33,29 @@ def judge(realised: Mapping[str, Any], timeout_s: float) -> None:
     ]
     revision, detail = realised["revision"], realised["detail"]
     if realised["state"] == "dead":
-        raise Degraded(
+        return Degraded(
             f"revision {revision} is realised on every chassis that lives: {detail}",
             code="dead_chassis",
             problems=problems,
             hint="dead ones catch up by themselves when they are back",
         )
-    raise Timeout(
+    return Timeout(
         f"revision {revision} is not realised everywhere after {timeout_s:g} s: {detail}",
         code="not_realised",
         problems=problems,
         hint="see `ovenbird status`",
     )
+
+
+def finish(ctx: click.Context, answer: Mapping[str, Any], output: str, text: str, error: OvenbirdError | None) -> None:
+    """Print the answer and fail if there is an error: still one document on stdout, the error being part of it."""
+    if error is None or output == "table":
+        emit(answer, output, lambda: text)
+        if error is not None:
+            raise error
+    else:
+        emit({**answer, "error": error.to_json()}, output, lambda: text)
+        ctx.exit(error.exit_status)
 
 
 def as_table(realised: Mapping[str, Any]) -> str:
@@ -68,14 +79,13 @@ def as_table(realised: Mapping[str, Any]) -> str:
     "--timeout", "timeout_s", default=30.0, show_default=True, metavar="SECONDS", help="Longest time to wait."
 )
 @output_option
-@click.pass_obj
-def wait(servers: Servers, what: str, revision: int | None, timeout_s: float, output: str) -> None:
+@click.pass_context
+def wait(ctx: click.Context, what: str, revision: int | None, timeout_s: float, output: str) -> None:
     """Wait until every chassis has what is declared.
 
     Says per chassis: done, lagging or dead. Exits with 75 if any lags at the end, and with 4 if only dead ones lack it.
     """
     del what  # one choice so far
+    servers: Servers = ctx.obj
     realised = wait_for(servers.client(), revision, timeout_s)
-    if output == "table" or realised["state"] == "done":
-        emit(realised, output, lambda: as_table(realised))
-    judge(realised, timeout_s)
+    finish(ctx, realised, output, as_table(realised), shortfall(realised, timeout_s))

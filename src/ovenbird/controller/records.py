@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from ovenbird.model.objects import KINDS, Assigned, Declared, Key
 from ovenbird.plan.rows import row_uuid
 
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
 CLUSTER_UUID = row_uuid("Cluster", "")
 
 
@@ -77,7 +78,7 @@ def object_row(declared: Declared) -> dict[str, Any]:
         "kind": declared.kind,
         "name": declared.name,
         "spec": declared.spec.model_dump_json(exclude_none=True),
-        "assigned": json.dumps(asdict(declared.assigned), separators=(",", ":")),
+        "assigned": _COMPACT.encode({"address": declared.assigned.address, "mac": declared.assigned.mac}),
         "revision": declared.revision,
     }
 

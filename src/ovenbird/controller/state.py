@@ -15,7 +15,6 @@ from ovenbird.controller.records import (
     NodeRecord,
     UnreadableRow,
     object_row,
-    object_uuid,
     read_attachment,
     read_cluster,
     read_node,
@@ -55,7 +54,7 @@ class DeclaredState:
         self.attachments: dict[str, AttachmentRecord] = {}
         self.unreadable: dict[Key, str] = {}
         """Stored objects that this version cannot read, and why."""
-        self._expected: dict[str, tuple[dict[str, Any], Declared]] = {}
+        self._expected: dict[Key, Declared] = {}
 
     @property
     def revision(self) -> int:
@@ -69,7 +68,7 @@ class DeclaredState:
 
     def expect(self, declared: Iterable[Declared]) -> None:
         """Say what is being written, so that it need not be parsed again when it comes back."""
-        self._expected = {object_uuid(each.key): (object_row(each), each) for each in declared}
+        self._expected = {each.key: each for each in declared}
 
     def feed(self, changes: Iterable[RowChange]) -> StateChange:
         """Take in the row changes of one transaction (or of the first content); return what they changed."""
@@ -109,9 +108,9 @@ class DeclaredState:
             self.inventory.put(declared)
 
     def _read(self, key: Key, row: Mapping[str, Any]) -> Declared:
-        expected = self._expected.pop(object_uuid(key), None) if self._expected else None
-        if expected is not None and all(row[column] == value for column, value in expected[0].items()):
-            return expected[1]
+        expected = self._expected.pop(key, None) if self._expected else None
+        if expected is not None and all(row[column] == value for column, value in object_row(expected).items()):
+            return expected
         return read_object(row)
 
     def _feed_node(self, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, change: StateChange) -> None:

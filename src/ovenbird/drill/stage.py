@@ -73,7 +73,7 @@ def prepare(api: Api, computes: Sequence[str], *, outside: str, physnet: str, ti
         _document("FloatingIP", FLOATING_IP, {"network": external, "port": FIP_PORT}),
     ]
     text = "---\n".join(json.dumps(document) + "\n" for document in documents)
-    answer = api.post("/v1/apply", {"documents": text, "file": "drill", "dry_run": False})
+    answer = api.post("/v1/apply", {"documents": [{"file": "drill", "text": text}], "dry_run": False})
     workloads = {SNAT_PORT: computes[0], FIP_PORT: computes[-1]}
     for port, node in workloads.items():
         _attach(api, port, node)

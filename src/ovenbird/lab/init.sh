@@ -15,21 +15,22 @@ read -r word || exit 1
 
 hostname=$1 directory=$2
 shift 2
-mount='mount -n' # -n: /run is replaced below, and with it mount's own table
+mount='mount -n -c' # -n: /run, which holds mount's own table, is replaced; -c: paths are taken as they stand
+cd "$directory"     # relative paths reach the node's disk even when what lies above it has been covered
 
 # fresh TARGET MODE [VISIBLE...]: a new tmpfs on TARGET, staged aside so that what must stay visible can be carried over.
 fresh() {
     target=$1 mode=$2
     shift 2
-    $mount -t tmpfs -o "mode=$mode" "lab${target##*/}" "$directory/stage"
+    $mount -t tmpfs -o "mode=$mode" "lab${target##*/}" stage
     for path in "$@"; do
         case $path in "$target"/*)
-            mkdir -p "$directory/stage${path#"$target"}"
-            $mount --bind "$path" "$directory/stage${path#"$target"}"
+            mkdir -p "stage${path#"$target"}"
+            $mount --bind "$path" "stage${path#"$target"}"
             ;;
         esac
     done
-    $mount --move "$directory/stage" "$target"
+    $mount --move stage "$target"
 }
 
 echo "$hostname" > /proc/sys/kernel/hostname
@@ -40,22 +41,23 @@ fresh /tmp 1777 "$@"
 fresh /run 755 "$@"
 mkdir -p /run/lock
 # Only the differences from the host's /etc are the node's own. Where the kernel refuses an overlay, copy once.
-if ! $mount -t overlay -o "lowerdir=/etc,upperdir=$directory/etc,workdir=$directory/etc.work" labetc /etc; then
+if ! $mount -t overlay -o "lowerdir=/etc,upperdir=etc,workdir=etc.work" labetc /etc; then
     for path in /etc/* /etc/.[!.]*; do
-        [ -e "$directory/etc/${path##*/}" ] || [ ! -e "$path" ] || cp -a "$path" "$directory/etc/"
+        [ -e "etc/${path##*/}" ] || [ ! -e "$path" ] || cp -a "$path" etc/
     done
-    $mount --bind "$directory/etc" /etc
+    $mount --bind etc /etc
 fi
 for path in "$@"; do # the code may also lie below /var/lib, which the node's own is about to cover
     case $path in /var/lib/*)
-        mkdir -p "$directory/var/lib${path#/var/lib}"
-        $mount --bind "$path" "$directory/var/lib${path#/var/lib}"
+        mkdir -p "var/lib${path#/var/lib}"
+        $mount --bind "$path" "var/lib${path#/var/lib}"
         ;;
     esac
 done
-$mount --bind "$directory/var/log" /var/log
-$mount --rbind "$directory/var/lib" /var/lib
+$mount --bind var/log /var/log
+$mount --rbind var/lib /var/lib
 
+cd /
 echo ready
 exec < /dev/null > /dev/null 2>&1
 while :; do

@@ -20,7 +20,7 @@ from ovenbird.lab.process import Process, boot_id
 from ovenbird.lab.spec import FABRIC, OUTSIDE, UNDERLAY_INTERFACE, UPLINK_INTERFACE, LabSpec
 from ovenbird.lab.state import ROOT, State, StateFile
 from ovenbird.lab.wiring import OUTSIDE_SWITCH, UNDERLAY_SWITCH, Cable
-from ovenbird.model.errors import Refused, Timeout, UserError
+from ovenbird.model.errors import Degraded, Refused, Timeout, UserError
 
 Progress = Callable[[str], None]
 _DEATH_TIMEOUT_S = 20.0
@@ -84,6 +84,8 @@ class Lab:
             node = self.node(name)
             if node.is_up:
                 return False
+            if not self.fabric.is_up:
+                raise Refused("the switches are gone", subject=self.name, hint=f"ovenbird lab up --name {self.name}")
             self._boot([node], _silent)
             return True
 
@@ -121,6 +123,11 @@ class Lab:
 
     def _up(self, progress: Progress) -> None:
         everyone = [self.outside, *self.nodes.values()]
+        whole = self.file.require().whole
+        for node in (self.fabric, *everyone):
+            if node.is_up and node.name not in whole:
+                progress(f"{node.name} was left half-built; starting it afresh")
+                self._power_off(node)
         if not self.fabric.is_up:
             standing = [node for node in everyone if node.is_up]
             if standing:  # their cables died with the switches; a host does not survive having its interfaces torn out
@@ -131,26 +138,20 @@ class Lab:
         if self.file.require().agents:
             started = [node.name for node in self.nodes.values() if node.is_up and nodes.start_agent(node)]
             if started:
+                self._forget_faults(("kill",), started)
                 progress(f"started the agent again on {', '.join(started)}")
-        with self.file.change() as state:
-            state.ready = True
 
     def _boot(self, off: list[Node], progress: Progress) -> None:
         """Boot nodes side by side; the fabric first if it is missing."""
         fresh_fabric = not self.fabric.is_up
-        with self.file.change() as state:  # what was done to processes and power of these nodes is over
-            names = {node.name for node in off}
-            state.faults = [
-                item
-                for item in state.faults
-                if item["kind"] not in ("power-off", "stop", "kill") or item["node"] not in names
-            ]
+        self._forget_faults(("power-off", "stop", "kill"), [node.name for node in off])
         with ThreadPoolExecutor(max_workers=4) as pool:
             if fresh_fabric:
                 _each(pool, self._start, [self.fabric, *off])
                 fabric = self.fabric.require_init()
                 wiring.build_switches(fabric)
                 partition.apply(fabric, self.file.require().faults)
+                self._mark_whole(self.fabric)
             else:
                 _each(pool, self._start, off)
                 fabric = self.fabric.require_init()
@@ -162,6 +163,12 @@ class Lab:
             for node in _each(pool, self._finish, off):
                 progress(f"{node.name} is on ({self._describe(node)})")
 
+    def _forget_faults(self, kinds: Iterable[str], names: Iterable[str]) -> None:
+        """Take faults off the record that are over because the node was booted, or its agent started."""
+        with self.file.change() as state:
+            gone = {(kind, name) for kind in kinds for name in names}
+            state.faults = [item for item in state.faults if (item["kind"], item.get("node")) not in gone]
+
     def _start(self, node: Node) -> Node:
         state = self.file.require()
         node.directory.mkdir(parents=True, exist_ok=True)
@@ -169,6 +176,7 @@ class Lab:
         def record(init: Process) -> None:
             with self.file.change() as changed:
                 changed.inits[node.name] = init
+                changed.whole.discard(node.name)
 
         if node.name != FABRIC:
             files.write(node.directory, node.name, self.spec)
@@ -186,6 +194,7 @@ class Lab:
         init = node.require_init()
         if node.spec is None:
             outside.configure(node, self.spec.outside)
+            self._mark_whole(node)
             return node
         address = f"{node.spec.address}/{self.spec.underlay_prefix_length}"
         interfaces: list[tuple[str, list[str]]] = [(UNDERLAY_INTERFACE, [address])]
@@ -194,7 +203,12 @@ class Lab:
         wiring.configure(init, interfaces)
         if self.file.require().agents:
             nodes.start_agent(node)
+        self._mark_whole(node)
         return node
+
+    def _mark_whole(self, node: Node) -> None:
+        with self.file.change() as state:
+            state.whole.add(node.name)
 
     def _describe(self, node: Node) -> str:
         if node.spec is None:
@@ -206,7 +220,7 @@ class Lab:
             return False
         self._kill(node)
         fabric = self.fabric.init
-        if fabric is not None:
+        if fabric is not None and node is not self.fabric:
             wiring.unplug(fabric, self.cables(node))
         return True
 
@@ -264,7 +278,15 @@ def _remove_directory(file: StateFile, known: bool) -> None:
             hint="remove that first",
         )
     if "nodes" in contents:
-        shutil.rmtree(file.directory / "nodes")
+        try:
+            shutil.rmtree(file.directory / "nodes")
+        except OSError as error:
+            raise Degraded(
+                f"the processes of lab {file.name} are gone, its files are not",
+                subject=file.name,
+                evidence=f"{error.filename}: {error.strerror}",
+                hint="run this again",
+            ) from error
     # The state file last but for the lock: until here a repeated `down` still knows what to do.
     for last in ("state.new", "state.json", "lock"):
         (file.directory / last).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Sends single packets from a node's network namespace, to see whether a cut drops them.
 
 A thread enters the namespace, opens a socket there and ends: a socket stays in the namespace it was made in (setns(2)).
-This module must never wait for an answer; who listens, is not its business.
+This module must never wait for an answer: it does not matter to it who listens.
 """
 
 from __future__ import annotations

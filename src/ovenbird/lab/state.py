@@ -35,12 +35,12 @@ class State:
     """Boot id of the host that the processes belong to."""
     agents: bool = True
     """Whether agents are started in the nodes."""
-    ready: bool = False
-    """Whether the lab has been completely built once."""
     bootstrapped: bool = False
     """Whether the permission to create the databases has been handed out; it never is again."""
     inits: dict[str, Process] = field(default_factory=dict)
     """Node name -> PID 1 of the node."""
+    whole: set[str] = field(default_factory=set)
+    """Nodes whose boot was finished (cables, addresses); one that is not whole is booted again."""
     faults: list[dict[str, Any]] = field(default_factory=list)
     """Active faults, oldest first, in the form that `ovenbird.lab.faults` reads."""
 
@@ -59,7 +59,7 @@ class StateFile:
         self._holder: int | None = None
 
     def read(self) -> State | None:
-        """Return the state, or None if there is no such lab."""
+        """Return the state, or None if there is no such lab; what an older version did not write gets safe values."""
         try:
             data = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -68,11 +68,11 @@ class StateFile:
         return State(
             spec=specs.parse(data["spec"]),
             boot=boot_id(),
-            agents=data["agents"],
-            ready=data["ready"],
-            bootstrapped=data["bootstrapped"],
+            agents=data.get("agents", True),
+            bootstrapped=data.get("bootstrapped", True),
             inits=inits,
-            faults=data["faults"],
+            whole=set(data.get("whole", inits)),
+            faults=data.get("faults", []),
         )
 
     def write(self, state: State) -> None:
@@ -81,9 +81,9 @@ class StateFile:
             "spec": specs.to_data(state.spec),
             "boot": state.boot,
             "agents": state.agents,
-            "ready": state.ready,
             "bootstrapped": state.bootstrapped,
             "inits": {name: [process.pid, process.start_ticks] for name, process in state.inits.items()},
+            "whole": sorted(state.whole),
             "faults": state.faults,
         }
         with self._mutex:

@@ -7,6 +7,7 @@ switch. This module must never name a link in the host's network namespace.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,12 @@ class Cable:
     def port(self) -> str:
         """Name of the switch's end."""
         return f"{'u' if self.switch == UNDERLAY_SWITCH else 'x'}-{self.node}"
+
+    @property
+    def mac(self) -> str:
+        """The node's hardware address: the same after each power cycle, as a network card's is."""
+        digest = hashlib.sha256(f"{self.node} {self.interface}".encode()).digest()
+        return ":".join(f"{octet:02x}" for octet in (0x02, *digest[:5]))  # 02: locally administered, unicast
 
 
 def in_network_of(init: Process, argv: Sequence[str], *, stdin: str = "") -> command.Completed:
@@ -62,7 +69,7 @@ def plug(fabric: Process, cables: Iterable[tuple[Cable, Process]]) -> None:
     for cable, init in ends:
         batch.append(
             f"link add {cable.port} mtu {cable.mtu} type veth"
-            f" peer name {cable.interface} mtu {cable.mtu} netns {init.pid}"
+            f" peer name {cable.interface} mtu {cable.mtu} address {cable.mac} netns {init.pid}"
         )
         batch.append(f"link set {cable.port} master {cable.switch} up")
     if batch:

@@ -74,7 +74,8 @@ class ExternalNetwork(Spec):
     gateway: Address | None = None
     """Address of the upstream router; routers on this network send their default route there."""
     pool: tuple[PoolRange, ...] = ()
-    """Addresses that may be taken, each "first-last" or one address; empty: the whole network."""
+    """Addresses given out to routers and floating IPs, each "first-last" or one address; empty: the whole network.
+    A floating IP is always one of them; a router may ask for another address of the network."""
     mtu: Annotated[int, Field(ge=576, le=9216)] = 1500
     """MTU of the physical network."""
 

@@ -51,7 +51,11 @@ class Lock:
         """Queue for the lock without waiting for it; return whether it is held already."""
         self._wanted = True
         if self._client.session is not None:
-            await self._ask(self._client.session, "lock")
+            try:
+                await self._ask(self._client.session, "lock")
+            except asyncio.CancelledError:
+                await self.release()
+                raise
         return self._held
 
     async def acquire(self, *, timeout_s: float | None = None) -> None:
@@ -115,19 +119,18 @@ class Lock:
             await self._ask(session, "lock")
         except OvsdbError as error:
             log.info("lock %s: %s", self.name, error)
-            session.connection.abort(f"cannot ask for lock {self.name}: {error}")
+            session.end(f"cannot ask for lock {self.name}: {error}")
 
     async def _ask(self, session: Session, method: str) -> None:
         async with self._serial:
             if self._asked is session or session is not self._client.session:
                 return
             self._asked = session
-            connection = session.connection
-            connection.subscribe(self.name, self._on_notice)
+            session.connection.subscribe(self.name, self._on_notice)
             try:
-                await connection.call(method, [self.name], timeout_s=_CALL_S, on_reply=self._on_reply)
-            except (DeadlineExceeded, asyncio.CancelledError):
-                connection.abort(f"lock {self.name}: whether we queue for it is unknown")
+                await session.connection.call(method, [self.name], timeout_s=_CALL_S, on_reply=self._on_reply)
+            except DeadlineExceeded:
+                session.end(f"lock {self.name}: whether we queue for it is unknown")
                 raise
 
     async def _drop(self, session: Session) -> None:

@@ -105,7 +105,7 @@ def _check(base: Inventory, draft: Draft, changing: Iterable[Key], objects: Chec
     """Check everything that changes, and everything that a change may break."""
     touched, routers, segments = dict.fromkeys(changing), dict[str, None](), dict[tuple[str, int | None], None]()
     for key in tuple(touched):
-        touched.update(dict.fromkeys(_dependants(base, draft, key)))
+        touched.update(dict.fromkeys(sorted(_dependants(base, draft, key))))
         for declared in (base.get(key), draft.get(key)):
             if declared:
                 routers.update(dict.fromkeys(_routers_around(draft, declared)))

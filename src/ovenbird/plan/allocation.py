@@ -18,7 +18,6 @@ from ovenbird.model.addresses import (
     derived_mac,
     format_address,
     gateway_of,
-    outside,
     parse_address,
     parse_range,
     parse_subnet,
@@ -84,7 +83,12 @@ def kept(old: Declared | None, spec: Spec, view: InventoryView) -> Assigned:
 
 
 def _fits(address: str, spec: Spec, view: InventoryView) -> bool:
-    return bool(address) and not outside(room_for(spec, view)[1], parse_address(address))
+    """Whether an address is still in its network. That a pool was made smaller takes nobody's address away."""
+    space = room_for(spec, view)[0]
+    network = view.spec(Network, space.name) if space.kind == "Network" else view.spec(ExternalNetwork, space.name)
+    if not address or network is None:
+        return False
+    return parse_address(address) in parse_subnet(network.cidr)
 
 
 def room_for(spec: Spec, view: InventoryView) -> tuple[Key, tuple[Range, ...]]:

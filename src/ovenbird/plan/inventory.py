@@ -158,7 +158,7 @@ class _Indexed(ABC):
         old = self.get(key)
         if old is new:
             return
-        ports = _translated_candidates(old, new)
+        ports = _translated_candidates(key, old, new)
         for port in ports:
             self._index_translated(port, present=False)
         before, after = _terms(old), _terms(new)
@@ -253,20 +253,12 @@ def _terms(declared: Declared | None) -> list[Term]:
     return terms
 
 
-def _translated_candidates(old: Declared | None, new: Declared | None) -> set[Key]:
+def _translated_candidates(key: Key, old: Declared | None, new: Declared | None) -> set[Key]:
     """Return the ports whose place among their network's translated ports a change may alter."""
-    before, after = (_translated_by(each) for each in (old, new))
-    return set() if before == after else {place[0] for place in (before, after) if place}
-
-
-def _translated_by(declared: Declared | None) -> tuple[Key, str] | None:
-    """Return the port that an object makes a translated one, or may be, and where."""
-    match declared.spec if declared else None:
-        case FloatingIP(port=port):
-            return Key("Port", port), ""
-        case Port(network=network) if declared:
-            return declared.key, network
-    return None
+    if key.kind == "FloatingIP":
+        specs = (each.spec for each in (old, new) if each)
+        return {Key("Port", spec.port) for spec in specs if isinstance(spec, FloatingIP)}
+    return {key} if key.kind == "Port" else set()
 
 
 _NOBODY: frozenset[Key] = frozenset()
