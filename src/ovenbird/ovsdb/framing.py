@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Callable
 from json.decoder import scanstring  # type: ignore[attr-defined]  # the C function behind every JSON string
 from typing import Any
@@ -32,6 +33,7 @@ _DESCEND_CHARS = 512 * 1024
 """A value that is longer than this and not complete is walked instead of being tried again and again."""
 _LONGEST_TOKEN = 12
 """An error this near to the end of the text may be a cut token (`\\ud83d\\ude00` is the longest)."""
+_NUMBER_PART = re.compile(r"[.eE]?[+-]?")
 
 _START, _AFTER_VALUE, _AFTER_COMMA = range(3)
 
@@ -154,8 +156,8 @@ class JsonStream:
                 self._enter(char)
                 return
             raise
-        if end >= len(self._text):
-            raise _Incomplete  # a number may go on in the next bytes; some delimiter always follows
+        if _NUMBER_PART.fullmatch(self._text, end):
+            raise _Incomplete  # a number may go on in the next bytes ("0" of "0.5"); some delimiter always follows
         self._pos = end
         self._attach(value)
 

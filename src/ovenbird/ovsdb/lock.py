@@ -119,19 +119,18 @@ class Lock:
             await self._ask(session, "lock")
         except OvsdbError as error:
             log.info("lock %s: %s", self.name, error)
-            session.connection.abort(f"cannot ask for lock {self.name}: {error}")
+            session.end(f"cannot ask for lock {self.name}: {error}")
 
     async def _ask(self, session: Session, method: str) -> None:
         async with self._serial:
             if self._asked is session or session is not self._client.session:
                 return
             self._asked = session
-            connection = session.connection
-            connection.subscribe(self.name, self._on_notice)
+            session.connection.subscribe(self.name, self._on_notice)
             try:
-                await connection.call(method, [self.name], timeout_s=_CALL_S, on_reply=self._on_reply)
+                await session.connection.call(method, [self.name], timeout_s=_CALL_S, on_reply=self._on_reply)
             except DeadlineExceeded:
-                connection.abort(f"lock {self.name}: whether we queue for it is unknown")
+                session.end(f"lock {self.name}: whether we queue for it is unknown")
                 raise
 
     async def _drop(self, session: Session) -> None:

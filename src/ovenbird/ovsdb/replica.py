@@ -18,7 +18,7 @@ from ovenbird.ovsdb.client import Client
 from ovenbird.ovsdb.collector import BulkLoad
 from ovenbird.ovsdb.connection import CallError
 from ovenbird.ovsdb.deltas import Delta, differences, staged
-from ovenbird.ovsdb.errors import DeadlineExceeded, OvsdbError
+from ovenbird.ovsdb.errors import DeadlineExceeded, NotConnected, OvsdbError
 from ovenbird.ovsdb.framing import Converter
 from ovenbird.ovsdb.rows import Layout, Row
 from ovenbird.ovsdb.schema import ZERO_UUID, Schema
@@ -81,7 +81,7 @@ class Replica:
     @property
     def synced(self) -> bool:
         """Whether the content follows the server right now; False while disconnected or still loading."""
-        return self._session is not None and not self._session.connection.closed.done()
+        return self._session is not None and not self._session.ended.done()
 
     async def ready(self, *, timeout_s: float) -> None:
         """Return once the first full content is there. Raises DeadlineExceeded with the reason why it is not."""
@@ -101,12 +101,18 @@ class Replica:
         try:
             async with asyncio.timeout(timeout_s):
                 while not predicate(self):
-                    if self._task is not None and self._task.done():
-                        self._task.result()  # a crash of the follower is the caller's news, not a silent wait
+                    self._check_alive()
                     await self._changed.wait()
         except TimeoutError as error:
             why = self._problem or ("" if self._client.connected else f": {self._client.state.reason}")
             raise DeadlineExceeded(f"replica of {self._client.database}: not so within {timeout_s:g} s{why}") from error
+
+    def _check_alive(self) -> None:
+        """Make the follower's end its waiters' news, not a silent wait."""
+        if self._task is not None and self._task.done():
+            if not self._task.cancelled():
+                self._task.result()
+            raise NotConnected(f"the replica of {self._client.database} was closed")
 
     def changes(self) -> AsyncIterator[ChangeSet]:
         """Subscribe. The first item is the whole content, as soon as there is one; each further item is a difference.
@@ -130,7 +136,7 @@ class Replica:
             except OvsdbError as error:
                 self._problem = f": {error}"
                 log.warning("replica of %s: %s", self._client.database, error)
-                session.connection.abort(f"cannot replicate: {error}")
+                session.end(f"cannot replicate: {error}")
             finally:
                 self._session = None
             self._changed.fire()
@@ -144,11 +150,11 @@ class Replica:
         session.connection.subscribe(key, following.on_update, following.converter_for)
         try:
             await self._monitor(session, key, layouts, following)
-            await asyncio.shield(session.connection.closed)
+            await asyncio.shield(session.ended)
         finally:
             following.load.end()
             session.connection.unsubscribe(key)
-            if not session.connection.closed.done():
+            if not session.ended.done():
                 await self._cancel_monitor(session, key)
 
     async def _monitor(self, session: Session, key: str, layouts: dict[str, Layout], following: _Following) -> None:
@@ -246,7 +252,7 @@ class _Following:
     async def on_update(self, method: str, params: list[Any]) -> None:
         """Apply one transaction of the server."""
         if method == "monitor_canceled":
-            self._session.connection.abort("the server canceled the replica's monitor")
+            self._session.end("the server canceled the replica's monitor")
             return
         replica = self._replica
         delta = await staged(self._layouts, replica._tables, params[-1])

@@ -1,7 +1,8 @@
 """One accepted server: the handshake, and the watch over what it says about itself for as long as it is used.
 
 A session is what the client works with between two reconnects. It ends when the connection does, when the server
-stops to be what was asked for (leader, connected, same schema), or when the database goes away under it.
+stops to be what was asked for (leader, connected, same schema), or when the database goes away under it. Its connection
+may live a little longer, so that requests which are under way still get their answers.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ class Session:
         self.database = database
         self.schema: Schema = Schema(database, "", {})
         self.server = ServerDatabase(database, "standalone", True, True, None, None, None, True)
+        self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Why it must not be used any more; not done while it may."""
+        connection.closed.add_done_callback(lambda closed: self.end(closed.result()))
         self._judge = judge
         self._row_uuid: str | None = None
         self._schema_text: Any = None
@@ -49,6 +53,11 @@ class Session:
                 await connection.close("refused")
                 raise
         return session
+
+    def end(self, reason: str) -> None:
+        """Declare the session over; the client then opens another."""
+        if not self.ended.done():
+            self.ended.set_result(reason)
 
     async def _handshake(self, timeout_s: float) -> None:
         await self._be_change_aware(timeout_s)
@@ -94,20 +103,20 @@ class Session:
 
     async def _on_notification(self, method: str, params: list[Any]) -> None:
         if method == "monitor_canceled":
-            self.connection.abort("the server canceled its own monitor")
+            self.end("the server canceled its own monitor")
             return
         change = params[1].get("Database", {}).get(self._row_uuid)
         if change is None:
             return
         wire = change.get("modify")
         if wire is None:
-            self.connection.abort(f"database {self.database} was removed")
+            self.end(f"database {self.database} was removed")
             return
         self.server = read_row(wire, self.server)
         if "schema" in wire and wire["schema"] != self._schema_text:
-            self.connection.abort("the database's schema changed")
+            self.end("the database's schema changed")
             return
         try:
             self._judge(self.server)
         except OvsdbError as reason:
-            self.connection.abort(reason.details)
+            self.end(reason.details)
