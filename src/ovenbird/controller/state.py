@@ -44,9 +44,9 @@ class StateChange:
 class DeclaredState:
     """Inventory, nodes, attachments and the cluster's singleton."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int = 0) -> None:
         self.inventory = Inventory()
-        self.version = 0
+        self.version = version
         """Grows with every change set."""
         self.cluster: ClusterRecord | None = None
         self.nodes: dict[str, NodeRecord] = {}
