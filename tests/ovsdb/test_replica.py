@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
 from typing import Any
@@ -10,6 +11,7 @@ from tests.ovsdb.servers import NB_SCHEMA, OvsdbCluster, OvsdbServer, tool
 from tests.waiting import eventually
 
 from ovenbird.ovsdb import ChangeSet, Client, DeadlineExceeded, Replica, Transaction
+from ovenbird.ovsdb.collector import BulkLoad
 
 SWITCHES = {"Logical_Switch": ["name", "ports", "external_ids"], "Logical_Switch_Port": ["name", "options", "tag"]}
 
@@ -303,3 +305,23 @@ async def _tick(gaps: list[float]) -> None:
         before_s = time.monotonic()
         await asyncio.sleep(0.005)
         gaps.append(time.monotonic() - before_s)
+
+
+async def test_the_collector_runs_again_after_a_load(client):
+    await add_switch(client, "s")
+    async with Replica(client, SWITCHES) as replica:
+        await replica.ready(timeout_s=5)
+        assert gc.isenabled()
+
+
+def test_loads_may_overlap_and_break_off():
+    first, second = BulkLoad(), BulkLoad()
+    first.begin()
+    second.begin()
+    second.begin()
+    assert not gc.isenabled()
+    second.end()
+    assert not gc.isenabled(), "the first still runs"
+    first.end()
+    first.end()
+    assert gc.isenabled()
