@@ -1,1 +1,1 @@
-"""The process that runs on each host and wires the parts together by the host's roles."""
+"""The process on every host: wires the parts of the host's roles together and keeps them going."""

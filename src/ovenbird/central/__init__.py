@@ -1,1 +1,1 @@
-"""The database tier of one central host: members of the three databases, and ovn-northd."""
+"""The database tier of one central host: its member of each RAFT database, and its ovn-northd."""

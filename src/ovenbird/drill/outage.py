@@ -62,9 +62,9 @@ class Record:
 def gaps(record: Record, start_ns: int, end_ns: int) -> list[Gap]:
     """Return every gap that overlaps the window, in order; silence up to the window's ends counts as a gap."""
     arrivals = [at for _seq, at in record.received]
-    before = [at for at in arrivals if at < start_ns]
+    before = [at for at in arrivals if at <= start_ns]
     after = [at for at in arrivals if at > end_ns]
-    inside = [at for at in arrivals if start_ns <= at <= end_ns]
+    inside = [at for at in arrivals if start_ns < at <= end_ns]
     points = [before[-1] if before else start_ns, *inside, after[0] if after else end_ns]
     return [Gap(start_ns=a, end_ns=b) for a, b in itertools.pairwise(points)]
 

@@ -1,9 +1,9 @@
 """A traffic probe: sends ICMP echo requests at a fixed spacing and records when each answer arrived.
 
-It runs as a script of its own inside a workload's network namespace (`python probe.py TARGET OUT ...`), so that
+It runs as a script of its own inside a workload's network namespace (`python probe.py TARGET ...`), so that
 the outage is measured where a workload would see it. Arrival times are the kernel's (SO_TIMESTAMPNS), not those of
 a busy interpreter. It must never import anything but the standard library: it starts in milliseconds.
-Output: one JSON object {"target", "interval_ms", "sent": [[seq, unix_ns], ...], "received": [[seq, unix_ns], ...]}.
+Output at its end, on stdout: JSON object {"target", "interval_ms", "sent": [[seq, unix_ns], ...], "received": [...]}.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import argparse
 import json
 import os
 import select
-import signal
 import socket
 import struct
+import sys
 import time
-from pathlib import Path
 
 SO_TIMESTAMPNS = 35
 ECHO_REQUEST, ECHO_REPLY = 8, 0
@@ -59,7 +58,6 @@ class Probe:
         self.duration_s = duration_s
         self.sent: list[tuple[int, int]] = []
         self.received: list[tuple[int, int]] = []
-        self.stopped = False
         self._identifier = os.getpid() & 0xFFFF
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
@@ -67,10 +65,10 @@ class Probe:
         self._socket.setblocking(False)
 
     def run(self) -> None:
-        """Send and receive until the duration is over or `stop` was called."""
+        """Send and receive until the duration is over, or stdin says that whoever started us is done or dead."""
         start = time.monotonic()
         sequence = 0
-        while not self.stopped:
+        while True:
             due = start + sequence * self.interval_s
             now = time.monotonic()
             if now - start >= self.duration_s:
@@ -79,12 +77,11 @@ class Probe:
                 self._send(sequence)
                 sequence += 1
                 continue
-            if select.select([self._socket], [], [], due - now)[0]:
+            ready = select.select([self._socket, sys.stdin], [], [], due - now)[0]
+            if self._socket in ready:
                 self._receive()
-
-    def stop(self, *_: object) -> None:
-        """End the run; may be a signal handler."""
-        self.stopped = True
+            if sys.stdin in ready:
+                return
 
     def _send(self, sequence: int) -> None:
         self.sent.append((sequence, time.time_ns()))
@@ -118,13 +115,10 @@ def main() -> None:
     """Run one probe from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target")
-    parser.add_argument("output", type=Path)
     parser.add_argument("--interval-ms", type=float, default=5.0)
     parser.add_argument("--duration-s", type=float, default=60.0)
     arguments = parser.parse_args()
     probe = Probe(arguments.target, arguments.interval_ms, arguments.duration_s)
-    signal.signal(signal.SIGTERM, probe.stop)
-    signal.signal(signal.SIGINT, probe.stop)
     probe.run()
     record = {
         "target": arguments.target,
@@ -132,9 +126,7 @@ def main() -> None:
         "sent": probe.sent,
         "received": probe.received,
     }
-    temporary = arguments.output.with_suffix(".part")
-    temporary.write_text(json.dumps(record), encoding="utf-8")
-    temporary.rename(arguments.output)
+    json.dump(record, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""One host: its daemons, bridges, uplinks, workload ports and probes."""
+"""One chassis host: its Open vSwitch, ovn-controller, bridges, underlay and workload ports."""

@@ -11,10 +11,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from ovenbird.model.addresses import parse_address, parse_mac, parse_range, parse_subnet, parse_usable_subnet
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
-Name = Annotated[str, Field(pattern=NAME_PATTERN, description="Name of a declared object.")]
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+
+
+def _checked_address(text: str) -> str:
+    parse_address(text)
+    return text
+
+
+def _checked_subnet(text: str) -> str:
+    parse_usable_subnet(text)
+    return text
+
+
+def _checked_prefix(text: str) -> str:
+    parse_subnet(text)
+    return text
+
+
+def _checked_range(text: str) -> str:
+    parse_range(text)
+    return text
+
+
+Address = Annotated[str, AfterValidator(_checked_address), Field(examples=["192.168.1.10"])]
+Cidr = Annotated[str, AfterValidator(_checked_subnet), Field(examples=["192.168.1.0/24"])]
+Prefix = Annotated[str, AfterValidator(_checked_prefix), Field(examples=["10.20.0.0/16", "0.0.0.0/0"])]
+PoolRange = Annotated[str, AfterValidator(_checked_range), Field(examples=["172.16.0.100-172.16.0.199"])]
+Mac = Annotated[str, AfterValidator(parse_mac), Field(examples=["0a:00:00:00:00:01"])]
 
 
 class Key(NamedTuple):
@@ -30,32 +59,40 @@ class Key(NamedTuple):
 class Spec(BaseModel):
     """Base of every spec: frozen, and unknown fields are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ExternalNetwork(Spec):
     """A provider network: a physical network (optionally a VLAN of it) with its upstream router."""
 
     physnet: Name
+    """Physical network, as hosts' `uplinks` in cluster.yaml name it."""
     vlan: Annotated[int, Field(ge=1, le=4094)] | None = None
-    cidr: str
-    gateway: str | None = None
+    """VLAN of the physical network; untagged when not given."""
+    cidr: Cidr
+    """The network's addresses."""
+    gateway: Address | None = None
     """Address of the upstream router; routers on this network send their default route there."""
-    pool: tuple[str, ...] = ()
-    """Addresses that may be allocated, each "first-last" or one address; empty: the whole network."""
+    pool: tuple[PoolRange, ...] = ()
+    """Addresses given out to routers and floating IPs, each "first-last" or one address; empty: the whole network.
+    A floating IP is always one of them; a router may ask for another address of the network."""
     mtu: Annotated[int, Field(ge=576, le=9216)] = 1500
+    """MTU of the physical network."""
 
 
 class Network(Spec):
     """A virtual layer-2 network with one subnet."""
 
-    cidr: str
+    cidr: Cidr
+    """The network's addresses."""
     router: Name | None = None
     """Router that this network is attached to; the router takes `gateway`."""
-    gateway: str | None = None
+    gateway: Address | None = None
     """The router's address in this network; the first usable address when not given."""
     dhcp: bool = True
-    dns: tuple[str, ...] = ()
+    """Whether workloads get their address by DHCP."""
+    dns: tuple[Address, ...] = ()
+    """DNS servers told to workloads by DHCP."""
     mtu: Annotated[int, Field(ge=576, le=9216)] | None = None
     """MTU told to workloads; by default what fits through Geneve on this cluster's underlay."""
 
@@ -64,15 +101,18 @@ class RouterExternal(Spec):
     """A router's leg into an external network."""
 
     network: Name
-    address: str | None = None
+    """ExternalNetwork that the router leads to."""
+    address: Address | None = None
     """Allocated from the network's pool when not given."""
     snat: bool = True
+    """Whether workloads without a floating IP reach the external network from the router's address."""
 
 
 class RouterGateways(Spec):
     """How a router's gateways are chosen."""
 
     mode: Literal["active-standby"] = "active-standby"
+    """One gateway carries the router, the others stand by."""
     count: Annotated[int, Field(ge=1, le=5)] = 5
     """At most this many gateways carry the router (active and standbys)."""
 
@@ -80,26 +120,34 @@ class RouterGateways(Spec):
 class Route(Spec):
     """A static route."""
 
-    to: str
-    via: str
+    to: Prefix
+    """Destination network."""
+    via: Address
+    """Next hop, in a network of the router."""
 
 
 class Router(Spec):
     """A distributed router; with `external`, it has a distributed gateway port with an HA chassis group."""
 
     external: RouterExternal | None = None
+    """Leg into an external network; none when not given."""
     gateways: RouterGateways = RouterGateways()
+    """How the hosts that carry the external leg are chosen."""
     routes: tuple[Route, ...] = ()
+    """Static routes; the default route through the external network's gateway needs none."""
 
 
 class Port(Spec):
     """A workload's port in a network."""
 
     network: Name
-    address: str | None = None
+    """Network of the port."""
+    address: Address | None = None
     """Allocated from the network when not given."""
-    mac: str | None = None
+    mac: Mac | None = None
+    """Derived from the port's name when not given."""
     port_security: bool = True
+    """Whether the workload may only use its own address and MAC."""
 
 
 class FloatingIP(Spec):
@@ -108,7 +156,9 @@ class FloatingIP(Spec):
     network: Name
     """External network that the address is taken from."""
     port: Name
-    address: str | None = None
+    """Port that the address leads to."""
+    address: Address | None = None
+    """Allocated from the network's pool when not given."""
     distributed: bool = False
     """Translate on the workload's own chassis, so that the loss of every gateway does not matter."""
 
@@ -124,9 +174,10 @@ class Assigned:
     """What admission chose for an object and must stay the same for its whole life."""
 
     address: str = ""
-    """Port: its address. Router: its external address. FloatingIP: the address."""
+    """Port: its address. Router: its external address. FloatingIP: the address. Network: its gateway."""
     mac: str = ""
-    """Port: its MAC. Router: MAC of its external leg. FloatingIP: MAC used when distributed."""
+    """Port: its MAC. Router: MAC of its external leg. FloatingIP: MAC used when distributed.
+    Network: MAC of the gateway, the router's leg in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

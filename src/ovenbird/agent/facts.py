@@ -1,0 +1,114 @@
+"""Asks this host's daemons how they are, for the node's row. "Could not ask" is `unknown`, never `down`.
+
+Only what changes when something happened may be in the facts: counters and ages would make every look a write to the
+database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from ovenbird import __version__
+from ovenbird.central.member import Member
+from ovenbird.central.tier import CentralTier
+from ovenbird.host.chassis import Chassis
+from ovenbird.host.switch import root_row
+from ovenbird.ovsdb import OvsdbError
+from ovenbird.process import daemon
+from ovenbird.process.daemon import DaemonSpec
+
+UNKNOWN = "unknown"
+_VERSION = re.compile(r"\d+(\.\d+)+")
+
+
+async def gather_facts(tier: CentralTier | None, chassis: Chassis | None) -> dict[str, Any]:
+    """Return the facts of a host; sections that its roles do not have are absent."""
+    specs: list[DaemonSpec] = []
+    facts: dict[str, Any] = {"versions": {"ovenbird": __version__}}
+    if tier is not None:
+        specs += [member.spec for member in tier.members.values()] + [tier.northd.spec]
+        facts["databases"] = {database.short: await _database(member) for database, member in tier.members.items()}
+        facts["northd"] = await _northd(tier.northd.spec)
+    if chassis is not None:
+        specs += chassis.specs
+        facts["controller"] = await _controller(chassis.controller_spec)
+        facts["bfd"] = _bfd(chassis)
+        facts["datapath"] = chassis.datapath.value
+    answers = await asyncio.gather(*(_daemon(spec) for spec in specs))
+    facts["daemons"] = {spec.name: answer for spec, (answer, _) in zip(specs, answers, strict=True)}
+    facts["versions"] |= _versions(specs, [version for _, version in answers])
+    return facts
+
+
+async def _daemon(spec: DaemonSpec) -> tuple[dict[str, Any], str]:
+    """Return {pid, alive} and the version. alive: true, false (no process), or unknown (it does not answer)."""
+    running = daemon.find(spec)
+    if running is None:
+        return {"pid": 0, "alive": False}, ""
+    try:
+        version = await daemon.ask(spec, "version")
+    except (OvsdbError, OSError):
+        return {"pid": running.pid, "alive": UNKNOWN}, ""
+    found = _VERSION.search(version)
+    return {"pid": running.pid, "alive": True}, found[0] if found else ""
+
+
+def _versions(specs: list[DaemonSpec], versions: list[str]) -> dict[str, str]:
+    """Return the versions of the two packages: OVN's daemons and Open vSwitch's."""
+    found: dict[str, str] = {}
+    for spec, version in zip(specs, versions, strict=True):
+        if version:
+            found["ovn" if spec.program.startswith("ovn") else "ovs"] = version
+    return found
+
+
+async def _database(member: Member) -> dict[str, Any]:
+    try:
+        status = await member.status()
+    except (OvsdbError, OSError):
+        return {"status": UNKNOWN}
+    return {
+        "status": status.status,
+        "role": status.role,
+        "term": status.term,
+        "leader": status.leader_address,
+        "servers": len(status.members),
+        "cid": status.cid,
+        "sid": status.sid,
+    }
+
+
+async def _northd(spec: DaemonSpec) -> str:
+    """Return active, standby, paused or unknown (ovn-northd(8), `status`)."""
+    try:
+        answer = await daemon.ask(spec, "status")
+    except (OvsdbError, OSError):
+        return UNKNOWN
+    return answer.partition(":")[2].strip() or UNKNOWN
+
+
+async def _controller(spec: DaemonSpec) -> str:
+    """Return connected, not connected or unknown (ovn-controller(8), `connection-status`)."""
+    try:
+        return (await daemon.ask(spec, "connection-status")).strip()
+    except (OvsdbError, OSError):
+        return UNKNOWN
+
+
+def _bfd(chassis: Chassis) -> list[dict[str, str]]:
+    """Return the state of each tunnel with BFD, by the chassis at its other end."""
+    replica = chassis.replica
+    if replica is None or root_row(replica) is None:
+        return []
+    interfaces = replica.table("Interface")
+    found: list[dict[str, str]] = []
+    for port in replica.table("Port").values():
+        remote = port["external_ids"].get("ovn-chassis-id", "").partition("@")[0]
+        for uuid in port["interfaces"] if remote else ():
+            interface = interfaces.get(uuid)
+            if interface is not None and interface["bfd_status"]:
+                state = interface["bfd_status"].get("state", UNKNOWN) if replica.synced else UNKNOWN
+                found.append({"chassis": remote, "state": state})
+    return sorted(found, key=lambda one: one["chassis"])

@@ -1,0 +1,124 @@
+"""The life of an agent: wires the parts of the host's roles, runs them until told to end, leaves the daemons running.
+
+Parts start in the order in which a network becomes useful; what needs slow imports (controller, API, reporter) is
+imported only after the daemons are under way. Ending the agent never ends a daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+
+from ovenbird.agent.identity import check_address
+from ovenbird.agent.parts import keep_part
+from ovenbird.central.tier import CentralTier
+from ovenbird.host.chassis import Chassis
+from ovenbird.model.cluster import Cluster, Database, Host
+from ovenbird.model.layout import Layout
+from ovenbird.ovsdb import Client
+
+AGENT_STARTED = "agent.started"
+AGENT_STOPPED = "agent.stopped"
+STOP_PATIENCE_S = 1.5
+"""After SIGTERM the parts get this long to end; then the process leaves anyway."""
+
+_log = logging.getLogger(__name__)
+
+
+class Agent:
+    """One host's agent."""
+
+    def __init__(self, cluster: Cluster, host: Host, layout: Layout | None = None) -> None:
+        self._cluster = cluster
+        self._host = host
+        self._layout = layout or Layout()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.tier: CentralTier | None = None
+        self.chassis: Chassis | None = None
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT. Raises `Refused` when this host is not what the description says."""
+        began = time.monotonic()
+        ended = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, ended.set)
+        check_address(self._cluster, self._host, self._layout.state_dir / "underlay.json")
+        if self._host.is_central:
+            self._add_central(CentralTier(self._cluster, self._host, self._layout))
+        if self._host.is_chassis:
+            self._add_chassis(await Chassis.prepare(self._cluster, self._host, self._layout))
+        roles = sorted(role.value for role in self._host.roles)
+        took_ms = round((time.monotonic() - began) * 1000)
+        _log.info(AGENT_STARTED, extra={"roles": roles, "pid": os.getpid(), "took_ms": took_ms})
+        try:
+            async with Client(Database.OVENBIRD.value, self._cluster.remotes(Database.OVENBIRD)) as client:
+                # Slow imports, beside the daemons' start and not before it.
+                await asyncio.to_thread(_import_late_parts, central=self._host.is_central)
+                self._add_reporting(client)
+                if self.tier is not None:
+                    self._add("controller", self._run_controller)
+                await ended.wait()
+        finally:
+            await self._stop()
+
+    def _add(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        self._tasks.append(asyncio.create_task(keep_part(name, run), name=name))
+
+    def _add_central(self, tier: CentralTier) -> None:
+        self.tier = tier
+        for database, member in tier.members.items():
+            self._add(f"database-{database.short}", member.run)
+        self._add("northd", tier.run_northd)
+        self._add("upkeep", tier.run_upkeep)
+
+    def _add_chassis(self, chassis: Chassis) -> None:
+        self.chassis = chassis
+        self._add("conf-db", chassis.run_database)
+        self._add("switch", chassis.run_switch)
+        self._add("vswitchd", chassis.run_vswitchd)
+        self._add("ovn-controller", chassis.run_controller)
+
+    async def _run_controller(self) -> None:
+        """Stand for election as controller and serve the API, whichever of the centrals wins."""
+        from ovenbird.api.server import serve
+        from ovenbird.controller.service import ControllerService
+
+        async with ControllerService(self._cluster, self._host.name) as service:
+            socket = self._layout.api_socket
+            await keep_part("api", lambda: serve(service, socket_path=socket, layout=self._layout))
+
+    def _add_reporting(self, client: Client) -> None:
+        from ovenbird.agent.facts import gather_facts
+        from ovenbird.agent.reporter import Reporter
+
+        news = self.chassis.news if self.chassis else None
+        reporter = Reporter(self._host, client, lambda: gather_facts(self.tier, self.chassis), news=news)
+        self._add("reporter", reporter.run)
+        if self.chassis is not None:
+            from ovenbird.host.attachments import Attachments
+
+            attachments = Attachments(self._cluster, self._host.name, self.chassis, client, self._layout)
+            self._add("attachments", attachments.run)
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            _, stuck = await asyncio.wait(self._tasks, timeout=STOP_PATIENCE_S)
+            for task in stuck:
+                _log.warning("part.stuck", extra={"part": task.get_name()})
+        _log.info(AGENT_STOPPED)
+
+
+def _import_late_parts(*, central: bool) -> None:
+    names = ["ovenbird.agent.facts", "ovenbird.agent.reporter", "ovenbird.host.attachments"]
+    if central:
+        names.append("ovenbird.controller.service")
+    for name in names:
+        importlib.import_module(name)

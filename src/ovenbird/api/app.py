@@ -1,0 +1,128 @@
+"""The API's endpoints (docs/architecture.md, "HTTP API"): parse, call the service, render. Nothing is decided here."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.routing import Route
+
+from ovenbird.api.boundary import BAD_REQUEST, endpoint, field, json_body, on_http_exception
+from ovenbird.api.objects import described, keys_of, object_json, outcome_json, parsed
+from ovenbird.api.status import StatusReporter
+from ovenbird.controller.service import ControllerService
+from ovenbird.model.errors import UserError
+from ovenbird.model.objects import KINDS, Key
+from ovenbird.model.schema import json_schema
+
+READ_S = 10.0
+WRITE_S = 110.0
+READY_S = 4.0
+"""How long a question waits for the Ovenbird database, through an election or two."""
+LONGEST_WAIT_S = 3600.0
+
+
+class Api:
+    """The handlers, over one service."""
+
+    def __init__(self, service: ControllerService, reporter: StatusReporter) -> None:
+        self._service = service
+        self._store = service.store
+        self._reporter = reporter
+
+    async def apply(self, request: Request) -> Any:
+        """Declare objects."""
+        body = await json_body(request)
+        files = field(body, "documents", list)
+        dry_run = field(body, "dry_run", bool, default=False)
+        documents = await asyncio.to_thread(parsed, files)
+        return outcome_json(await self._store.apply(documents, dry_run=dry_run))
+
+    async def delete(self, request: Request) -> Any:
+        """Take objects out of what is declared."""
+        body = await json_body(request)
+        dry_run = field(body, "dry_run", bool, default=False)
+        if "documents" in body:
+            keys = [each.key for each in await asyncio.to_thread(parsed, field(body, "documents", list))]
+        else:
+            keys = keys_of(field(body, "objects", list))
+        return outcome_json(await self._store.delete(keys, dry_run=dry_run))
+
+    async def objects(self, request: Request) -> Any:
+        """List what is declared."""
+        kind = request.query_params.get("kind", "")
+        kinds = [_kind(kind)] if kind else list(KINDS)
+        await self._store.ready(READY_S)
+        inventory = self._store.inventory
+        found = [inventory.of_kind(each) for each in kinds]
+        return {
+            "revision": self._store.revision,
+            "objects": [object_json(of_kind[name]) for of_kind in found for name in sorted(of_kind)],
+        }
+
+    async def one_object(self, request: Request) -> Any:
+        """Tell everything known about one object."""
+        key = Key(_kind(request.path_params["kind"]), request.path_params["name"])
+        await self._store.ready(READY_S)
+        return described(self._service, key)
+
+    async def wait(self, request: Request) -> Any:
+        """Wait until a revision is realised."""
+        body = await json_body(request)
+        timeout_s = float(field(body, "timeout_s", int, float, default=30.0))
+        if not 0 <= timeout_s <= LONGEST_WAIT_S:
+            raise UserError(f'"timeout_s" must be between 0 and {LONGEST_WAIT_S:g}', code=BAD_REQUEST)
+        revision = field(body, "revision", int, default=None)
+        return (await self._service.realisation.wait(revision, timeout_s)).to_json()
+
+    async def status(self, request: Request) -> Any:
+        """Tell how it is."""
+        return await self._reporter.report()
+
+    async def attachments(self, request: Request) -> Any:
+        """List the attachments."""
+        await self._store.ready(READY_S)
+        return {"attachments": [each.to_json() for each in self._store.attachments()]}
+
+    async def attach(self, request: Request) -> Any:
+        """Want a port on a node."""
+        body = await json_body(request)
+        port, node, spec = field(body, "port", str), field(body, "node", str), field(body, "spec", dict, default={})
+        return (await self._store.attach(port, node, spec)).to_json()
+
+    async def detach(self, request: Request) -> Any:
+        """No longer want a port anywhere."""
+        await self._store.detach(request.path_params["port"])
+        return {}
+
+    async def schema(self, request: Request) -> Any:
+        """Return the JSON Schema of declarations."""
+        return json_schema()
+
+
+def make_app(service: ControllerService, reporter: StatusReporter) -> Starlette:
+    """Return the application."""
+    api = Api(service, reporter)
+    one = "/v1/objects/{kind}/{name}"
+    routes = [
+        Route("/v1/apply", endpoint(api.apply, timeout_s=WRITE_S), methods=["POST"]),
+        Route("/v1/delete", endpoint(api.delete, timeout_s=WRITE_S), methods=["POST"]),
+        Route("/v1/objects", endpoint(api.objects, timeout_s=READ_S)),
+        Route(one, endpoint(api.one_object, timeout_s=READ_S)),
+        Route("/v1/wait", endpoint(api.wait, timeout_s=None), methods=["POST"]),
+        Route("/v1/status", endpoint(api.status, timeout_s=READ_S)),
+        Route("/v1/attachments", endpoint(api.attachments, timeout_s=READ_S)),
+        Route("/v1/attachments", endpoint(api.attach, timeout_s=WRITE_S), methods=["POST"]),
+        Route("/v1/attachments/{port}", endpoint(api.detach, timeout_s=WRITE_S), methods=["DELETE"]),
+        Route("/v1/schema", endpoint(api.schema, timeout_s=READ_S)),
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: on_http_exception})
+
+
+def _kind(text: str) -> str:
+    if text not in KINDS:
+        raise UserError(f'unknown kind "{text}"', code="unknown_kind", hint=f"kinds are {', '.join(KINDS)}")
+    return text

@@ -1,0 +1,61 @@
+"""What the agents tell about their hosts (`Node.facts`), read with an open mind: what is absent or odd is unknown.
+
+The form is that of docs/architecture.md, "Facts of a host". An agent of another version may tell less or more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ovenbird.model.cluster import Database
+from ovenbird.plan.observation import Bfd, NorthdState
+
+NORTHD = "ovn-northd"
+Facts = Mapping[str, Any]
+
+
+def raft_terms(facts: Facts) -> Iterator[tuple[Database, int]]:
+    """Return the RAFT terms of that host's members."""
+    databases = facts.get("databases")
+    for database in Database:
+        told = databases.get(database.short) if isinstance(databases, Mapping) else None
+        term = told.get("term") if isinstance(told, Mapping) else None
+        if isinstance(term, int):
+            yield database, term
+
+
+def northd_state(facts: Facts) -> NorthdState:
+    """Return the state of that host's ovn-northd."""
+    if daemons(facts).get(NORTHD) is False:
+        return NorthdState.STOPPED
+    return parse_northd(str(facts.get("northd", "")))
+
+
+def parse_northd(text: str) -> NorthdState:
+    """Return the state that `ovn-appctl -t ovn-northd status` tells: `Status: active`."""
+    word = text.rpartition(":")[2].strip().lower()
+    return next((state for state in NorthdState if state.value == word), NorthdState.UNKNOWN)
+
+
+def bfd_ends(host: str, facts: Facts, age_s: float) -> Iterator[Bfd]:
+    """Return that host's ends of BFD sessions."""
+    told = facts.get("bfd")
+    for each in told if isinstance(told, list) else ():
+        if isinstance(each, Mapping) and each.get("chassis"):
+            up = {"up": True, "down": False, "init": False, "admin_down": False}.get(str(each.get("state")))
+            yield Bfd(host=host, peer=str(each["chassis"]), up=up, age_s=age_s)
+
+
+def daemons(facts: Facts) -> dict[str, bool]:
+    """Return the daemons of that host of which it is known whether they run."""
+    told = facts.get("daemons")
+    if not isinstance(told, Mapping):
+        return {}
+    alive = {str(name): each.get("alive") for name, each in told.items() if isinstance(each, Mapping)}
+    return {name: value for name, value in alive.items() if isinstance(value, bool)}
+
+
+def controller_connected(facts: Facts) -> bool | None:
+    """Return whether that host's ovn-controller is connected to SB."""
+    return {"connected": True, "not connected": False}.get(str(facts.get("controller")))

@@ -1,0 +1,57 @@
+"""The fence: the operations on our control row in NB that make a leader and that begin every transaction of one.
+
+They must be in *every* NB transaction of ours: a lock says who should act, only these decide who can.
+"""
+
+from __future__ import annotations
+
+from ovenbird.controller.records import CLUSTER_UUID
+from ovenbird.ovsdb import Canceled, OvsdbError, Transaction, TransactionError
+from ovenbird.plan.election import CONTROL_NAME, CONTROL_TABLE, CONTROL_UUID, EPOCH, Claim, Control
+
+FENCE_INDEX = 0
+"""Index of the fence among a leader's operations."""
+
+
+def raise_epoch(claim: Claim, holder: str) -> Transaction:
+    """Return the transaction that makes this candidate the holder in the Ovenbird database."""
+    txn = Transaction(f"{holder} claims epoch {claim.epoch}")
+    txn.wait_exists("Cluster", uuid=CLUSTER_UUID, where=[("epoch", "==", claim.store_epoch)])
+    txn.update("Cluster", {"epoch": claim.epoch, "holder": holder}, uuid=CLUSTER_UUID)
+    return txn
+
+
+def claim_nb(claim: Claim, holder: str) -> tuple[Transaction, Control]:
+    """Return the transaction that raises the epoch in NB if our row is still as it was seen, and what it then says."""
+    txn = Transaction(f"{holder} claims epoch {claim.epoch}")
+    control = Control(epoch=claim.epoch, holder=holder, revision=claim.nb.revision, beat=claim.nb.beat + 1)
+    row = {"name": CONTROL_NAME, "external_ids": control.external_ids()}
+    if claim.nb.seen is None:
+        # Of two candidates that both see no row only one can insert this UUID.
+        txn.insert(CONTROL_TABLE, row, uuid=CONTROL_UUID)
+        return txn, control
+    txn.wait(
+        CONTROL_TABLE,
+        where=[("_uuid", "==", CONTROL_UUID)],
+        columns=("external_ids",),
+        rows=({"external_ids": dict(claim.nb.seen)},),
+    )
+    txn.update(CONTROL_TABLE, row, uuid=CONTROL_UUID)
+    return txn, control
+
+
+def begin_fenced(epoch: int, comment: str) -> Transaction:
+    """Return a transaction that fails as a whole unless this epoch is the one in NB."""
+    txn = Transaction(comment)
+    txn.wait_exists(CONTROL_TABLE, uuid=CONTROL_UUID, where=[("external_ids", "includes", {EPOCH: str(epoch)})])
+    return txn
+
+
+def stamp(txn: Transaction, control: Control) -> None:
+    """Write our row along: which revision NB then holds, and a beat, so that the commit is a round trip of RAFT."""
+    txn.update(CONTROL_TABLE, {"external_ids": control.external_ids()}, uuid=CONTROL_UUID)
+
+
+def is_passing(error: OvsdbError) -> bool:
+    """Whether a refusal says nothing about the transaction itself: an election of RAFT came between, or a cancel."""
+    return isinstance(error, Canceled) or (isinstance(error, TransactionError) and error.tag == "cluster error")

@@ -1,0 +1,119 @@
+"""NB as the controller sees it: a replica of the tables that it writes, indexed by what the diff asks.
+
+The index is always that of whole transactions. It must never write: see `Leadership.commit`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from ovenbird.controller.waiting import Changing
+from ovenbird.model.cluster import Cluster, Database
+from ovenbird.model.objects import Key
+from ovenbird.ovsdb import ChangeSet, Client, Replica
+from ovenbird.plan.election import CONTROL_TABLE, CONTROL_UUID, Control, read_control
+from ovenbird.plan.nb_index import NbIndex
+from ovenbird.plan.nb_view import WATCHED_COLUMNS
+
+GLOBAL_COLUMNS = ("nb_cfg", "sb_cfg", "hv_cfg", "nb_cfg_timestamp", "sb_cfg_timestamp", "options")
+SETTLE_TURNS = 8
+"""Turns of the event loop in which the pump surely had its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class NbChange:
+    """What one change set of NB means to us."""
+
+    owners: frozenset[Key]
+    """Objects whose rows were touched."""
+    control: Control | None
+    """Our control row, if it changed."""
+    is_one: bool
+    """Whether this is one transaction; else several, or what differed after a reconnect."""
+
+
+class NbWatch:
+    """A hot copy of NB. An async context manager."""
+
+    def __init__(self, cluster: Cluster, *, remotes: Sequence[str] | None = None) -> None:
+        self.client = Client(Database.NB.value, tuple(remotes or cluster.remotes(Database.NB)), leader_only=True)
+        self.replica = Replica(
+            self.client,
+            {**WATCHED_COLUMNS, CONTROL_TABLE: ("name", "external_ids"), "NB_Global": GLOBAL_COLUMNS},
+            where={CONTROL_TABLE: (("_uuid", "==", CONTROL_UUID),)},
+        )
+        self.index = NbIndex()
+        self.version = 0
+        """Version of the replica that the index shows."""
+        self._loaded = False
+        self._control: Control | None = None
+        self.changing = Changing()
+        self._subscribers: list[Callable[[NbChange], None]] = []
+        self._pump_task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> NbWatch:
+        await self.client.__aenter__()
+        await self.replica.__aenter__()
+        self._pump_task = asyncio.create_task(self._pump(), name="nb-pump")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pump_task is not None:
+            self._pump_task.cancel()
+            await asyncio.gather(self._pump_task, return_exceptions=True)
+        await self.replica.__aexit__(kind, error, trace)
+        await self.client.__aexit__(kind, error, trace)
+
+    @property
+    def synced(self) -> bool:
+        """Whether the index holds NB's content and is kept current just now."""
+        return self._loaded and self.replica.synced
+
+    @property
+    def control(self) -> Control | None:
+        """Our control row; None while NB is unknown."""
+        return self._control if self.synced else None
+
+    @property
+    def last_control(self) -> Control:
+        """Our control row as last seen, current or not."""
+        return self._control or Control()
+
+    def subscribe(self, subscriber: Callable[[NbChange], None]) -> None:
+        """Have a function called after each change set. It must not block."""
+        self._subscribers.append(subscriber)
+
+    async def settle(self) -> None:
+        """Let the index catch up with the replica, so that what was just committed is not planned again."""
+        for _ in range(SETTLE_TURNS):
+            if self.version == self.replica.version:
+                return
+            await asyncio.sleep(0)
+        # Rows that changed and came back are no change, and are not reported: the index is as new as can be.
+
+    async def _pump(self) -> None:
+        async for changes in self.replica.changes():
+            change = self._take(changes)
+            for subscriber in self._subscribers:
+                subscriber(change)
+            self.changing.tell()
+
+    def _take(self, changes: ChangeSet) -> NbChange:
+        touched: set[Key] = set()
+        control: Control | None = None
+        for row in changes.rows:
+            if row.table == CONTROL_TABLE:
+                control = read_control(row.new["external_ids"] if row.new is not None else None)
+            else:
+                touched |= self.index.apply(row.table, row.uuid, row.new)
+        if control is not None or self._control is None:
+            self._control = control or Control()
+        self._loaded = True
+        merged = self.replica.version - self.version > 1
+        self.version = self.replica.version
+        return NbChange(frozenset(touched), control, is_one=not (merged or changes.initial or changes.resync))

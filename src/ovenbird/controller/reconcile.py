@@ -1,0 +1,261 @@
+"""The loop that makes NB say what is declared, by the acting controller only.
+
+What changed (declared objects, hosts, foreign hands in NB) is gathered while the last commit is under way; then a turn
+compiles what it made dirty, compares with NB as it is, and commits the difference in one fenced transaction. The work
+is that of the change. Behind it a slow audit compares everything, slice by slice; to find something is an event.
+It must never write but through `Leadership.commit`, and never hold up many objects for the sake of one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from ovenbird.controller.events import DRIFT_REPAIRED, NB_COMMITTED, NB_UNREACHABLE, Events
+from ovenbird.controller.fence import is_passing
+from ovenbird.controller.leadership import Leadership, LeadershipLost
+from ovenbird.controller.nb_options import missing_options, write_options
+from ovenbird.controller.nb_watch import NbChange, NbWatch
+from ovenbird.controller.placing import PLACED_KINDS, Placing
+from ovenbird.controller.problems import Problems, Trouble
+from ovenbird.controller.state import StateChange
+from ovenbird.controller.steps import add_steps
+from ovenbird.controller.store import Store
+from ovenbird.controller.worklist import Worklist
+from ovenbird.model.objects import KINDS, Key
+from ovenbird.ovsdb import OvsdbError, SchemaError, Transaction, TransactionError
+from ovenbird.plan.compile import CompileContext, compile_object
+from ovenbird.plan.diff import diff
+from ovenbird.plan.rows import Plan
+
+AUDIT_SLICE = 100
+"""Objects that the audit compares between two turns of the event loop."""
+AUDIT_EVERY_S = 60.0
+IDLE_S = 1.0
+"""Longest time after which the loop looks again by itself."""
+RETRY_S = 0.5
+"""After NB did not take a commit, for whatever reason that may pass."""
+SHOWN = 20
+"""At most so many steps of a repair are written into its event."""
+_ORDER = {kind: at for at, kind in enumerate(KINDS)}
+
+
+class Reconciler:
+    """Keeps NB as declared while this process leads."""
+
+    def __init__(
+        self,
+        store: Store,
+        nb: NbWatch,
+        leadership: Leadership,
+        events: Events,
+        *,
+        audit_every_s: float = AUDIT_EVERY_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.problems = Problems(events)
+        self.drift_repaired = 0
+        """Objects whose rows had to be repaired since this process started."""
+        self._store = store
+        self._nb = nb
+        self._leadership = leadership
+        self._events = events
+        self._clock = clock
+        self._audit_every_s = audit_every_s
+        self._placing = Placing(store.cluster, events)
+        self._work = Worklist()
+        self._place_again = False
+        self._epoch: int | None = None
+        """Epoch for which NB was taken over."""
+        self._woken = asyncio.Event()
+        store.subscribe(self._on_store)
+        nb.subscribe(self._on_nb)
+        leadership.on_change(self._woken.set)
+
+    # What changed.
+
+    def _on_store(self, change: StateChange) -> None:
+        if self._epoch is not None:
+            self._work.change(change.objects)
+            self._place_again = self._place_again or bool(change.nodes)
+        self._woken.set()
+
+    def _on_nb(self, change: NbChange) -> None:
+        if self._epoch is None:
+            return
+        control = change.control
+        ours = (
+            change.is_one
+            and control is not None
+            and (control.holder, control.epoch) == (self._leadership.name, self._epoch)
+        )
+        if not ours:
+            self._work.suspect(change.owners)
+            self._woken.set()
+
+    # Turns.
+
+    async def run(self) -> None:
+        """Reconcile for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._audits())
+            while True:
+                await self._sleep()
+                try:
+                    await self._turn()
+                except LeadershipLost:
+                    self._epoch = None
+                except OvsdbError as error:
+                    # The outcome is unknown, or NB is gone: what to do follows from what NB then holds.
+                    self._events.emit(NB_UNREACHABLE, error=str(error))
+                    await asyncio.sleep(RETRY_S)
+                    self._woken.set()
+
+    async def _sleep(self) -> None:
+        retry_s = self.problems.next_retry_s()
+        timeout_s = IDLE_S if retry_s is None else min(IDLE_S, max(0.0, retry_s - self._clock()))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._woken.wait()
+        self._woken.clear()
+
+    async def _turn(self) -> None:
+        if not (self._leadership.is_leader and self._nb.synced and self._store.synced):
+            if not self._leadership.is_leader:
+                self._epoch = None
+            return
+        await self._nb.settle()
+        if self._epoch != self._leadership.epoch:
+            await self._take_over()
+        if self._place_again or self._work.kinds_changed() & PLACED_KINDS:
+            self._place_again = False
+            self._work.again(self._placing.update(self._store.inventory, self._store.state.nodes))
+        self._work.again(self.problems.due(self._clock()))
+        revision = self._store.revision
+        batch = self._work.take(self._store.inventory)
+        options = missing_options(self._nb.replica, self._store.cluster)
+        if not batch.owners and not options and revision == self._leadership.committed_revision:
+            return
+        try:
+            await self._realise(batch.owners, batch.suspects, revision)
+        except OvsdbError:
+            self._work.again(batch.declared)
+            self._work.suspect(batch.suspects)
+            raise
+
+    async def _take_over(self) -> None:
+        """Find out what the leader before left undone; nothing is written to NB before that."""
+        epoch = self._leadership.epoch
+        self._work.clear()
+        self._place_again = False
+        self._epoch = epoch
+        self._placing.take_over(self._store.inventory, self._nb.index, self._store.state.nodes)
+        complete = self._nb.last_control.revision == self._store.revision
+        found = await self._audit()
+        # Differences are drift only if NB was said to hold this very revision.
+        (self._work.suspect if complete else self._work.again)(found)
+
+    # Making NB so.
+
+    def _plan(self, owners: Collection[Key]) -> Plan:
+        context = CompileContext(placement=self._placing.placement, underlay_mtu=self._store.cluster.underlay_mtu)
+        inventory = self._store.inventory
+        return diff(owners, {key: compile_object(key, inventory, context) for key in owners}, self._nb.index)
+
+    async def _realise(self, owners: Collection[Key], suspects: Collection[Key], revision: int) -> None:
+        """Commit what these objects need, and say that NB holds the revision."""
+        repairs = self._plan(suspects) if suspects else Plan()
+        repaired = [key for key in sorted(suspects) if self._plan((key,))] if repairs else []
+        try:
+            await self._commit(owners, revision)
+        except (TransactionError, SchemaError) as error:
+            if is_passing(error):
+                raise
+            # One of them is refused. Its problem must not be that of the others: they go in parts, the revision last.
+            for part in _halves(owners):
+                await self._isolate(part)
+            await self._leadership.commit("revision", revision=revision)
+        if repairs:
+            self._report(repairs, repaired)
+
+    async def _isolate(self, owners: Collection[Key]) -> None:
+        await self._nb.settle()
+        try:
+            await self._commit(owners, None)
+        except (TransactionError, SchemaError) as error:
+            if is_passing(error):
+                raise
+            if len(owners) > 1:
+                for part in _halves(owners):
+                    await self._isolate(part)
+            else:
+                trouble = Trouble("refused", str(error))
+                self.problems.judge(owners, {key: (trouble,) for key in owners}, self._clock())
+
+    async def _commit(self, owners: Collection[Key], revision: int | None) -> None:
+        plan = self._plan(owners)
+        options = missing_options(self._nb.replica, self._store.cluster)
+
+        def fill(txn: Transaction) -> None:
+            add_steps(txn, plan.steps)
+            write_options(txn, options)
+
+        if plan or options or revision not in (None, self._leadership.committed_revision):
+            started_s = self._clock()
+            comment = f"{self._leadership.name} epoch {self._leadership.epoch} revision {revision}"
+            await self._leadership.commit(comment, fill, rows=len(plan.steps), revision=revision)
+            took_ms = round(1000 * (self._clock() - started_s))
+            self._events.emit(NB_COMMITTED, revision=revision, steps=len(plan.steps), took_ms=took_ms)
+        self._judge(owners, plan)
+
+    def _judge(self, owners: Collection[Key], plan: Plan) -> None:
+        found: dict[Key, tuple[Trouble, ...]] = {}
+        for conflict in plan.conflicts:
+            found[conflict.owner] = (
+                *found.get(conflict.owner, ()),
+                Trouble(conflict.kind.value, conflict.detail),
+            )
+        for key, trouble in self._placing.troubles.items():
+            if key in owners:
+                found[key] = (*found.get(key, ()), trouble)
+        self.problems.judge(owners, found, self._clock())
+
+    def _report(self, repairs: Plan, repaired: Sequence[Key]) -> None:
+        self.drift_repaired += len(repaired)
+        self._events.emit(
+            DRIFT_REPAIRED,
+            objects=[str(key) for key in repaired[:SHOWN]],
+            steps=[f"{type(step).__name__} {step.table} {step.uuid}: {step.reason}" for step in repairs.steps[:SHOWN]],
+            count=len(repairs.steps),
+        )
+
+    # Comparing everything.
+
+    async def _audits(self) -> None:
+        while True:
+            await asyncio.sleep(self._audit_every_s)
+            if self._epoch is not None and self._epoch == self._leadership.epoch and self._nb.synced:
+                self._work.suspect(await self._audit())
+                self._woken.set()
+
+    async def _audit(self) -> set[Key]:
+        """Return the objects whose rows in NB are not as they should be, slice by slice so that others get a turn."""
+        keys = sorted({declared.key for declared in self._store.inventory} | set(self._nb.index.owners()))
+        found: set[Key] = set()
+        for start in range(0, len(keys), AUDIT_SLICE):
+            part = keys[start : start + AUDIT_SLICE]
+            plan = self._plan(part)
+            if plan.steps:
+                found.update(part)
+            found.update(conflict.owner for conflict in plan.conflicts)
+            await asyncio.sleep(0)
+        return found
+
+
+def _halves(owners: Collection[Key]) -> tuple[list[Key], ...]:
+    """Return two halves, what others hang under first; one alone stays one."""
+    ordered = sorted(owners, key=lambda key: (_ORDER.get(key.kind, len(_ORDER)), key))
+    middle = len(ordered) // 2
+    return tuple(half for half in (ordered[:middle], ordered[middle:]) if half)

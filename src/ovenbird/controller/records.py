@@ -1,0 +1,129 @@
+"""Rows of the Ovenbird database as typed values, and back.
+
+Pure, so that what is stored can be read by whoever has the row. A row that cannot be read is an error of that row
+alone: it must never stop the reading of others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from ovenbird.model.objects import KINDS, Assigned, Declared, Key
+from ovenbird.plan.rows import row_uuid
+
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
+CLUSTER_UUID = row_uuid("Cluster", "")
+
+
+class UnreadableRow(Exception):
+    """A stored object that this version cannot read (a newer one may have written it)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterRecord:
+    """The singleton."""
+
+    name: str
+    revision: int
+    epoch: int
+    holder: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRecord:
+    """What a host's agent says about its host."""
+
+    name: str
+    address: str = ""
+    roles: frozenset[str] = frozenset()
+    physnets: frozenset[str] = frozenset()
+    boot_id: str = ""
+    heartbeat_s: int = 0
+    """Unix seconds by that host's clock."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachmentRecord:
+    """A workload port wanted on a node, and what that node's agent says about it."""
+
+    port: str
+    node: str
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    status: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the API shows it."""
+        return {"port": self.port, "node": self.node, "spec": dict(self.spec), "status": dict(self.status)}
+
+
+def object_uuid(key: Key) -> str:
+    """Return the UUID of an object's row."""
+    return row_uuid("Object", str(key))
+
+
+def attachment_uuid(port: str) -> str:
+    """Return the UUID of a port's attachment row."""
+    return row_uuid("Attachment", port)
+
+
+def object_row(declared: Declared) -> dict[str, Any]:
+    """Return the columns that store an object."""
+    return {
+        "kind": declared.kind,
+        "name": declared.name,
+        "spec": declared.spec.model_dump_json(exclude_none=True),
+        "assigned": _COMPACT.encode({"address": declared.assigned.address, "mac": declared.assigned.mac}),
+        "revision": declared.revision,
+    }
+
+
+def read_object(row: Mapping[str, Any]) -> Declared:
+    """Return the stored object; UnreadableRow says what is wrong with it."""
+    kind, name = row["kind"], row["name"]
+    if kind not in KINDS:
+        raise UnreadableRow(f"unknown kind {kind}")
+    try:
+        spec = KINDS[kind].model_validate_json(row["spec"])
+        assigned = Assigned(**json.loads(row["assigned"] or "{}"))
+    except (ValidationError, ValueError, TypeError) as error:
+        raise UnreadableRow(str(error)) from error
+    return Declared(kind=kind, name=name, spec=spec, assigned=assigned, revision=row["revision"])
+
+
+def read_cluster(row: Mapping[str, Any]) -> ClusterRecord:
+    """Return the singleton."""
+    return ClusterRecord(name=row["name"], revision=row["revision"], epoch=row["epoch"], holder=row["holder"])
+
+
+def read_node(row: Mapping[str, Any]) -> NodeRecord:
+    """Return a host's record; facts that are not a JSON object read as none."""
+    return NodeRecord(
+        name=row["name"],
+        address=row["address"],
+        roles=row["roles"],
+        physnets=row["physnets"],
+        boot_id=row["boot_id"],
+        heartbeat_s=row["heartbeat_s"],
+        facts=_json_object(row["facts"]),
+    )
+
+
+def read_attachment(row: Mapping[str, Any]) -> AttachmentRecord:
+    """Return an attachment; what is not a JSON object reads as none."""
+    return AttachmentRecord(
+        port=row["port"], node=row["node"], spec=_json_object(row["spec"]), status=_json_object(row["status"])
+    )
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

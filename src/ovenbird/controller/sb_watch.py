@@ -1,0 +1,74 @@
+"""SB as the controller sees it: which chassis there are, how far each has come, and which carries which router.
+
+Read from any member, so that losing the leader does not blind us. It must never write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+
+from ovenbird.controller.waiting import Changing
+from ovenbird.model.cluster import Cluster, Database
+from ovenbird.ovsdb import Client, Replica, Row
+
+TABLES: Mapping[str, tuple[str, ...]] = {
+    "SB_Global": ("nb_cfg",),
+    "Chassis": ("name", "hostname", "nb_cfg", "encaps", "external_ids", "other_config"),
+    "Chassis_Private": ("name", "chassis", "nb_cfg", "nb_cfg_timestamp"),
+    "Port_Binding": ("logical_port", "type", "chassis", "up"),
+}
+REDIRECT = "chassisredirect"
+"""Type of the port bindings that say which chassis carries a router's external leg (ovn-sb(5), Port_Binding)."""
+
+
+class SbWatch:
+    """A hot copy of the few tables of SB that say what became of NB. An async context manager."""
+
+    def __init__(self, cluster: Cluster, *, remotes: Sequence[str] | None = None) -> None:
+        self.client = Client(Database.SB.value, tuple(remotes or cluster.remotes(Database.SB)), leader_only=False)
+        self.replica = Replica(self.client, TABLES, where={"Port_Binding": (("type", "==", REDIRECT),)})
+        self.changing = Changing()
+        self._pump_task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> SbWatch:
+        await self.client.__aenter__()
+        await self.replica.__aenter__()
+        self._pump_task = asyncio.create_task(self._pump(), name="sb-pump")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pump_task is not None:
+            self._pump_task.cancel()
+            await asyncio.gather(self._pump_task, return_exceptions=True)
+        await self.replica.__aexit__(kind, error, trace)
+        await self.client.__aexit__(kind, error, trace)
+
+    @property
+    def synced(self) -> bool:
+        """Whether the copy is kept current just now."""
+        return self.replica.synced
+
+    def chassis(self) -> dict[str, Row]:
+        """Return the Chassis rows by name."""
+        return {row["name"]: row for row in self.replica.table("Chassis").values()}
+
+    def chassis_private(self) -> dict[str, Row]:
+        """Return the Chassis_Private rows by name."""
+        return {row["name"]: row for row in self.replica.table("Chassis_Private").values()}
+
+    def carriers(self) -> dict[str, str | None]:
+        """Return, per router's external leg (`cr-<router port>`), the name of the chassis that carries it, or None."""
+        chassis = self.replica.table("Chassis")
+        found: dict[str, str | None] = {}
+        for row in self.replica.table("Port_Binding").values():
+            there = chassis.get(row["chassis"] or "")
+            found[row["logical_port"]] = there["name"] if there is not None else None
+        return found
+
+    async def _pump(self) -> None:
+        async for _ in self.replica.changes():
+            self.changing.tell()

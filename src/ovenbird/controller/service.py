@@ -1,0 +1,86 @@
+"""A controller candidate as one thing: the declared state, the election, the reconciler and what waits for chassis.
+
+One per central host, inside the agent's process. All parts run from the start, so that a standby's copies are hot; only
+the acting controller writes to NB. A part that fails is an event and starts again; it must never take the others along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from ovenbird.controller.events import TASK_FAILED, Events
+from ovenbird.controller.leadership import Leadership
+from ovenbird.controller.nb_watch import NbWatch
+from ovenbird.controller.problems import Problems
+from ovenbird.controller.realisation import Realisation
+from ovenbird.controller.reconcile import AUDIT_EVERY_S, Reconciler
+from ovenbird.controller.sb_watch import SbWatch
+from ovenbird.controller.store import Store
+from ovenbird.model.cluster import Cluster, Database
+from ovenbird.plan.election import Timers
+
+RESTART_S = 1.0
+"""Pause before a part that failed starts again."""
+
+
+class ControllerService:
+    """Everything that a central host's controller is. `async with ControllerService(cluster, node) as service`."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        node: str,
+        *,
+        remotes: Mapping[Database, Sequence[str]] | None = None,
+        timers: Timers | None = None,
+        audit_every_s: float = AUDIT_EVERY_S,
+    ) -> None:
+        """`remotes` replaces what the cluster's description says, database by database."""
+        chosen = remotes or {}
+        self.cluster = cluster
+        self.node = node
+        self.events = Events(node)
+        self.store = Store(cluster, self.events, remotes=chosen.get(Database.OVENBIRD))
+        self.nb = NbWatch(cluster, remotes=chosen.get(Database.NB))
+        self.sb = SbWatch(cluster, remotes=chosen.get(Database.SB))
+        self.leadership = Leadership(node, self.store, self.nb, self.events, timers=timers)
+        self.reconciler = Reconciler(self.store, self.nb, self.leadership, self.events, audit_every_s=audit_every_s)
+        self.realisation = Realisation(cluster, self.store, self.nb, self.sb)
+        self.store.subscribe(lambda _: self.leadership.wake())
+        self.nb.subscribe(lambda _: self.leadership.wake())
+        self._parts = contextlib.AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def problems(self) -> Problems:
+        """What cannot be realised, by object; known to the acting controller only."""
+        return self.reconciler.problems
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as parts:
+            for part in (self.store, self.nb, self.sb):
+                await parts.enter_async_context(part)
+            self._parts = parts.pop_all()
+        runs = {"election": self.leadership.run, "reconcile": self.reconciler.run}
+        self._tasks = [asyncio.create_task(self._supervise(name, run), name=name) for name, run in runs.items()]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in reversed(self._tasks):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await self._parts.__aexit__(kind, error, trace)
+
+    async def _supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await run()
+            except Exception as error:
+                self.events.emit(TASK_FAILED, task=name, error=repr(error))
+            await asyncio.sleep(RESTART_S)

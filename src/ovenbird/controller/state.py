@@ -1,0 +1,142 @@
+"""The declared state as this process knows it: an inventory and records, kept by deltas of the replica.
+
+It must never write, nor wait: the pump of the store feeds it one change set at a time, whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ovenbird.controller.records import (
+    AttachmentRecord,
+    ClusterRecord,
+    NodeRecord,
+    UnreadableRow,
+    object_row,
+    read_attachment,
+    read_cluster,
+    read_node,
+    read_object,
+)
+from ovenbird.model.objects import Declared, Key
+from ovenbird.plan.inventory import Inventory
+
+RowChange = tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]
+"""Table, old row, new row."""
+
+
+@dataclass(slots=True)
+class StateChange:
+    """What one change set changed."""
+
+    objects: dict[Key, Declared | None] = field(default_factory=dict)
+    """Changed objects as they were before; None: not there."""
+    nodes: set[str] = field(default_factory=set)
+    """Hosts whose record changed in more than its heartbeat."""
+    attachments: set[str] = field(default_factory=set)
+    cluster: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.objects or self.nodes or self.attachments or self.cluster)
+
+
+class DeclaredState:
+    """Inventory, nodes, attachments and the cluster's singleton."""
+
+    def __init__(self) -> None:
+        self.inventory = Inventory()
+        self.version = 0
+        """Grows with every change set."""
+        self.cluster: ClusterRecord | None = None
+        self.nodes: dict[str, NodeRecord] = {}
+        self.attachments: dict[str, AttachmentRecord] = {}
+        self.unreadable: dict[Key, str] = {}
+        """Stored objects that this version cannot read, and why."""
+        self._expected: dict[Key, Declared] = {}
+
+    @property
+    def revision(self) -> int:
+        """Revision of the declared state; 0 before anything was declared."""
+        return self.cluster.revision if self.cluster else 0
+
+    @property
+    def epoch(self) -> int | None:
+        """Epoch of the acting controller; None while unknown."""
+        return self.cluster.epoch if self.cluster else None
+
+    def expect(self, declared: Iterable[Declared]) -> None:
+        """Say what is being written, so that it need not be parsed again when it comes back."""
+        self._expected = {each.key: each for each in declared}
+
+    def feed(self, changes: Iterable[RowChange]) -> StateChange:
+        """Take in the row changes of one transaction (or of the first content); return what they changed."""
+        change = StateChange()
+        self.version += 1
+        for table, old, new in changes:
+            match table:
+                case "Object":
+                    self._feed_object(old, new, change)
+                case "Node":
+                    self._feed_node(old, new, change)
+                case "Attachment":
+                    self._feed_attachment(old, new, change)
+                case "Cluster":
+                    self.cluster = read_cluster(new) if new is not None else None
+                    change.cluster = True
+        return change
+
+    def _feed_object(self, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, change: StateChange) -> None:
+        if new is None or (old is not None and _key(old) != _key(new)):
+            self._put(_key(old), None, change)
+        if new is None:
+            return
+        key = _key(new)
+        try:
+            self._put(key, self._read(key, new), change)
+        except UnreadableRow as error:
+            # It stays as it was last understood; nobody acts until it can be read (`Leadership`).
+            self.unreadable[key] = str(error)
+
+    def _put(self, key: Key, declared: Declared | None, change: StateChange) -> None:
+        change.objects.setdefault(key, self.inventory.get(key))
+        self.unreadable.pop(key, None)
+        if declared is None:
+            self.inventory.remove(key)
+        else:
+            self.inventory.put(declared)
+
+    def _read(self, key: Key, row: Mapping[str, Any]) -> Declared:
+        expected = self._expected.pop(key, None) if self._expected else None
+        if expected is not None and all(row[column] == value for column, value in object_row(expected).items()):
+            return expected
+        return read_object(row)
+
+    def _feed_node(self, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, change: StateChange) -> None:
+        if old is not None:
+            self.nodes.pop(old["name"], None)
+        if new is not None:
+            self.nodes[new["name"]] = read_node(new)
+        for row in (old, new):
+            if row is not None and (old is None or new is None or _substance(old) != _substance(new)):
+                change.nodes.add(row["name"])
+
+    def _feed_attachment(
+        self, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, change: StateChange
+    ) -> None:
+        if old is not None:
+            self.attachments.pop(old["port"], None)
+            change.attachments.add(old["port"])
+        if new is not None:
+            self.attachments[new["port"]] = read_attachment(new)
+            change.attachments.add(new["port"])
+
+
+def _key(row: Mapping[str, Any] | None) -> Key:
+    assert row is not None
+    return Key(row["kind"], row["name"])
+
+
+def _substance(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {column: value for column, value in row.items() if column != "heartbeat_s"}

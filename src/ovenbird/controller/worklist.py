@@ -1,0 +1,79 @@
+"""What has changed since the last turn of the reconciler: bookkeeping only, no judgement and no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ovenbird.model.objects import Declared, Key
+from ovenbird.plan.dirty import dirty
+from ovenbird.plan.inventory import Draft, Inventory
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The objects to look at in one turn."""
+
+    declared: frozenset[Key]
+    """Because of what people or hosts changed."""
+    suspects: frozenset[Key]
+    """Only because their rows in NB were touched, or the audit found them different."""
+
+    @property
+    def owners(self) -> frozenset[Key]:
+        """All of them."""
+        return self.declared | self.suspects
+
+
+class Worklist:
+    """Changed objects as they were before, and objects to look at for other reasons."""
+
+    def __init__(self) -> None:
+        self._before: dict[Key, Declared | None] = {}
+        self._again: set[Key] = set()
+        self._suspects: set[Key] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._before or self._again or self._suspects)
+
+    def clear(self) -> None:
+        """Forget everything: a full comparison follows."""
+        self._before.clear()
+        self._again.clear()
+        self._suspects.clear()
+
+    def change(self, objects: dict[Key, Declared | None]) -> None:
+        """Take note of changed objects, as they were; the oldest word counts."""
+        for key, old in objects.items():
+            self._before.setdefault(key, old)
+
+    def again(self, owners: Iterable[Key]) -> None:
+        """Look at these because something that their rows follow from has changed, or was not done."""
+        self._again.update(owners)
+
+    def suspect(self, owners: Iterable[Key]) -> None:
+        """Look at these because NB may not be as we left it."""
+        self._suspects.update(owners)
+
+    def kinds_changed(self) -> set[str]:
+        """Return the kinds of the changed objects."""
+        return {key.kind for key in self._before}
+
+    def take(self, inventory: Inventory) -> Batch:
+        """Return what to look at, with everything that depends on it, and start anew."""
+        declared = frozenset(self._again) | self._dirty(inventory)
+        batch = Batch(declared, frozenset(self._suspects) - declared)
+        self.clear()
+        return batch
+
+    def _dirty(self, inventory: Inventory) -> frozenset[Key]:
+        if 2 * len(self._before) >= len(inventory):
+            # Most of it: working out the rest would cost more than looking at it.
+            return frozenset(self._before) | frozenset(declared.key for declared in inventory)
+        old = Draft(inventory)
+        for key, declared in self._before.items():
+            if declared is None:
+                old.remove(key)
+            else:
+                old.put(declared)
+        return dirty(self._before, old, inventory)

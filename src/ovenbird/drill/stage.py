@@ -1,0 +1,150 @@
+"""The stage of a drill: a small network of its own, with workloads whose traffic is measured.
+
+A drill must not depend on what somebody happened to declare, nor leave anything behind: it declares objects whose names
+start with `drill-`, attaches workloads, and takes all of it away again. What a killed run left over is found by those
+names and used again or removed. An external network is only borrowed if one exists, since two cannot share a physical
+network. This module must never touch an object that it did not declare.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ovenbird.model.errors import OvenbirdError, Refused, Timeout
+
+PREFIX = "drill-"
+ROUTER, NETWORK = "drill-r", "drill-net"
+SNAT_PORT, FIP_PORT, FLOATING_IP = "drill-snat", "drill-fip", "drill-fip"
+EXTERNAL = "drill-ext"
+CIDR = "10.213.0.0/24"
+POLL_S = 0.1
+
+
+class Api(Protocol):
+    """The HTTP API as a drill uses it."""
+
+    def get(self, path: str, *, query: Mapping[str, str] | None = None, timeout_s: float = 15.0) -> dict[str, Any]:
+        """Read something."""
+
+    def post(self, path: str, body: Any, *, timeout_s: float = 60.0) -> dict[str, Any]:
+        """Change something."""
+
+    def delete(self, path: str, *, timeout_s: float = 60.0) -> dict[str, Any]:
+        """Remove something."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What a prepared stage offers to a drill."""
+
+    router: str
+    external: str
+    outside: str
+    """Address of the upstream router, which answers pings."""
+    floating_address: str
+    workloads: Mapping[str, str]
+    """port -> node that it is attached on."""
+
+    @property
+    def gateway_port(self) -> str:
+        """Logical port that the active gateway claims."""
+        return f"cr-{self.router}_{self.external}"
+
+
+def prepare(api: Api, computes: Sequence[str], *, outside: str, physnet: str, timeout_s: float = 60.0) -> Stage:
+    """Declare and attach what a drill needs, and return when packets can be expected to flow.
+
+    Raises `Refused` without a compute host; `Timeout` naming the chassis or the port that is not ready.
+    """
+    if not computes:
+        raise Refused("a drill needs a compute host for its workloads", code="no_compute")
+    external, extra = _external_network(api, outside, physnet)
+    documents = [
+        *extra,
+        _document("Router", ROUTER, {"external": {"network": external, "snat": True}}),
+        _document("Network", NETWORK, {"cidr": CIDR, "router": ROUTER}),
+        _document("Port", SNAT_PORT, {"network": NETWORK}),
+        _document("Port", FIP_PORT, {"network": NETWORK}),
+        _document("FloatingIP", FLOATING_IP, {"network": external, "port": FIP_PORT}),
+    ]
+    text = "---\n".join(json.dumps(document) + "\n" for document in documents)
+    answer = api.post("/v1/apply", {"documents": [{"file": "drill", "text": text}], "dry_run": False})
+    workloads = {SNAT_PORT: computes[0], FIP_PORT: computes[-1]}
+    for port, node in workloads.items():
+        _attach(api, port, node)
+    _wait_attached(api, list(workloads), timeout_s)
+    api.post("/v1/wait", {"revision": answer.get("revision"), "timeout_s": timeout_s}, timeout_s=timeout_s + 5)
+    floating = api.get(f"/v1/objects/FloatingIP/{FLOATING_IP}")
+    return Stage(
+        router=ROUTER,
+        external=external,
+        outside=outside,
+        floating_address=str(floating["assigned"]["address"]),
+        workloads=workloads,
+    )
+
+
+def strike(api: Api) -> None:
+    """Take the stage away; safe to repeat, also after a run that was killed."""
+    for attachment in api.get("/v1/attachments")["attachments"]:
+        if str(attachment["port"]).startswith(PREFIX):
+            api.delete(f"/v1/attachments/{attachment['port']}")
+    ours = [
+        {"kind": item["kind"], "name": item["name"]}
+        for item in api.get("/v1/objects")["objects"]
+        if str(item["name"]).startswith(PREFIX)
+    ]
+    if ours:
+        api.post("/v1/delete", {"objects": ours, "dry_run": False})
+
+
+def _external_network(api: Api, outside: str, physnet: str) -> tuple[str, list[dict[str, Any]]]:
+    for item in api.get("/v1/objects", query={"kind": "ExternalNetwork"})["objects"]:
+        spec = item["spec"]
+        if spec["physnet"] == physnet and spec.get("gateway") == outside and not spec.get("vlan"):
+            return str(item["name"]), []
+    first_three = outside.rsplit(".", 1)[0]
+    spec = {
+        "physnet": physnet,
+        "cidr": f"{first_three}.0/24",
+        "gateway": outside,
+        "pool": [f"{first_three}.200-{first_three}.219"],
+    }
+    return EXTERNAL, [_document("ExternalNetwork", EXTERNAL, spec)]
+
+
+def _document(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": kind, "name": name, "spec": spec}
+
+
+def _attach(api: Api, port: str, node: str) -> None:
+    present = {item["port"]: item["node"] for item in api.get("/v1/attachments")["attachments"]}
+    if present.get(port) == node:
+        return
+    if port in present:
+        api.delete(f"/v1/attachments/{port}")
+    api.post("/v1/attachments", {"port": port, "node": node, "spec": {"type": "namespace", "address": "static"}})
+
+
+def _wait_attached(api: Api, ports: Sequence[str], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        states: dict[str, Any] = {}
+        with contextlib.suppress(OvenbirdError):
+            states = {item["port"]: item.get("status") or {} for item in api.get("/v1/attachments")["attachments"]}
+        missing = [port for port in ports if states.get(port, {}).get("state") != "attached"]
+        if not missing:
+            return
+        if time.monotonic() > deadline:
+            raise Timeout(
+                f"workloads are not attached after {timeout_s:g} s: {', '.join(missing)}",
+                code="not_attached",
+                evidence=json.dumps({port: states.get(port, {}) for port in missing}),
+                hint="see the agent's log on the compute host: ovenbird lab logs NODE agent",
+            )
+        time.sleep(POLL_S)

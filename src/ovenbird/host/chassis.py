@@ -1,0 +1,205 @@
+"""Brings up and keeps one chassis: Open vSwitch, its settings and bridges, the underlay, then ovn-controller.
+
+Order: conf.db's server, the settings, ovs-vswitchd (which then builds everything at once), addresses, and
+ovn-controller once ovs-vswitchd is settled and a SB member answers. Afterwards the settings are kept: whoever changes
+them, or a lost conf.db, is noticed by the change stream and put right, as an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from ovenbird.host import daemons
+from ovenbird.host.hold import Hold
+from ovenbird.host.link import give_to_userspace
+from ovenbird.host.switch import DATABASE, TABLES, is_settled, transaction_of, view_of
+from ovenbird.host.underlay import Underlay, assert_on_bridge, learn
+from ovenbird.model.cluster import Cluster, Database, Host
+from ovenbird.model.layout import Layout
+from ovenbird.ovsdb import Client, OvsdbError, Replica, probe_server
+from ovenbird.plan.switch import AddBridge, Datapath, SetBridge, WantedPort, plan_switch, provider_bridge, wanted_switch
+from ovenbird.process.command import run
+from ovenbird.process.daemon import DaemonSpec
+from ovenbird.process.supervisor import Kept
+
+SWITCH_SET = "switch.set"
+SWITCH_READY = "switch.ready"
+CONTROLLER_UNSEEN_SB = "ovn_controller.started_without_sb"
+
+SB_PATIENCE_S = 30.0
+"""How long ovn-controller's start waits for a SB member: started earlier, its own back-off would cost up to 8 s."""
+SETTLE_TIMEOUT_S = 30.0
+REPAIR_PAUSE_S = 1.0
+"""At least this between two repairs, so that a quarrel over a setting does not become a storm."""
+
+_log = logging.getLogger(__name__)
+
+
+class Chassis:
+    """One chassis host. Use `await prepare()`, then run the parts; `replica` is the live view of Open vSwitch."""
+
+    def __init__(
+        self, cluster: Cluster, host: Host, layout: Layout, datapath: Datapath, underlay: Underlay | None
+    ) -> None:
+        self.datapath = datapath
+        self.settled = asyncio.Event()
+        """Settings and links are in place."""
+        self._cluster = cluster
+        self._host = host
+        self._underlay = underlay
+        self._attached: dict[str, WantedPort] = {}
+        self._absent: set[str] = set()
+        self._changed = asyncio.Event()
+        self.news = asyncio.Event()
+        """Set whenever something in Open vSwitch changed, BFD's states included; whoever waits for it clears it."""
+        self._asked = False
+        """Whether what is wanted changed, and not only what is there."""
+        self._configured = asyncio.Event()
+        self._layout = layout
+        self._hold: Hold | None = None
+        self.replica: Replica | None = None
+        """Live view of Open vSwitch; None before the first connection."""
+        self._database = Kept(daemons.ovs_database(layout), before_start=lambda: daemons.ensure_conf_db(layout))
+        self._vswitchd = Kept(
+            daemons.vswitchd(layout, datapath), before_start=self._prepare_hold, on_up=self._bring_into_service
+        )
+        self._controller = Kept(daemons.ovn_controller(layout))
+
+    @classmethod
+    async def prepare(cls, cluster: Cluster, host: Host, layout: Layout) -> Chassis:
+        """Look at the host and return its chassis; nothing is started. Raises `Refused` when the underlay is wrong."""
+        datapath = await daemons.choose_datapath(cluster.datapath)
+        underlay = None
+        if datapath is Datapath.NETDEV and host.underlay_interface:
+            underlay = await learn(host.underlay_interface, host.address, layout.state_dir / "underlay.json")
+        return cls(cluster, host, layout, datapath, underlay)
+
+    @property
+    def specs(self) -> tuple[DaemonSpec, ...]:
+        """Daemons of this chassis."""
+        return (self._database.spec, self._vswitchd.spec, self._controller.spec)
+
+    @property
+    def controller_spec(self) -> DaemonSpec:
+        """ovn-controller."""
+        return self._controller.spec
+
+    async def run_database(self) -> None:
+        """Keep the server of conf.db."""
+        await self._database.run()
+
+    async def run_switch(self) -> None:
+        """Keep the settings as wanted; ovs-vswitchd is started after the first time."""
+        await self._database.up.wait()
+        remotes = [self._layout.ovs_socket]
+        async with Client(DATABASE, remotes, leader_only=False) as client, Replica(client, TABLES) as replica:
+            await replica.ready(timeout_s=SETTLE_TIMEOUT_S)
+            self.replica = replica
+            self._hold = Hold(client, replica, self._layout, through_switch=self._underlay is not None)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep_settings(client, replica))
+                group.create_task(self._watch_changes(replica))
+
+    async def run_vswitchd(self) -> None:
+        """Keep ovs-vswitchd; whenever it is back, addresses and links are asserted again."""
+        await self._configured.wait()
+        await self._vswitchd.run()
+
+    async def run_controller(self) -> None:
+        """Keep ovn-controller, started once it has something to work with."""
+        await self.settled.wait()
+        await self._await_sb()
+        await self._controller.run()
+
+    def attach(self, port: WantedPort) -> None:
+        """Want a workload's port on br-int."""
+        self._absent.discard(port.mark)
+        if self._attached.get(port.mark) != port:
+            self._attached[port.mark] = port
+            self._ask()
+
+    def detach(self, mark: str) -> None:
+        """Want the port of that mark gone."""
+        self._attached.pop(mark, None)
+        if mark not in self._absent:
+            self._absent.add(mark)
+            self._ask()
+
+    def _ask(self) -> None:
+        self._asked = True
+        self._changed.set()
+
+    async def _watch_changes(self, replica: Replica) -> None:
+        async for _ in replica.changes():
+            self._changed.set()
+            self.news.set()
+
+    async def _keep_settings(self, client: Client, replica: Replica) -> None:
+        while True:
+            self._changed.clear()
+            self._asked = False
+            began = time.monotonic()
+            view = view_of(replica)
+            mac = self._underlay.mac if self._underlay else ""
+            attached = tuple(self._attached.values())
+            absent = frozenset(self._absent)
+            wanted = wanted_switch(
+                self._cluster, self._host, self.datapath, underlay_mac=mac, attached=attached, absent=absent
+            )
+            steps = plan_switch(wanted, view)
+            if steps:
+                await client.transact(transaction_of(steps, view))
+                took_ms = round((time.monotonic() - began) * 1000)
+                names = [type(step).__name__ for step in steps]
+                _log.info(SWITCH_SET, extra={"steps": names, "took_ms": took_ms})
+                if self.settled.is_set() and any(isinstance(step, AddBridge | SetBridge) for step in steps):
+                    # A bridge that was made anew lost its address.
+                    await replica.wait_until(is_settled, timeout_s=SETTLE_TIMEOUT_S)
+                    await self._assert_links()
+            self._configured.set()
+            await self._changed.wait()
+            if steps and not self._asked and self.settled.is_set():
+                await asyncio.sleep(REPAIR_PAUSE_S)
+
+    async def _prepare_hold(self) -> None:
+        if self._hold is not None:
+            await self._hold.prepare()
+
+    async def _bring_into_service(self) -> None:
+        """Settle an ovs-vswitchd that was started or adopted; its tunnels open last."""
+        if self.replica is None or self._hold is None:
+            return
+        await self.replica.wait_until(is_settled, timeout_s=SETTLE_TIMEOUT_S)
+        await self._hold.narrow()
+        await self._assert_links()
+        await self._hold.release()
+
+    async def _assert_links(self) -> None:
+        """Bring links and addresses into place; safe to repeat."""
+        began = time.monotonic()
+        up = [provider_bridge(physnet) for physnet in self._host.uplinks] + list(self._host.uplinks.values())
+        if up:
+            await run("ip", "-batch", "-", stdin="".join(f"link set {name} up\n" for name in up))
+        if self.datapath is Datapath.NETDEV:
+            taken = [*self._host.uplinks.values(), *([self._underlay.interface] if self._underlay else [])]
+            await give_to_userspace(*taken)
+        if self._underlay is not None:
+            await assert_on_bridge(self._underlay)
+        self.settled.set()
+        _log.info(SWITCH_READY, extra={"took_ms": round((time.monotonic() - began) * 1000)})
+
+    async def _await_sb(self) -> None:
+        """Return when a SB member takes part in a cluster, or after the patience: ovn-controller then tries itself."""
+        deadline = time.monotonic() + SB_PATIENCE_S
+        while time.monotonic() < deadline:
+            for remote in self._cluster.remotes(Database.SB):
+                try:
+                    rows = await probe_server(remote, timeout_s=1.0)
+                except (OvsdbError, OSError):
+                    continue
+                if any(row.name == Database.SB.value and row.connected for row in rows):
+                    return
+            await asyncio.sleep(0.1)
+        _log.warning(CONTROLLER_UNSEEN_SB, extra={"waited_s": SB_PATIENCE_S})

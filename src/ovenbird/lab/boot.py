@@ -1,0 +1,127 @@
+"""Starts the namespaces of a node: network, mount, UTS, IPC and PID, with a tiny init of ours as PID 1.
+
+The init stops at a gate right after the fork: it tells its pid and goes on only when it is told to. The caller writes
+that pid to the state file in between. If the caller dies first, the gate's pipe closes and the init leaves by itself.
+This module must never start a process that could outlive both its maker and the state file's knowledge of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import ovenbird
+from ovenbird.lab.process import Process
+from ovenbird.model.errors import Timeout, Unavailable
+
+_INIT = Path(__file__).with_name("init.sh")
+_UNSHARE = ("unshare", "--net", "--mount", "--uts", "--ipc", "--pid")
+# The shell stays outside of the new PID namespace; its first child is PID 1 of it. The shell leaves at once,
+# so that no process of ours stands between the init and the host.
+_HAND_OVER = 'exec 3<&0; sh "$@" <&3 3<&- &'
+_BOOT_TIMEOUT_S = 20.0
+
+PRIVATE_ETC = ("etc/ovenbird", "etc/openvswitch", "etc/ovn")
+"""Directories of which a node must not see the host's own: those may describe a real cluster."""
+
+NODE_DIRECTORIES = (
+    "stage",
+    "etc.work",
+    "var/log/ovn",
+    "var/log/openvswitch",
+    "var/log/ovenbird",
+    "var/lib/ovn",
+    "var/lib/openvswitch",
+    "var/lib/ovenbird",
+    "var/lib/misc",
+)
+"""Directories of a node's disk; the init mounts them over the host's."""
+
+
+def start_init(name: str, directory: Path, *, record: Callable[[Process], None]) -> Process:
+    """Boot a node whose disk is `directory`; `record` is called with its init before that does anything.
+
+    Returns when the node's file system is built. Raises `Unavailable` with the init's own words if it fails.
+    """
+    _make_disk(directory)
+    log = directory / "init.log"
+    with log.open("wb") as errors:
+        try:
+            process = subprocess.Popen(
+                [*_UNSHARE, "sh", "-c", _HAND_OVER, "lab", str(_INIT), name, str(directory), *_visible_paths()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd="/",
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Unavailable(f"cannot start unshare: {error.strerror}", subject=name) from error
+    deadline = time.monotonic() + _BOOT_TIMEOUT_S
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        first = _read_line(process.stdout, deadline)
+        init = Process.find(int(first)) if first.isdigit() else None
+        if init is None:
+            raise _failed(name, log)
+        record(init)
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+        if _read_line(process.stdout, deadline) != "ready":
+            if time.monotonic() >= deadline:
+                raise Timeout(f"node {name} did not boot in {_BOOT_TIMEOUT_S:g} s", subject=name, hint=f"see {log}")
+            raise _failed(name, log)
+    return init
+
+
+def _make_disk(directory: Path) -> None:
+    for part in NODE_DIRECTORIES:
+        (directory / part).mkdir(parents=True, exist_ok=True)
+    for part in PRIVATE_ETC:
+        (directory / part).mkdir(parents=True, exist_ok=True)
+        # Hides the host's directory of that name (overlayfs: "opaque"). A file system that cannot store the mark cannot
+        # be an overlay's upper layer either, and the init then copies what the node does not have.
+        with contextlib.suppress(OSError):
+            os.setxattr(directory / part, "trusted.overlay.opaque", b"y")
+
+
+def _failed(name: str, log: Path) -> Unavailable:
+    words = log.read_text(encoding="utf-8", errors="replace").strip()
+    return Unavailable(
+        f"node {name} cannot boot",
+        code="boot_failed",
+        subject=name,
+        evidence=words,
+        hint="namespaces and mounts need root",
+    )
+
+
+def _read_line(pipe: IO[bytes], deadline: float) -> str:
+    """Read one line from a pipe; empty at its end or at the deadline."""
+    line = b""
+    while not line.endswith(b"\n"):
+        ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
+        byte = os.read(pipe.fileno(), 1) if ready else b""
+        if not byte:
+            return ""
+        line += byte
+    return line.decode().strip()
+
+
+def _visible_paths() -> list[str]:
+    """Return what the node must see even though it lies below a directory that is private to the node: our own code."""
+    code = {Path(sys.prefix), Path(sys.base_prefix), Path(ovenbird.__file__).resolve().parent.parent}
+    hidden = (Path("/tmp"), Path("/run"), Path("/var/lib"))
+    covered = [path for path in code if any(path.is_relative_to(top) and path != top for top in hidden)]
+    return sorted(
+        str(path) for path in covered if not any(path != other and path.is_relative_to(other) for other in covered)
+    )

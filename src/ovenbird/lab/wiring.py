@@ -1,0 +1,121 @@
+"""The lab's cables and switches: two Linux bridges in the fabric's network namespace, and a veth pair for every leg.
+
+Pairs are created straight into the namespaces of both ends, so that nothing of a lab is ever visible in the host's own
+network namespace. A cable's switch end is named after the node: `u-NODE` on the underlay, `x-NODE` on the outside
+switch. This module must never name a link in the host's network namespace.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ovenbird.lab import command
+from ovenbird.lab.process import Process
+from ovenbird.model.errors import OvenbirdError
+
+UNDERLAY_SWITCH = "underlay"
+OUTSIDE_SWITCH = "outside"
+_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cable:
+    """One leg of a node: an interface in the node and a port of a switch."""
+
+    node: str
+    interface: str
+    switch: str
+    mtu: int = 1500
+
+    @property
+    def port(self) -> str:
+        """Name of the switch's end."""
+        return f"{'u' if self.switch == UNDERLAY_SWITCH else 'x'}-{self.node}"
+
+    @property
+    def mac(self) -> str:
+        """The node's hardware address: the same after each power cycle, as a network card's is."""
+        digest = hashlib.sha256(f"{self.node} {self.interface}".encode()).digest()
+        return ":".join(f"{octet:02x}" for octet in (0x02, *digest[:5]))  # 02: locally administered, unicast
+
+
+def in_network_of(init: Process, argv: Sequence[str], *, stdin: str = "") -> command.Completed:
+    """Run a command of the host in a node's network namespace only."""
+    return command.run(["nsenter", "-t", str(init.pid), "-n", *argv], timeout_s=_TIMEOUT_S, stdin=stdin)
+
+
+def build_switches(fabric: Process) -> None:
+    """Make the two switches in a fresh fabric namespace."""
+    batch = ["link set lo up"]
+    for switch in (UNDERLAY_SWITCH, OUTSIDE_SWITCH):
+        batch.append(f"link add {switch} type bridge forward_delay 0 mcast_snooping 0 stp_state 0")
+        batch.append(f"link set {switch} mtu 9216 up")
+    # A switch has no addresses of its own and filters nothing; the fabric's IPv6 would only add noise to the wire.
+    settings = (
+        "for key in net/ipv6/conf/all/disable_ipv6 net/ipv6/conf/default/disable_ipv6; do"
+        " [ ! -e /proc/sys/$key ] || echo 1 > /proc/sys/$key; done;"
+        " for key in arptables iptables ip6tables; do file=/proc/sys/net/bridge/bridge-nf-call-$key;"
+        " [ ! -e $file ] || echo 0 > $file; done; exec ip -batch -"
+    )
+    in_network_of(fabric, ["sh", "-c", settings], stdin=_lines(batch)).checked(subject="fabric")
+
+
+def plug(fabric: Process, cables: Iterable[tuple[Cable, Process]]) -> None:
+    """Lay cables from the fabric to the nodes' network namespaces; the nodes' ends stay down."""
+    ends = list(cables)
+    batch = []
+    for cable, init in ends:
+        batch.append(
+            f"link add {cable.port} mtu {cable.mtu} type veth"
+            f" peer name {cable.interface} mtu {cable.mtu} address {cable.mac} netns {init.pid}"
+        )
+        batch.append(f"link set {cable.port} master {cable.switch} up")
+    if batch:
+        in_network_of(fabric, ["sh", "-c", _script([cable.port for cable, _ in ends])], stdin=_lines(batch)).checked()
+
+
+def unplug(fabric: Process, cables: Iterable[Cable]) -> None:
+    """Remove cables; one that is not there is no error (a dead node's namespace takes its ends along)."""
+    batch = [f"link del {cable.port}" for cable in cables]
+    if batch:
+        in_network_of(fabric, ["ip", "-force", "-batch", "-"], stdin=_lines(batch))
+
+
+def configure(init: Process, interfaces: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Bring up loopback and the given interfaces of a node, each with its addresses (`10.99.0.1/24`)."""
+    batch = ["link set lo up"]
+    for interface, addresses in interfaces:
+        batch.append(f"link set {interface} up")
+        batch.extend(f"addr add {address} dev {interface}" for address in addresses)
+    in_network_of(init, ["sh", "-c", _script([name for name, _ in interfaces])], stdin=_lines(batch)).checked()
+
+
+def set_port(fabric: Process, port: str, *, up: bool) -> None:
+    """Switch a port of the fabric on or off: the node's end loses or gets its carrier."""
+    in_network_of(fabric, ["ip", "link", "set", port, "up" if up else "down"]).checked(subject=port)
+
+
+def ports(fabric: Process) -> dict[str, bool]:
+    """Return the switches' ports and whether each is administratively up."""
+    answer = in_network_of(fabric, ["ip", "-o", "link", "show", "type", "veth"]).checked(subject="fabric")
+    result = {}
+    for line in answer.stdout.splitlines():
+        fields = line.split()
+        if len(fields) < 3:
+            raise OvenbirdError("cannot read `ip -o link`", evidence=line)
+        result[fields[1].rstrip(":").partition("@")[0]] = "UP" in fields[2].strip("<>").split(",")
+    return result
+
+
+def _script(interfaces: Sequence[str]) -> str:
+    """Return a shell script that feeds its stdin to `ip -batch` and then turns off checksum offload.
+
+    The userspace datapath reads packets from a raw socket: a checksum left to "hardware" would never be filled in.
+    """
+    return " && ".join(["ip -batch -", *(f"ethtool -K {name} tx off >/dev/null" for name in interfaces)])
+
+
+def _lines(batch: Sequence[str]) -> str:
+    return "\n".join(batch) + "\n"

@@ -1,0 +1,147 @@
+"""Addresses and MACs that objects get when they do not ask for one: deterministic, and kept for an object's life.
+
+The lowest free address wins, in the order of the objects' names ("vm2" before "vm10"), so that the order of a file does
+not matter. MACs follow from what an object is, salted until nobody has them; those that are seen on a physical network
+follow from their address too, so that two clusters on one physical network do not make the same.
+It must never look at what a document says wrong: only accepted objects come here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import count
+
+from ovenbird.model.addresses import (
+    Range,
+    derived_mac,
+    format_address,
+    gateway_of,
+    parse_address,
+    parse_range,
+    parse_subnet,
+)
+from ovenbird.model.objects import (
+    KINDS,
+    Assigned,
+    Declared,
+    ExternalNetwork,
+    FloatingIP,
+    Key,
+    Network,
+    Port,
+    Router,
+    Spec,
+)
+from ovenbird.plan.inventory import Draft, InventoryView
+
+_KIND_ORDER = {kind: at for at, kind in enumerate(KINDS)}
+_DIGITS = re.compile(r"(\d+)")
+
+
+def kind_order(key: Key) -> int:
+    """Return a sort key that puts what addresses are taken from before what takes them."""
+    return _KIND_ORDER[key.kind]
+
+
+def natural_order(key: Key) -> tuple[int, list[tuple[int, str]]]:
+    """Return a sort key: kinds in their order, names with their numbers as numbers."""
+    parts = [(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(key.name)]
+    return _KIND_ORDER[key.kind], parts
+
+
+def pool_of(external: ExternalNetwork) -> tuple[Range, ...]:
+    """Return the addresses of an external network that may be allocated."""
+    subnet = parse_subnet(external.cidr)
+    return tuple(map(parse_range, external.pool)) or (Range(subnet.first, subnet.last),)
+
+
+def kept(old: Declared | None, spec: Spec, view: InventoryView) -> Assigned:
+    """Return what an object is assigned from its spec and from what it had, before anything is allocated.
+
+    An address that no longer fits (another network, another cidr) is dropped, to be allocated anew.
+    """
+    had = old.assigned if old else Assigned()
+    match spec:
+        case Network():
+            return Assigned(address=gateway_of(spec.cidr, spec.gateway), mac=had.mac)
+        case Port():
+            same = bool(old and isinstance(old.spec, Port) and old.spec.network == spec.network)
+            address = spec.address or (had.address if same and _fits(had.address, spec, view) else "")
+            return Assigned(address=address, mac=spec.mac or had.mac)
+        case FloatingIP():
+            same = bool(old and isinstance(old.spec, FloatingIP) and old.spec.network == spec.network)
+            address = spec.address or (had.address if same and _fits(had.address, spec, view) else "")
+            return Assigned(address=address, mac=had.mac)
+        case Router(external=external) if external:
+            before = old.spec.external if old and isinstance(old.spec, Router) else None
+            same = bool(before and before.network == external.network)
+            address = external.address or (had.address if same and _fits(had.address, spec, view) else "")
+            return Assigned(address=address, mac=had.mac)
+    return Assigned()
+
+
+def _fits(address: str, spec: Spec, view: InventoryView) -> bool:
+    """Whether an address is still in its network. That a pool was made smaller takes nobody's address away."""
+    space = room_for(spec, view)[0]
+    network = view.spec(Network, space.name) if space.kind == "Network" else view.spec(ExternalNetwork, space.name)
+    if not address or network is None:
+        return False
+    return parse_address(address) in parse_subnet(network.cidr)
+
+
+def room_for(spec: Spec, view: InventoryView) -> tuple[Key, tuple[Range, ...]]:
+    """Return the network that an object takes its address from, and the addresses it may be given."""
+    match spec:
+        case Port(network=name):
+            network = view.spec(Network, name)
+            subnet = parse_subnet(network.cidr) if network else None
+            return Key("Network", name), (Range(subnet.first, subnet.last),) if subnet else ()
+        case FloatingIP(network=name):
+            pass
+        case Router(external=external) if external:
+            name = external.network
+        case _:
+            return Key("", ""), ()
+    leads_to = view.spec(ExternalNetwork, name)
+    return Key("ExternalNetwork", name), pool_of(leads_to) if leads_to else ()
+
+
+def allocate(draft: Draft, keys: Iterable[Key]) -> list[Key]:
+    """Give every object of the keys the address and MAC that it needs; return those that found no free address."""
+    without: list[Key] = []
+    for key in sorted(keys, key=natural_order):
+        declared = draft.get(key)
+        if declared is None or isinstance(declared.spec, ExternalNetwork):
+            continue
+        assigned, spec = declared.assigned, declared.spec
+        if isinstance(spec, Router) and not spec.external:
+            continue
+        if not assigned.address:
+            space, ranges = room_for(spec, draft)
+            free = draft.lowest_free(space, ranges)
+            if free is None:
+                without.append(key)
+                continue
+            assigned = replace(assigned, address=format_address(free))
+        if not assigned.mac:
+            assigned = replace(assigned, mac=_free_mac(draft, declared, assigned.address))
+        if assigned is not declared.assigned:
+            draft.put(replace(declared, assigned=assigned))
+    return without
+
+
+def _free_mac(draft: Draft, declared: Declared, address: str) -> str:
+    identity: tuple[str | int, ...]
+    match declared.spec:
+        case Router() | FloatingIP():
+            identity = (*declared.key, address)
+        case Network():
+            identity = ("router-port", declared.name)
+        case _:
+            identity = declared.key
+    mac, salts = derived_mac(*identity), count(1)
+    while draft.mac_owners(mac):
+        mac = derived_mac(*identity, next(salts))
+    return mac

@@ -1,0 +1,98 @@
+"""Compile: the NB rows that should exist for one declared object, whatever is in NB now.
+
+    ExternalNetwork  Logical_Switch, localnet port
+    Network          Logical_Switch, DHCP_Options; on its router: router port, peer port, SNAT
+    Router           Logical_Router, static routes; its external leg: HA_Chassis_Group, HA_Chassis, router port, peer
+                     port, default route
+    Port             Logical_Switch_Port
+    FloatingIP       NAT
+
+A row belongs to the object whose change most often changes it, so that few objects are compiled again after a change
+(`ovenbird.plan.dirty` says which). Compile never looks at NB and never fails: an object whose references are missing
+has only the rows that can be made without them; refusing such objects is admission's work.
+"""
+
+from __future__ import annotations
+
+from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Key, Network, Port, Router
+from ovenbird.plan import compile_names as names
+from ovenbird.plan.compile_context import CompileContext
+from ovenbird.plan.compile_network import external_network_rows, network_rows
+from ovenbird.plan.compile_router import router_rows
+from ovenbird.plan.inventory import InventoryView
+from ovenbird.plan.rows import OWNER, NbRow, Parent, row_uuid
+
+__all__ = ["CompileContext", "compile_object"]
+
+
+def compile_object(key: Key, inventory: InventoryView, context: CompileContext) -> tuple[NbRow, ...]:
+    """Return the rows of an object, parents first; none when it is not declared."""
+    declared = inventory.get(key)
+    if declared is None:
+        return ()
+    match declared.spec:
+        case Port() as spec:
+            return _port_rows(declared, spec, inventory)
+        case Network() as spec:
+            return network_rows(declared, spec, inventory, context)
+        case Router() as spec:
+            return router_rows(declared, spec, inventory, context)
+        case FloatingIP() as spec:
+            return _floating_ip_rows(declared, spec, inventory)
+        case ExternalNetwork() as spec:
+            return external_network_rows(declared, spec)
+    return ()
+
+
+def _port_rows(declared: Declared, spec: Port, inventory: InventoryView) -> tuple[NbRow, ...]:
+    network = inventory.spec(Network, spec.network)
+    address, mac = declared.assigned.address, declared.assigned.mac
+    if network is None or not address or not mac:
+        return ()
+    addresses = frozenset((f"{mac} {address}",))
+    return (
+        NbRow(
+            "Logical_Switch_Port",
+            row_uuid("Logical_Switch_Port", declared.name),
+            {
+                "name": declared.name,
+                "type": "",
+                "addresses": addresses,
+                "port_security": addresses if spec.port_security else frozenset(),
+                "dhcpv4_options": names.dhcp_options(spec.network) if network.dhcp else None,
+                "external_ids": {OWNER: f"Port/{declared.name}"},
+            },
+            declared.key,
+            Parent("Logical_Switch", names.network_switch(spec.network), "ports"),
+        ),
+    )
+
+
+def _floating_ip_rows(declared: Declared, spec: FloatingIP, inventory: InventoryView) -> tuple[NbRow, ...]:
+    port = inventory.get(Key("Port", spec.port))
+    if port is None or not isinstance(port.spec, Port) or not port.assigned.address or not declared.assigned.address:
+        return ()
+    network = inventory.spec(Network, port.spec.network)
+    router = inventory.spec(Router, network.router) if network else None
+    if network is None or network.router is None or router is None:
+        return ()
+    if router.external is None or router.external.network != spec.network:
+        return ()
+    # northd translates on the workload's chassis only when both are set (ovn-nb(5), NAT.external_mac).
+    distributed = spec.distributed and bool(declared.assigned.mac)
+    return (
+        NbRow(
+            "NAT",
+            row_uuid("NAT", f"FloatingIP/{declared.name}"),
+            {
+                "type": "dnat_and_snat",
+                "external_ip": declared.assigned.address,
+                "logical_ip": port.assigned.address,
+                "external_mac": declared.assigned.mac if distributed else None,
+                "logical_port": spec.port if distributed else None,
+                "external_ids": {OWNER: str(declared.key)},
+            },
+            declared.key,
+            Parent("Logical_Router", names.logical_router(network.router), "nat"),
+        ),
+    )

@@ -1,0 +1,55 @@
+"""What our rows are called in NB, and which UUIDs they have: one place, so that all parts agree.
+
+Declared names hold no underscore, so "_" parts names without doubt. A router's port and its peer in the switch must
+differ also when a router is called like its network: northd keeps the ports of routers and of switches in one name
+space (ovn-nb(5), Logical_Router_Port.name).
+"""
+
+from __future__ import annotations
+
+from ovenbird.plan.rows import row_uuid
+
+
+def router_port(router: str, network: str) -> str:
+    """Return the name of a router's port in a Network or ExternalNetwork."""
+    return f"{router}_{network}"
+
+
+def peer_port(network: str, router: str) -> str:
+    """Return the name of the switch port that leads to a router."""
+    return f"{network}_to_{router}"
+
+
+def localnet_port(external: str) -> str:
+    """Return the name of the switch port that leads an ExternalNetwork to its physical network."""
+    return f"{external}_localnet"
+
+
+def chassisredirect_port(router: str, external: str) -> str:
+    """Return the SB logical port whose chassis is the router's active gateway (made by northd)."""
+    return f"cr-{router_port(router, external)}"
+
+
+def network_switch(network: str) -> str:
+    """Return the UUID of a Network's Logical_Switch."""
+    return row_uuid("Logical_Switch", f"Network/{network}")
+
+
+def external_switch(external: str) -> str:
+    """Return the UUID of an ExternalNetwork's Logical_Switch."""
+    return row_uuid("Logical_Switch", f"ExternalNetwork/{external}")
+
+
+def logical_router(router: str) -> str:
+    """Return the UUID of a Router's Logical_Router."""
+    return row_uuid("Logical_Router", router)
+
+
+def gateway_group(router: str) -> str:
+    """Return the UUID of a Router's HA_Chassis_Group, which is named like the router."""
+    return row_uuid("HA_Chassis_Group", router)
+
+
+def dhcp_options(network: str) -> str:
+    """Return the UUID of a Network's DHCP_Options."""
+    return row_uuid("DHCP_Options", network)

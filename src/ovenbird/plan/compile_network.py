@@ -1,0 +1,143 @@
+"""Rows of networks: the switch, its DHCP, its way to the physical network or to its router, and its SNAT.
+
+A network's router port and SNAT belong to the network, not to the router: networks come and go, and a router with a
+thousand networks must not be compiled anew for each.
+"""
+
+from __future__ import annotations
+
+from ovenbird.model.addresses import derived_mac, gateway_of
+from ovenbird.model.objects import Declared, ExternalNetwork, Key, Network, Router
+from ovenbird.plan import compile_names as names
+from ovenbird.plan.compile_context import CompileContext, internal_gateway_mtu, network_mtu
+from ovenbird.plan.inventory import InventoryView
+from ovenbird.plan.rows import OWNER, NbRow, Parent, row_uuid
+
+DHCP_LEASE_S = 43200
+"""An address never changes while its port lives, so a long lease costs nothing and outlasts a controller's outage."""
+
+
+def external_network_rows(declared: Declared, spec: ExternalNetwork) -> tuple[NbRow, ...]:
+    """Return the switch of a provider network and its localnet port."""
+    owner = {OWNER: str(declared.key)}
+    switch = names.external_switch(declared.name)
+    localnet = names.localnet_port(declared.name)
+    return (
+        NbRow("Logical_Switch", switch, {"name": declared.name, "external_ids": owner}, declared.key),
+        NbRow(
+            "Logical_Switch_Port",
+            row_uuid("Logical_Switch_Port", localnet),
+            {
+                "name": localnet,
+                "type": "localnet",
+                "addresses": frozenset(("unknown",)),
+                "options": {"network_name": spec.physnet},
+                # northd copies tag_request to tag and never clears tag, so tag itself is ours.
+                "tag": spec.vlan,
+                "tag_request": None,
+                "external_ids": owner,
+            },
+            declared.key,
+            Parent("Logical_Switch", switch, "ports"),
+        ),
+    )
+
+
+def network_rows(
+    declared: Declared, spec: Network, inventory: InventoryView, context: CompileContext
+) -> tuple[NbRow, ...]:
+    """Return the switch of a network, its DHCP options, and what connects it to its router."""
+    owner = {OWNER: str(declared.key)}
+    switch = names.network_switch(declared.name)
+    rows = [NbRow("Logical_Switch", switch, {"name": declared.name, "external_ids": owner}, declared.key)]
+    if spec.dhcp:
+        options = _dhcp_options(declared, spec, context)
+        rows.append(
+            NbRow(
+                "DHCP_Options",
+                names.dhcp_options(declared.name),
+                {"cidr": spec.cidr, "options": options, "external_ids": owner},
+                declared.key,
+            )
+        )
+    router = inventory.get(Key("Router", spec.router)) if spec.router else None
+    if router and isinstance(router.spec, Router):
+        rows += _attachment_rows(declared, spec, router.name, context)
+        if snat := _snat_row(declared, spec, router, router.spec):
+            rows.append(snat)
+    return tuple(rows)
+
+
+def _router_port_mac(network: Declared) -> str:
+    """Return the MAC of the router's leg: what admission assigned, since only admission knows of conflicts."""
+    return network.assigned.mac or derived_mac("router-port", network.name)
+
+
+def _dhcp_options(network: Declared, spec: Network, context: CompileContext) -> dict[str, str]:
+    gateway = gateway_of(spec.cidr, spec.gateway)
+    options = {
+        "lease_time": str(DHCP_LEASE_S),
+        "server_id": gateway,
+        "server_mac": _router_port_mac(network),
+        "mtu": str(network_mtu(spec, context)),
+    }
+    if spec.router:
+        options["router"] = gateway
+    if spec.dns:
+        options["dns_server"] = f"{{{', '.join(spec.dns)}}}"
+    return options
+
+
+def _attachment_rows(declared: Declared, spec: Network, router: str, context: CompileContext) -> list[NbRow]:
+    owner = {OWNER: str(declared.key)}
+    port, peer = names.router_port(router, declared.name), names.peer_port(declared.name, router)
+    prefix = spec.cidr.partition("/")[2]
+    mtu = internal_gateway_mtu(spec, context)
+    return [
+        NbRow(
+            "Logical_Router_Port",
+            row_uuid("Logical_Router_Port", f"Network/{port}"),
+            {
+                "name": port,
+                "mac": _router_port_mac(declared),
+                "networks": frozenset((f"{gateway_of(spec.cidr, spec.gateway)}/{prefix}",)),
+                "ha_chassis_group": None,
+                "options": {"gateway_mtu": str(mtu)} if mtu else {},
+                "external_ids": owner,
+            },
+            declared.key,
+            Parent("Logical_Router", names.logical_router(router), "ports"),
+        ),
+        NbRow(
+            "Logical_Switch_Port",
+            row_uuid("Logical_Switch_Port", f"Network/{peer}"),
+            {
+                "name": peer,
+                "type": "router",
+                "addresses": frozenset(("router",)),
+                "options": {"router-port": port},
+                "external_ids": owner,
+            },
+            declared.key,
+            Parent("Logical_Switch", names.network_switch(declared.name), "ports"),
+        ),
+    ]
+
+
+def _snat_row(declared: Declared, spec: Network, router: Declared, router_spec: Router) -> NbRow | None:
+    if router_spec.external is None or not router_spec.external.snat or not router.assigned.address:
+        return None
+    return NbRow(
+        "NAT",
+        row_uuid("NAT", f"Network/{declared.name}"),
+        {
+            "type": "snat",
+            "external_ip": router.assigned.address,
+            "logical_ip": spec.cidr,
+            "external_mac": None,
+            "logical_port": None,
+            "external_ids": {OWNER: str(declared.key)},
+        },
+        declared.key,
+        Parent("Logical_Router", names.logical_router(router.name), "nat"),
+    )

@@ -1,0 +1,128 @@
+"""Rows of a router: the Logical_Router, its static routes, and its leg into an external network.
+
+The leg is a distributed gateway port: a router port with an HA chassis group. `options:chassis` would turn the router
+into a gateway router and make northd skip such a port with no more than a log line, so the whole `options` column is
+ours. Without any gateway the leg is left out: a router port without a group would be claimed by every chassis at once.
+"""
+
+from __future__ import annotations
+
+from ovenbird.model.addresses import derived_mac
+from ovenbird.model.objects import Declared, ExternalNetwork, Router
+from ovenbird.plan import compile_names as names
+from ovenbird.plan.compile_context import CompileContext, external_gateway_mtu
+from ovenbird.plan.inventory import InventoryView
+from ovenbird.plan.rows import OWNER, NbRow, Parent, row_uuid
+
+ANYWHERE = "0.0.0.0/0"
+
+_ON_SHARED_SWITCH = {"always_learn_from_arp_request": "false", "dynamic_neigh_routers": "true"}
+"""Routers with an external leg share its switch, perhaps with a thousand others that they never talk to. By default
+northd makes flows for every pair of them and each learns every ARP it overhears (ovn-nb(5)): quadratic, for nothing.
+A changed MAC of a known neighbour, such as an upstream router's failover, is still learnt."""
+
+
+def router_rows(
+    declared: Declared, spec: Router, inventory: InventoryView, context: CompileContext
+) -> tuple[NbRow, ...]:
+    """Return the rows of a router, without those that its networks and floating IPs own."""
+    rows = [
+        NbRow(
+            "Logical_Router",
+            names.logical_router(declared.name),
+            {
+                "name": declared.name,
+                "options": _ON_SHARED_SWITCH if spec.external else {},
+                "external_ids": {OWNER: str(declared.key)},
+            },
+            declared.key,
+        )
+    ]
+    external = inventory.spec(ExternalNetwork, spec.external.network) if spec.external else None
+    gateways = context.placement.routers.get(declared.name, ())
+    if external and declared.assigned.address and gateways:
+        rows += _group_rows(declared, gateways)
+        rows += _external_leg_rows(declared, spec, external, context)
+    rows += [_route_row(declared, f"{route.to} via {route.via}", route.to, route.via) for route in spec.routes]
+    return tuple(rows)
+
+
+def _group_rows(declared: Declared, gateways: tuple[tuple[str, int], ...]) -> list[NbRow]:
+    owner = {OWNER: str(declared.key)}
+    group = names.gateway_group(declared.name)
+    parent = Parent("HA_Chassis_Group", group, "ha_chassis")
+    return [
+        NbRow("HA_Chassis_Group", group, {"name": declared.name, "external_ids": owner}, declared.key),
+        *(
+            NbRow(
+                "HA_Chassis",
+                row_uuid("HA_Chassis", f"{declared.name}_{gateway}"),
+                {"chassis_name": gateway, "priority": priority, "external_ids": owner},
+                declared.key,
+                parent,
+            )
+            for gateway, priority in gateways
+        ),
+    ]
+
+
+def _external_leg_rows(
+    declared: Declared, spec: Router, external: ExternalNetwork, context: CompileContext
+) -> list[NbRow]:
+    if spec.external is None:
+        return []
+    owner = {OWNER: str(declared.key)}
+    network = spec.external.network
+    port, peer = names.router_port(declared.name, network), names.peer_port(network, declared.name)
+    mtu = external_gateway_mtu(external, context)
+    rows = [
+        NbRow(
+            "Logical_Router_Port",
+            row_uuid("Logical_Router_Port", f"ExternalNetwork/{port}"),
+            {
+                "name": port,
+                "mac": declared.assigned.mac or derived_mac("router", declared.name),
+                "networks": frozenset((f"{declared.assigned.address}/{external.cidr.partition('/')[2]}",)),
+                "ha_chassis_group": names.gateway_group(declared.name),
+                "options": {"gateway_mtu": str(mtu)} if mtu else {},
+                "external_ids": owner,
+            },
+            declared.key,
+            Parent("Logical_Router", names.logical_router(declared.name), "ports"),
+        ),
+        NbRow(
+            "Logical_Switch_Port",
+            row_uuid("Logical_Switch_Port", f"ExternalNetwork/{peer}"),
+            {
+                "name": peer,
+                "type": "router",
+                "addresses": frozenset(("router",)),
+                # Without nat-addresses a new active gateway announces nothing but the port's own address.
+                "options": {"router-port": port, "nat-addresses": "router"},
+                "external_ids": owner,
+            },
+            declared.key,
+            Parent("Logical_Switch", names.external_switch(network), "ports"),
+        ),
+    ]
+    # A declared default route takes the place of the implied one: two would be an ECMP pair.
+    if external.gateway and all(route.to != ANYWHERE for route in spec.routes):
+        rows.append(_route_row(declared, "default", ANYWHERE, external.gateway, port))
+    return rows
+
+
+def _route_row(declared: Declared, identity: str, to: str, via: str, output_port: str | None = None) -> NbRow:
+    """Return a static route; `output_port` None lets northd find the port whose network holds `via`."""
+    return NbRow(
+        "Logical_Router_Static_Route",
+        row_uuid("Logical_Router_Static_Route", f"{declared.name} {identity}"),
+        {
+            "ip_prefix": to,
+            "nexthop": via,
+            "output_port": output_port,
+            "policy": None,
+            "external_ids": {OWNER: str(declared.key)},
+        },
+        declared.key,
+        Parent("Logical_Router", names.logical_router(declared.name), "static_routes"),
+    )

@@ -1,0 +1,88 @@
+"""Which objects must be compiled again after a change: those whose rows may differ, and no others.
+
+It mirrors what `compile` reads. Whoever makes a row of one kind depend on another kind must say so here;
+`tests/core/test_dirty.py` compares with compiling everything and finds what was forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ovenbird.model.objects import Declared, ExternalNetwork, Key, Network, Port, Router
+from ovenbird.plan.inventory import InventoryView
+from ovenbird.plan.rows import Placement
+
+
+def dirty(changed: Iterable[Key], old: InventoryView, new: InventoryView) -> frozenset[Key]:
+    """Return the objects whose rows may change when `changed` went from one inventory to the other.
+
+    Objects that were declared in either are returned, removed ones included. The work is that of the change: a port
+    costs its floating IPs, a network's DHCP its ports, a router's external address its networks.
+    """
+    found: set[Key] = set()
+    for key in changed:
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        found.add(key)
+        for view, state in ((old, before), (new, after)):
+            if state:
+                found.update(_followers(key, before, after, view))
+    return frozenset(found)
+
+
+def dirty_by_placement(old: Placement, new: Placement) -> frozenset[Key]:
+    """Return the routers whose gateways differ."""
+    return frozenset(
+        Key("Router", router)
+        for router in old.routers.keys() | new.routers.keys()
+        if old.routers.get(router) != new.routers.get(router)
+    )
+
+
+def _followers(key: Key, before: Declared | None, after: Declared | None, view: InventoryView) -> Iterator[Key]:
+    """Yield, from one of both inventories, the users of a changed object whose rows depend on what changed."""
+    match (after or before, before, after):
+        case (Declared(spec=ExternalNetwork()), _, _):
+            # Address prefix, default route and MTU of the routers' legs. Floating IPs read nothing of it.
+            yield from (user for user in view.users(key) if user.kind == "Router")
+        case (Declared(spec=Router()), _, _):
+            if _leg(before) != _leg(after):
+                networks = [user for user in view.users(key) if user.kind == "Network"]
+                yield from networks
+                if _leg(before)[:2] != _leg(after)[:2]:
+                    yield from (fip.key for fip in view.floating_ips_of(key.name))
+        case (Declared(spec=Port()), _, _):
+            yield from view.users(key)
+        case (Declared(spec=Network()), _, _):
+            yield from _followers_of_network(key, before, after, view)
+
+
+def _followers_of_network(
+    key: Key, before: Declared | None, after: Declared | None, view: InventoryView
+) -> Iterator[Key]:
+    old, new = _network(before), _network(after)
+    same_place = old is not None and new is not None
+    ports_differ = not same_place or (old and new and old.dhcp != new.dhcp)
+    fips_differ = not same_place or (old and new and old.router != new.router)
+    if not ports_differ and not fips_differ:
+        return
+    for user in view.users(key):
+        if ports_differ:
+            yield user
+        if fips_differ:
+            yield from view.users(user)
+
+
+def _leg(declared: Declared | None) -> tuple[bool, str, bool, str]:
+    """Return what networks and floating IPs read of a router: existence, external network, SNAT, address."""
+    if declared is None or not isinstance(declared.spec, Router):
+        return (False, "", False, "")
+    external = declared.spec.external
+    if external is None:
+        return (True, "", False, "")
+    return (True, external.network, external.snat, declared.assigned.address)
+
+
+def _network(declared: Declared | None) -> Network | None:
+    return declared.spec if declared and isinstance(declared.spec, Network) else None

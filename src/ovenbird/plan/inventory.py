@@ -1,0 +1,381 @@
+"""The declared state with its indexes, kept by deltas, and a cheap draft of a changed one.
+
+`Inventory` is what is declared; `Draft` is an inventory plus changes that nobody has accepted yet. A draft holds only
+its differences, so trying one changed port among 10,000 costs microseconds, and a rejected file leaves nothing behind.
+Both answer the same questions (`InventoryView`), each in the time of its answer: no question scans the objects.
+An index holds every claimant of an address or a MAC, so that conflicts can be seen and any order of puts ends the same.
+It must never judge what it holds: see `ovenbird.plan.admission`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Protocol, TypeVar, cast
+
+from ovenbird.model.addresses import Range, gateway_of, parse_address
+from ovenbird.model.objects import (
+    Declared,
+    ExternalNetwork,
+    FloatingIP,
+    Key,
+    Network,
+    Port,
+    Router,
+    Spec,
+)
+
+S = TypeVar("S", bound=Spec)
+Term = tuple[object, ...]
+"""What an index is asked for: a tuple whose first item names the index."""
+
+_USER, _MAC, _ADDRESS, _SEGMENT, _TRANSLATED = "user", "mac", "address", "segment", "translated"
+"""The indexes."""
+
+_BLOCK_BITS = 12
+_BLOCK = 1 << _BLOCK_BITS
+"""Addresses per bitmap of the search for a free address: one Python int of 512 bytes."""
+
+
+class InventoryView(Protocol):
+    """Read access to declared state. No answer may be changed by its reader."""
+
+    def get(self, key: Key) -> Declared | None:
+        """Return the object, or None."""
+
+    def spec(self, kind: type[S], name: str | None) -> S | None:
+        """Return the object's spec with its own type, or None."""
+
+    def of_kind(self, kind: str) -> Mapping[str, Declared]:
+        """Return every object of a kind by name."""
+
+    def users(self, key: Key) -> AbstractSet[Key]:
+        """Return the objects that refer to this one directly, whether or not it exists."""
+
+    def address_owners(self, network: Key, address: int) -> AbstractSet[Key]:
+        """Return every claimant of an address of a Network or ExternalNetwork, its gateway included."""
+
+    def address_owner(self, network: Key, address: str) -> Key | None:
+        """Return who has an address of a Network or ExternalNetwork; the network itself has its gateway."""
+
+    def mac_owners(self, mac: str) -> AbstractSet[Key]:
+        """Return every claimant of a MAC (lower case)."""
+
+    def mac_owner(self, mac: str) -> Key | None:
+        """Return who has a MAC (lower case)."""
+
+    def lowest_free(self, network: Key, ranges: Iterable[Range]) -> int | None:
+        """Return the first address of the ranges, taken in their order, that nobody claims."""
+
+    def networks_of(self, router: str) -> list[Declared]:
+        """Return the Networks attached to a router, by name."""
+
+    def floating_ips_of(self, router: str) -> list[Declared]:
+        """Return the FloatingIPs whose port's network is attached to a router, by name."""
+
+    def externals_on(self, physnet: str, vlan: int | None) -> AbstractSet[Key]:
+        """Return the ExternalNetworks of a physical network and VLAN."""
+
+
+def references(declared: Declared) -> tuple[Key, ...]:
+    """Return the objects that this one refers to by name."""
+    match declared.spec:
+        case Network(router=str() as router):
+            return (Key("Router", router),)
+        case Router(external=external) if external is not None:
+            return (Key("ExternalNetwork", external.network),)
+        case Port(network=network):
+            return (Key("Network", network),)
+        case FloatingIP(network=network, port=port):
+            return (Key("ExternalNetwork", network), Key("Port", port))
+    return ()
+
+
+def claimed_address(declared: Declared) -> tuple[Key, str] | None:
+    """Return the network and the address in it that an object occupies: assigned, else asked for."""
+    spec, address = declared.spec, declared.assigned.address
+    match spec:
+        case Port():
+            space, address = Key("Network", spec.network), address or spec.address or ""
+        case Network():
+            space, address = declared.key, address or gateway_of(spec.cidr, spec.gateway)
+        case FloatingIP():
+            space, address = Key("ExternalNetwork", spec.network), address or spec.address or ""
+        case Router(external=external) if external is not None:
+            space, address = Key("ExternalNetwork", external.network), address or external.address or ""
+        case ExternalNetwork():
+            space, address = declared.key, spec.gateway or ""
+        case _:
+            return None
+    return (space, address) if address else None
+
+
+def claimed_mac(declared: Declared) -> str:
+    """Return the MAC that an object occupies: assigned, else asked for, else ""."""
+    asked = declared.spec.mac if isinstance(declared.spec, Port) else None
+    return declared.assigned.mac or (asked or "").lower()
+
+
+class _Indexed(ABC):
+    """The questions and the upkeep of indexes, over a store of objects, of index members and of bitmaps."""
+
+    @abstractmethod
+    def get(self, key: Key) -> Declared | None: ...
+
+    @abstractmethod
+    def of_kind(self, kind: str) -> Mapping[str, Declared]: ...
+
+    @abstractmethod
+    def _members(self, term: Term) -> AbstractSet[Key]: ...
+
+    @abstractmethod
+    def _store(self, key: Key, declared: Declared | None) -> None: ...
+
+    @abstractmethod
+    def _add(self, term: Term, key: Key) -> None: ...
+
+    @abstractmethod
+    def _discard(self, term: Term, key: Key) -> None: ...
+
+    @abstractmethod
+    def _bitmap(self, block: tuple[Key, int]) -> int: ...
+
+    @abstractmethod
+    def _set_bitmap(self, block: tuple[Key, int], bits: int) -> None: ...
+
+    # Upkeep.
+
+    def put(self, declared: Declared) -> None:
+        """Add an object or replace the one of that key."""
+        self._replace(declared.key, declared)
+
+    def remove(self, key: Key) -> None:
+        """Remove an object; unknown ones are ignored."""
+        self._replace(key, None)
+
+    def _replace(self, key: Key, new: Declared | None) -> None:
+        old = self.get(key)
+        if old is new:
+            return
+        ports = _translated_candidates(key, old, new)
+        for port in ports:
+            self._index_translated(port, present=False)
+        before, after = _terms(old), _terms(new)
+        self._store(key, new)
+        for term in before:
+            if term not in after:
+                self._discard(term, key)
+                self._mark(term)
+        for term in after:
+            if term not in before:
+                self._add(term, key)
+                self._mark(term)
+        for port in ports:
+            self._index_translated(port, present=True)
+
+    def _index_translated(self, port: Key, *, present: bool) -> None:
+        """Keep, per network, which of its ports have a floating IP."""
+        declared = self.get(port)
+        if declared is None or not isinstance(declared.spec, Port):
+            return
+        if self._members((_USER, port)):
+            change = self._add if present else self._discard
+            change((_TRANSLATED, Key("Network", declared.spec.network)), port)
+
+    def _mark(self, term: Term) -> None:
+        """Keep the bitmap of used addresses in step with the members of an address."""
+        if term[0] != _ADDRESS:
+            return
+        _, space, number = cast("tuple[str, Key, int]", term)
+        block, bit = (space, number >> _BLOCK_BITS), 1 << (number & (_BLOCK - 1))
+        bits = self._bitmap(block)
+        self._set_bitmap(block, bits | bit if self._members(term) else bits & ~bit)
+
+    # Questions.
+
+    def spec(self, kind: type[S], name: str | None) -> S | None:
+        declared = self.get(Key(kind.__name__, name)) if name else None
+        return declared.spec if declared and isinstance(declared.spec, kind) else None
+
+    def users(self, key: Key) -> AbstractSet[Key]:
+        return self._members((_USER, key))
+
+    def address_owners(self, network: Key, address: int) -> AbstractSet[Key]:
+        return self._members((_ADDRESS, network, address))
+
+    def address_owner(self, network: Key, address: str) -> Key | None:
+        return min(self.address_owners(network, parse_address(address)), default=None)
+
+    def mac_owners(self, mac: str) -> AbstractSet[Key]:
+        return self._members((_MAC, mac))
+
+    def mac_owner(self, mac: str) -> Key | None:
+        return min(self.mac_owners(mac), default=None)
+
+    def externals_on(self, physnet: str, vlan: int | None) -> AbstractSet[Key]:
+        return self._members((_SEGMENT, physnet, vlan))
+
+    def lowest_free(self, network: Key, ranges: Iterable[Range]) -> int | None:
+        for first, last in ranges:
+            for block in range(first >> _BLOCK_BITS, (last >> _BLOCK_BITS) + 1):
+                base = block << _BLOCK_BITS
+                low, high = max(first - base, 0), min(last - base, _BLOCK - 1)
+                wanted = ((1 << (high + 1)) - 1) & ~((1 << low) - 1)
+                if free := wanted & ~self._bitmap((network, block)):
+                    return base + (free & -free).bit_length() - 1
+        return None
+
+    def networks_of(self, router: str) -> list[Declared]:
+        return list(self._existing(self.users(Key("Router", router))))
+
+    def floating_ips_of(self, router: str) -> list[Declared]:
+        ports = (
+            port for network in self.users(Key("Router", router)) for port in self._members((_TRANSLATED, network))
+        )
+        return list(self._existing(user for port in ports for user in self.users(port)))
+
+    def _existing(self, keys: Iterable[Key]) -> Iterator[Declared]:
+        return (declared for key in sorted(keys) if (declared := self.get(key)))
+
+
+def _terms(declared: Declared | None) -> list[Term]:
+    """Return the index entries of an object."""
+    if declared is None:
+        return []
+    terms: list[Term] = [(_USER, target) for target in references(declared)]
+    if mac := claimed_mac(declared):
+        terms.append((_MAC, mac))
+    if claim := claimed_address(declared):
+        terms.append((_ADDRESS, claim[0], parse_address(claim[1])))
+    if isinstance(declared.spec, ExternalNetwork):
+        terms.append((_SEGMENT, declared.spec.physnet, declared.spec.vlan))
+    return terms
+
+
+def _translated_candidates(key: Key, old: Declared | None, new: Declared | None) -> set[Key]:
+    """Return the ports whose place among their network's translated ports a change may alter."""
+    if key.kind == "FloatingIP":
+        specs = (each.spec for each in (old, new) if each)
+        return {Key("Port", spec.port) for spec in specs if isinstance(spec, FloatingIP)}
+    return {key} if key.kind == "Port" else set()
+
+
+_NOBODY: frozenset[Key] = frozenset()
+
+
+class Inventory(_Indexed):
+    """Declared state. One writer; readers must not keep answers across a change."""
+
+    def __init__(self, objects: Iterable[Declared] = ()) -> None:
+        self._kinds: dict[str, dict[str, Declared]] = {}
+        self._terms: dict[Term, Key | set[Key]] = {}
+        self._bitmaps: dict[tuple[Key, int], int] = {}
+        for declared in objects:
+            self.put(declared)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._kinds.values()))
+
+    def __iter__(self) -> Iterator[Declared]:
+        for objects in self._kinds.values():
+            yield from objects.values()
+
+    def get(self, key: Key) -> Declared | None:
+        """Return the object, or None."""
+        objects = self._kinds.get(key[0])
+        return objects.get(key[1]) if objects else None
+
+    def of_kind(self, kind: str) -> Mapping[str, Declared]:
+        """Return every object of a kind by name."""
+        return self._kinds.get(kind, {})
+
+    def _store(self, key: Key, declared: Declared | None) -> None:
+        if declared:
+            self._kinds.setdefault(key.kind, {})[key.name] = declared
+        else:
+            del self._kinds[key.kind][key.name]
+
+    def _members(self, term: Term) -> AbstractSet[Key]:
+        found = self._terms.get(term)
+        if found is None:
+            return _NOBODY
+        return found if isinstance(found, set) else {found}
+
+    def _add(self, term: Term, key: Key) -> None:
+        # Most addresses and MACs have one owner: a set is made only for the second.
+        found = self._terms.setdefault(term, key)
+        if isinstance(found, set):
+            found.add(key)
+        elif found != key:
+            self._terms[term] = {found, key}
+
+    def _discard(self, term: Term, key: Key) -> None:
+        found = self._terms.get(term)
+        if isinstance(found, set):
+            found.discard(key)
+        if found == key or not found:
+            self._terms.pop(term, None)
+
+    def _bitmap(self, block: tuple[Key, int]) -> int:
+        return self._bitmaps.get(block, 0)
+
+    def _set_bitmap(self, block: tuple[Key, int], bits: int) -> None:
+        if bits:
+            self._bitmaps[block] = bits
+        else:
+            self._bitmaps.pop(block, None)
+
+
+class Draft(_Indexed):
+    """A base inventory plus changes. The base is only read; it must not change while the draft is used."""
+
+    def __init__(self, base: Inventory) -> None:
+        self._base = base
+        self._changed: dict[Key, Declared | None] = {}
+        self._added: dict[Term, set[Key]] = {}
+        self._removed: dict[Term, set[Key]] = {}
+        self._bitmaps: dict[tuple[Key, int], int] = {}
+
+    def get(self, key: Key) -> Declared | None:
+        """Return the object as the draft has it, or None."""
+        return self._changed[key] if key in self._changed else self._base.get(key)
+
+    def of_kind(self, kind: str) -> Mapping[str, Declared]:
+        """Return every object of a kind by name: a copy, so costs the time of the whole kind."""
+        objects = dict(self._base.of_kind(kind))
+        for key, declared in self._changed.items():
+            if key.kind == kind:
+                objects.pop(key.name, None)
+                if declared:
+                    objects[key.name] = declared
+        return objects
+
+    def _store(self, key: Key, declared: Declared | None) -> None:
+        self._changed[key] = declared
+
+    def _members(self, term: Term) -> AbstractSet[Key]:
+        base = self._base._members(term)
+        removed, added = self._removed.get(term), self._added.get(term)
+        if removed:
+            base = base - removed
+        return base | added if added else base
+
+    def _add(self, term: Term, key: Key) -> None:
+        if removed := self._removed.get(term):
+            removed.discard(key)
+        if key not in self._base._members(term):
+            self._added.setdefault(term, set()).add(key)
+
+    def _discard(self, term: Term, key: Key) -> None:
+        if added := self._added.get(term):
+            added.discard(key)
+        if key in self._base._members(term):
+            self._removed.setdefault(term, set()).add(key)
+
+    def _bitmap(self, block: tuple[Key, int]) -> int:
+        bits = self._bitmaps.get(block)
+        return self._base._bitmap(block) if bits is None else bits
+
+    def _set_bitmap(self, block: tuple[Key, int], bits: int) -> None:
+        self._bitmaps[block] = bits
