@@ -184,6 +184,12 @@ class Site:
         argv = ["ovs-vsctl", "--timeout=5", "--format=json", f"--columns={','.join(columns)}", "find", table, *where]
         return rows(self.lab.node(node).run(argv, timeout_s=10).checked(subject=node).stdout)
 
+    def bound_to(self, port: str) -> str:
+        """Return the chassis that SB has a port bound to, "" for none."""
+        names = {row["_uuid"]: str(row["name"]) for row in self.sb("Chassis", "_uuid", "name")}
+        found = self.sb("Port_Binding", "chassis", where=[f"logical_port={port}"])
+        return next((names[row["chassis"]] for row in found if row["chassis"]), "")
+
     def controller(self, node: str, *words: str) -> str:
         """Ask a chassis' ovn-controller."""
         pid = self.lab.node(node).path("/run/ovn/ovn-controller.pid").read_text(encoding="ascii").strip()
