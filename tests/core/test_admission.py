@@ -306,6 +306,11 @@ def test_a_broken_rule_is_explained_at_its_line(full: Inventory, text: str, line
     assert (problem.file, problem.line) == ("f.yaml", line)
 
 
+def test_both_kinds_of_network_share_their_names(full: Inventory):
+    (problem,) = refused(full, "\nkind: Network\nname: public\nspec: {cidr: 10.9.0.0/24}\n")
+    assert (problem.line, problem.message) == (4, "there is ExternalNetwork/public already")
+
+
 def test_every_problem_of_a_file_is_reported_at_once(full: Inventory):
     # Documents that change the same object twice, or make another's mistake moot, would hide one another.
     texts, seen = [], set[str]()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovenbird.plan.health import CONFIRM_STALE_S, HEARTBEAT_STALE_S, LAG_GRACE_S, Verdict, judge, sessions_needed
+from ovenbird.plan.health import CONFIRM_STALE_S, HEARTBEAT_STALE_S, LAG_GRACE_S, Verdict, alive, judge, sessions_needed
 from ovenbird.plan.observation import (
     Bfd,
     Chassis,
@@ -18,6 +18,7 @@ from ovenbird.plan.observation import (
     MemberState,
     Northd,
     NorthdState,
+    Problem,
     RouterView,
     Snapshot,
 )
@@ -140,7 +141,7 @@ TRIGGERS = {
     "router.unknown": (healthy(routers=(router(active=None),)), Verdict.DEGRADED),
     "router.moved": (healthy(routers=(router(active="g2"),)), Verdict.DEGRADED),
     "router.last_gateway": (told(g1_g2=False, n1_g2=False, g2_g1=False, g2_n1=False), Verdict.DEGRADED),
-    "problem": (healthy(problems=("Router/r1 could not be compiled",)), Verdict.DEGRADED),
+    "problem": (healthy(problems=(Problem("Router/r1", "its name is taken"),)), Verdict.DEGRADED),
 }
 
 NEAR_MISSES = {
@@ -219,6 +220,15 @@ def test_a_router_whose_gateway_everybody_sees_dead_is_stranded_until_the_standb
     assert {"router.moved", "router.last_gateway", "bfd.down"} <= rules
 
 
+def test_a_gateway_that_nobody_hears_is_dead_whatever_it_last_said_of_itself():
+    snapshot = told(g2_g1=False, n1_g1=False)
+    assert alive(snapshot, "g1") is False
+    assert alive(told(g2_g1=False), "g1") is True
+    assert alive(told(g2_g1=None, n1_g1=None), "g1") is True
+    assert alive(replace(snapshot, bfd=()), "g1") is True
+    assert alive(replace(chassis("g1", heartbeat_age_s=None), bfd=()), "g1") is None
+
+
 def test_a_silent_agent_does_not_make_its_gateway_dead():
     snapshot = chassis("g1", heartbeat_age_s=3600.0)
     assert {reason.rule for reason in judge(snapshot).reasons} == {"chassis.agent_silent"}
@@ -239,7 +249,7 @@ def test_no_routers_need_neither_gateways_nor_bfd():
 
 
 def test_reasons_come_worst_first():
-    snapshot = replace(nb(D, A, A), problems=("x",))
+    snapshot = replace(nb(D, A, A), problems=(Problem("Router/r1", "x"),))
     severities = [reason.verdict for reason in judge(snapshot).reasons]
     assert severities == sorted(severities, key=[Verdict.DOWN, Verdict.DEGRADED].index)
     assert set(severities) == {Verdict.DOWN, Verdict.DEGRADED}

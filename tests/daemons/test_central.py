@@ -177,6 +177,14 @@ def test_a_host_that_the_description_does_not_name_refuses_to_start(site: Site):
     assert "c1 (127.8.0.1), c2 (127.8.0.2), c3 (127.8.0.3)" in refused.stderr
 
 
+async def test_a_second_agent_on_a_host_refuses_to_start(site: Site):
+    site.start("c1")
+    await eventually(lambda: site.events("c1", "agent.started"), within_s=10)
+    refused = agent_says(site, "c1")
+    assert refused.returncode == 3
+    assert "already runs" in refused.stderr
+
+
 def test_a_host_without_its_address_refuses_to_start(tmp_path: Path, sites: list[Site]):
     hosts = (Host(name="c1", address="192.0.2.1", roles=frozenset({Role.CENTRAL})), *cluster_of(3).hosts[1:])
     site = Site(tmp_path, Cluster(name="site", hosts=hosts))

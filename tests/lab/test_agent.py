@@ -150,7 +150,7 @@ async def test_workloads_on_two_hosts_reach_each_other_and_leave_nothing_behind(
         link = lab.node("n1").workload("vm1").run(["cat", "/sys/class/net/eth0/mtu"]).stdout.strip()
         assert link == "1400"  # as DHCP told
         # The host's own stack must not be reachable behind Open vSwitch's back.
-        arping = ["arping", "-c", "2", "-w", "2", "-I", "eth0", "10.99.0.3"]
+        arping = ["arping", "-c", "2", "-w", "2", "-I", "eth0", address_of(lab, "n1")]
         assert "0 response" in lab.node("n1").workload("vm1").run(arping).stdout
 
 
@@ -216,8 +216,12 @@ async def test_traffic_returns_after_vswitchd_is_killed(lab: Lab):
         await eventually(lambda: pids(lab, "n1").get("ovs-vswitchd") not in (None, before["ovs-vswitchd"]), within_s=5)
         await eventually(lambda: ping(lab, "n1", "vm1", "192.168.1.12"), within_s=10)
         assert pids(lab, "n1")["ovn-controller"] == before["ovn-controller"]
+        # Its tunnels stayed shut until it had its flows, and nothing of that is left.
+        assert events(lab, "n1", "switch.released")[-1]["flows"] > 0
+        assert "6081" not in lab.node("n1").run(["ovs-ofctl", "dump-flows", "br-phy"]).stdout
+        assert "flow-restore-wait" not in lab.node("n1").run(["ovs-vsctl", "get", "open", ".", "other_config"]).stdout
         addresses = lab.node("n1").run(["ip", "-br", "-4", "address", "show", "br-phy"]).stdout
-        assert lab.spec.cluster().host("n1").address in addresses  # type: ignore[union-attr]
+        assert address_of(lab, "n1") in addresses
 
 
 async def test_a_lost_conf_db_is_made_anew(lab: Lab):
@@ -257,6 +261,28 @@ async def test_a_row_deleted_while_the_agent_is_away_is_undone(lab: Lab):
         await eventually(lambda: not leftovers(lab), within_s=10)
 
 
+async def test_a_database_that_was_made_anew_unplugs_nobody(lab: Lab):
+    node = lab.node("n1")
+    record = node.disk("/var/lib/ovenbird/attachments.json")
+    async with store(lab) as client:
+        await attach(client, "vm1", "n1", type="namespace", address="static")
+        await attached(client, "vm1")
+        agent = node.daemon("agent")
+        agent.signal(signal.SIGTERM)
+        assert agent.wait_gone(timeout_s=2)
+        known = json.loads(record.read_text())
+        record.write_text(json.dumps({**known, "cluster_id": "11111111-2222-3333-4444-555555555555"}))
+        txn = Transaction()
+        txn.delete("Attachment", where=[("port", "==", "vm1")])
+        await client.transact(txn)
+        lab.up()
+        failed = await eventually(lambda: events(lab, "n1", "part.failed"), within_s=10)
+        assert "not for " + known["cluster_id"] in failed[-1]["error"]
+        assert ping(lab, "n1", "vm1", "192.168.1.1")
+        record.write_text(json.dumps(known))
+        await eventually(lambda: not leftovers(lab), within_s=15)
+
+
 async def test_a_foreign_namespace_of_the_ports_name_is_not_touched(lab: Lab):
     node = lab.node("n1")
     node.run(["ip", "netns", "add", "vm1"]).checked(subject="n1")
@@ -276,3 +302,31 @@ async def test_a_foreign_namespace_of_the_ports_name_is_not_touched(lab: Lab):
             node.run(["ip", "netns", "delete", "vm1"])
     finally:
         node.run(["ip", "netns", "delete", "vm1"])
+
+
+async def test_a_restarted_gateway_draws_no_traffic_before_it_has_flows(lab: Lab):
+    """BFD of a restarted switch must stay down until ovn-controller has filled it."""
+    async with store(lab) as client:
+        await attach(client, "vm1", "n1", type="namespace", address="static")
+        await attached(client, "vm1")
+        gateway, before = lab.node("g1"), len(events(lab, "g1", "switch.released"))
+        # Held flows cannot come: ovn-controller is stopped, so the tunnels must stay shut.
+        gateway.daemon("ovn-controller").signal(signal.SIGSTOP)
+        try:
+            gateway.daemon("vswitchd").signal(signal.SIGKILL)
+            shut = ["ovs-ofctl", "dump-flows", "br-phy", "udp,tp_dst=6081"]
+            await eventually(lambda: "actions=drop" in gateway.run(shut).stdout, within_s=5)
+            assert ping_host(lab, "g1", address_of(lab, "c1"))  # but the underlay works
+            assert len(events(lab, "g1", "switch.released")) == before
+        finally:
+            gateway.daemon("ovn-controller").signal(signal.SIGCONT)
+        await eventually(lambda: len(events(lab, "g1", "switch.released")) > before, within_s=15)
+        assert "actions=drop" not in gateway.run(shut).stdout
+
+
+def address_of(lab: Lab, node: str) -> str:
+    return next(host.address for host in lab.spec.cluster().hosts if host.name == node)
+
+
+def ping_host(lab: Lab, node: str, address: str) -> bool:
+    return lab.node(node).run(["ping", "-c1", "-W2", address], timeout_s=10).status == 0

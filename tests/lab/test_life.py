@@ -17,7 +17,7 @@ from tests.waiting import eventually_sync
 import ovenbird
 from ovenbird.lab.boot import start_init
 from ovenbird.lab.lab import Lab, remove
-from ovenbird.lab.process import Process
+from ovenbird.lab.process import Process, boot_id
 from ovenbird.lab.spec import sized
 from ovenbird.lab.state import StateFile, names
 from ovenbird.model.errors import Refused, UserError
@@ -161,6 +161,26 @@ def test_down_never_kills_who_took_over_a_pid(root: Path) -> None:
         with lab.file.change() as state:
             state.inits["n1"].signal(signal.SIGKILL)
             state.inits["n1"] = Process(real.pid, real.start_ticks - 1)
+        remove(lab.name, root=root)
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_after_a_reboot_no_process_of_the_state_file_is_ours(root: Path) -> None:
+    lab = Lab.create(small(unique_name()), agents=False, root=root)
+    old = [node.require_init() for node in (*lab.nodes.values(), lab.outside, lab.fabric)]
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        same = Process.find(stranger.pid)
+        assert same is not None
+        with lab.file.change() as state:
+            state.inits["n1"] = same
+        lab.file.path.write_text(lab.file.path.read_text().replace(boot_id(), "another-boot"))
+        for init in old:
+            init.signal(signal.SIGKILL)
+            assert init.wait_gone(timeout_s=5)
+        assert not lab.nodes["n1"].is_up
+        lab.up()
+        assert lab.nodes["n1"].run(["ping", "-c1", "-W1", "10.99.0.1"], timeout_s=10).ok
         remove(lab.name, root=root)
         assert stranger.poll() is None
         stranger.kill()

@@ -17,6 +17,7 @@ from ovenbird.ovsdb import (
     Replica,
     Transaction,
 )
+from ovenbird.ovsdb.client import HANDSHAKE_S
 
 
 async def add_switch(client: Client, name: str) -> None:
@@ -71,6 +72,21 @@ async def test_a_leader_that_wakes_up_deposed_is_left_at_once_by_those_who_want_
         await loyal.wait_connected(timeout_s=5)
         assert loyal.remote == leader.remote
         await add_switch(loyal, "a follower forwards")
+
+
+async def test_a_leader_that_hangs_does_not_keep_its_clients_from_the_next_one(cluster):
+    """Like a host that lost its power: connections to it neither succeed nor fail."""
+    leader = await cluster.leader()
+    async with Client(cluster.database, cluster.remotes, probe_interval_ms=200) as client:
+        await client.wait_connected(timeout_s=10)
+        leader.pause()
+        try:
+            await eventually(lambda: not client.connected, within_s=5)
+            second = await cluster.leader(besides=leader)
+            await client.wait_connected(timeout_s=HANDSHAKE_S / 2)
+            assert client.remote == second.remote
+        finally:
+            leader.resume()
 
 
 async def test_only_the_leader_will_do_and_the_reasons_are_told(cluster):

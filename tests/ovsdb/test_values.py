@@ -19,7 +19,7 @@ ATOMS: dict[str, st.SearchStrategy[Any]] = {
     "integer": st.integers(-(2**63), 2**63 - 1),
     "real": st.floats(allow_nan=False, allow_infinity=False),
     "boolean": st.booleans(),
-    "string": st.text(),
+    "string": st.text(st.characters(exclude_characters="\0", codec="utf-8")),
     "uuid": st.uuids().map(str),
 }
 kinds = st.sampled_from(sorted(ATOMS))
@@ -135,3 +135,10 @@ def _is_uuid(text: str) -> bool:
         return str(uuids.UUID(text)) == text
     except ValueError:
         return False
+
+
+@pytest.mark.parametrize("kind", ["string", "integer", "real"])
+@pytest.mark.parametrize("value", ["a\0b", "\ud800", 2**63, -(2**63) - 1, float("nan"), float("inf")])
+def test_what_would_make_the_server_drop_the_connection_is_refused(kind, value):
+    with pytest.raises(SchemaError):
+        encode(ColumnType(kind), value, "T.c")

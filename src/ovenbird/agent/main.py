@@ -97,7 +97,8 @@ class Agent:
         from ovenbird.agent.facts import gather_facts
         from ovenbird.agent.reporter import Reporter
 
-        reporter = Reporter(self._host, client, lambda: gather_facts(self.tier, self.chassis))
+        news = self.chassis.news if self.chassis else None
+        reporter = Reporter(self._host, client, lambda: gather_facts(self.tier, self.chassis), news=news)
         self._add("reporter", reporter.run)
         if self.chassis is not None:
             from ovenbird.host.attachments import Attachments

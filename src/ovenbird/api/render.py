@@ -5,9 +5,10 @@ None is "could not be asked" everywhere, with the reason beside it (`why`).
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
-from ovenbird.plan.health import Health, alive
+from ovenbird.plan.health import HEARTBEAT_STALE_S, Health, alive
 from ovenbird.plan.observation import DatabaseView, Member, MemberState, NorthdState, RouterView, Snapshot
 
 
@@ -38,7 +39,8 @@ def rendered(snapshot: Snapshot, health: Health) -> dict[str, Any]:
             {"host": one.host, "peer": one.peer, "up": one.up, "age_s": round(one.age_s, 1)} for one in snapshot.bfd
         ],
         "routers": None if snapshot.routers is None else [_router(snapshot, health, each) for each in snapshot.routers],
-        "problems": None if snapshot.problems is None else list(snapshot.problems),
+        "problems": None if snapshot.problems is None else [asdict(problem) for problem in snapshot.problems],
+        "drift": None if snapshot.drift is None else [asdict(drift) for drift in snapshot.drift],
     }
 
 
@@ -94,6 +96,7 @@ def _controller(snapshot: Snapshot) -> dict[str, Any]:
 
 def _chassis(snapshot: Snapshot, health: Health, index: int) -> dict[str, Any]:
     seen = snapshot.chassis[index]
+    ends = [one for one in snapshot.bfd if one.host == seen.name and one.age_s <= HEARTBEAT_STALE_S]
     lag = None if snapshot.sb_cfg is None or seen.nb_cfg is None else max(0, snapshot.sb_cfg - seen.nb_cfg)
     return {
         "name": seen.name,
@@ -103,8 +106,8 @@ def _chassis(snapshot: Snapshot, health: Health, index: int) -> dict[str, Any]:
         "nb_cfg": seen.nb_cfg,
         "nb_cfg_lag": lag,
         "heartbeat_age_s": _rounded(seen.heartbeat_age_s),
-        "bfd_up": sorted(one.peer for one in snapshot.bfd if one.host == seen.name and one.up),
-        "bfd_down": sorted(one.peer for one in snapshot.bfd if one.host == seen.name and one.up is False),
+        "bfd_up": sorted(one.peer for one in ends if one.up),
+        "bfd_down": sorted(one.peer for one in ends if one.up is False),
         "why": seen.why,
     }
 

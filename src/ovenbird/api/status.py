@@ -13,9 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 from ovenbird.api.facts import bfd_ends, controller_connected, daemons, northd_state, parse_northd, raft_terms
-from ovenbird.api.members import Terms, ask_members
+from ovenbird.api.members import Terms, ask_members, with_terms
 from ovenbird.api.render import rendered
 from ovenbird.api.southbound import Southbound, read_southbound
+from ovenbird.controller.events import DRIFT_REPAIRED
 from ovenbird.controller.nb_watch import NbChange
 from ovenbird.controller.records import NodeRecord as Node
 from ovenbird.controller.service import ControllerService
@@ -30,13 +31,16 @@ from ovenbird.plan.observation import (
     Bfd,
     Chassis,
     Controller,
+    Drift,
     Northd,
     NorthdState,
+    Problem,
     RouterView,
     Snapshot,
 )
 
 CONTROL_TIMEOUT_S = 1.0
+DRIFT_SHOWN = 5
 
 
 class StatusReporter:
@@ -60,25 +64,24 @@ class StatusReporter:
 
     async def look(self) -> Snapshot:
         """Return what is to be seen now; takes at most the longest deadline of its questions."""
-        service, now_s = self._service, time.time()
-        local_terms, local_northd, southbound = await asyncio.gather(
-            self._local_terms(), self._local_northd(), self._southbound()
+        service = self._service
+        views, local_terms, local_northd, (seen, why) = await asyncio.gather(
+            ask_members(service.cluster), self._local_terms(), self._local_northd(), self._southbound()
         )
+        now_s = time.time()
         nodes = {node.name: node for node in service.store.nodes()}
-        terms: dict[tuple[str, Database], tuple[int, float]] = {
+        told = {
             (node.name, database): (term, _age_s(node, now_s))
             for node in nodes.values()
             for database, term in raft_terms(node.facts)
         }
-        terms |= local_terms
-        databases = await ask_members(service.cluster, terms)
-        seen, why = southbound
         sb_cfg, sb_cfg_age_s = self._sb_cfg()
+        acts = service.leadership.is_leader
         return Snapshot(
             cluster=service.cluster.name,
             observer=service.node,
             at_s=now_s,
-            databases=databases,
+            databases=with_terms(views, {**told, **local_terms}),
             northds=tuple(self._northds(nodes, local_northd, now_s)),
             controller=self._controller(),
             sb_cfg=sb_cfg,
@@ -87,15 +90,20 @@ class StatusReporter:
             bfd=tuple(self._bfd(nodes, now_s)),
             routers=self._routers(seen, why),
             routers_why=why,
-            problems=tuple(f"{key}: {trouble.detail}" for key, found in service.problems.items() for trouble in found),
+            problems=self._problems() if acts else None,
+            drift=self._drift() if acts else None,
         )
 
-    def _problems(self) -> tuple[str, ...] | None:
-        """Return what the acting controller reports; None when it runs on another host."""
-        if not self._service.leadership.is_leader:
-            return None
+    def _problems(self) -> tuple[Problem, ...]:
         found = self._service.problems
-        return tuple(f"{key}: {trouble.detail}" for key, troubles in found.items() for trouble in troubles)
+        return tuple(Problem(str(key), trouble.detail) for key, troubles in found.items() for trouble in troubles)
+
+    def _drift(self) -> tuple[Drift, ...]:
+        latest = self._service.events.named(DRIFT_REPAIRED)[-DRIFT_SHOWN:]
+        return tuple(
+            Drift(event.at_s, f"{event.fields['count']} rows of {', '.join(event.fields['objects'])}")
+            for event in latest
+        )
 
     async def _local_terms(self) -> Terms:
         """Ask this host's own members, which `_Server` cannot be asked for."""

@@ -30,6 +30,7 @@ def agent(cluster_file: Path | None, node: str, root: Path, verbose: bool) -> No
     from ovenbird.agent.identity import find_host, node_name
     from ovenbird.agent.logs import start_logging
     from ovenbird.agent.main import Agent
+    from ovenbird.agent.single import only_agent
     from ovenbird.model.cluster_file import parse_cluster
     from ovenbird.model.errors import UserError
     from ovenbird.model.layout import Layout
@@ -45,4 +46,5 @@ def agent(cluster_file: Path | None, node: str, root: Path, verbose: bool) -> No
     start_logging(host.name, verbose=verbose)
     for warning in described.warnings:
         logging.getLogger(__name__).warning("cluster_file.warning", extra={"problem": warning.render()})
-    asyncio.run(Agent(described.cluster, host, layout).run())
+    with only_agent(layout.agent_pidfile):
+        asyncio.run(Agent(described.cluster, host, layout).run())

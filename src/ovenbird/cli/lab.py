@@ -159,7 +159,7 @@ def execute(name: str | None, node: str, command: tuple[str, ...]) -> None:
 @click.argument("node")
 def shell(name: str | None, node: str) -> None:
     """Open a shell in a node."""
-    _become(opened(name).node(node), ["bash", "-l"] if Path("/bin/bash").exists() else ["sh", "-l"])
+    _become(opened(name).node(node), ["bash"] if Path("/bin/bash").exists() else ["sh"])
 
 
 @lab.command(epilog="Example: ovenbird lab logs g1 ovn-controller -f")

@@ -61,7 +61,8 @@ def _epilog(command: click.Command) -> str:
 
 
 def _options(command: click.Command, ctx: click.Context) -> Iterator[str]:
-    records = [record for parameter in command.get_params(ctx) if (record := parameter.get_help_record(ctx))]
+    told = [record for parameter in command.get_params(ctx) if (record := parameter.get_help_record(ctx))]
+    records = [(names, text) for names, text in told if text and "--help" not in names]
     if records:
         yield from ("", "| option | |", "|---|---|")
     for names, text in records:

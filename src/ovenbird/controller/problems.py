@@ -21,7 +21,7 @@ class Trouble:
     """Why an object is not realised."""
 
     code: str
-    """"name_taken", "missing_row", "foreign_children", "foreign_holder", "unplaced" or the server's error tag."""
+    """"name_taken", "missing_row", "foreign_children", "foreign_holder", "unplaced"; "refused" by NB."""
     detail: str
     """For people."""
 

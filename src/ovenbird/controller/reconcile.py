@@ -25,7 +25,7 @@ from ovenbird.controller.steps import add_steps
 from ovenbird.controller.store import Store
 from ovenbird.controller.worklist import Worklist
 from ovenbird.model.objects import KINDS, Key
-from ovenbird.ovsdb import OvsdbError, Transaction, TransactionError
+from ovenbird.ovsdb import OvsdbError, SchemaError, Transaction, TransactionError
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.diff import diff
 from ovenbird.plan.rows import Plan
@@ -170,7 +170,7 @@ class Reconciler:
         repaired = [key for key in sorted(suspects) if self._plan((key,))] if repairs else []
         try:
             await self._commit(owners, revision)
-        except TransactionError as error:
+        except (TransactionError, SchemaError) as error:
             if is_passing(error):
                 raise
             # One of them is refused. Its problem must not be that of the others: they go in parts, the revision last.
@@ -184,14 +184,14 @@ class Reconciler:
         await self._nb.settle()
         try:
             await self._commit(owners, None)
-        except TransactionError as again:
-            if is_passing(again):
+        except (TransactionError, SchemaError) as error:
+            if is_passing(error):
                 raise
             if len(owners) > 1:
                 for part in _halves(owners):
                     await self._isolate(part)
             else:
-                trouble = Trouble(again.tag, str(again))
+                trouble = Trouble("refused", str(error))
                 self.problems.judge(owners, {key: (trouble,) for key in owners}, self._clock())
 
     async def _commit(self, owners: Collection[Key], revision: int | None) -> None:

@@ -12,6 +12,7 @@ import logging
 import time
 
 from ovenbird.host import daemons
+from ovenbird.host.hold import Hold
 from ovenbird.host.link import give_to_userspace
 from ovenbird.host.switch import DATABASE, TABLES, is_settled, transaction_of, view_of
 from ovenbird.host.underlay import Underlay, assert_on_bridge, learn
@@ -51,14 +52,19 @@ class Chassis:
         self._attached: dict[str, WantedPort] = {}
         self._absent: set[str] = set()
         self._changed = asyncio.Event()
+        self.news = asyncio.Event()
+        """Set whenever something in Open vSwitch changed, BFD's states included; whoever waits for it clears it."""
         self._asked = False
         """Whether what is wanted changed, and not only what is there."""
         self._configured = asyncio.Event()
-        self._remote = layout.ovs_socket
+        self._layout = layout
+        self._hold: Hold | None = None
         self.replica: Replica | None = None
         """Live view of Open vSwitch; None before the first connection."""
         self._database = Kept(daemons.ovs_database(layout), before_start=lambda: daemons.ensure_conf_db(layout))
-        self._vswitchd = Kept(daemons.vswitchd(layout, datapath), on_up=self._assert_links)
+        self._vswitchd = Kept(
+            daemons.vswitchd(layout, datapath), before_start=self._prepare_hold, on_up=self._bring_into_service
+        )
         self._controller = Kept(daemons.ovn_controller(layout))
 
     @classmethod
@@ -87,9 +93,11 @@ class Chassis:
     async def run_switch(self) -> None:
         """Keep the settings as wanted; ovs-vswitchd is started after the first time."""
         await self._database.up.wait()
-        async with Client(DATABASE, [self._remote], leader_only=False) as client, Replica(client, TABLES) as replica:
+        remotes = [self._layout.ovs_socket]
+        async with Client(DATABASE, remotes, leader_only=False) as client, Replica(client, TABLES) as replica:
             await replica.ready(timeout_s=SETTLE_TIMEOUT_S)
             self.replica = replica
+            self._hold = Hold(client, replica, self._layout, through_switch=self._underlay is not None)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_settings(client, replica))
                 group.create_task(self._watch_changes(replica))
@@ -126,6 +134,7 @@ class Chassis:
     async def _watch_changes(self, replica: Replica) -> None:
         async for _ in replica.changes():
             self._changed.set()
+            self.news.set()
 
     async def _keep_settings(self, client: Client, replica: Replica) -> None:
         while True:
@@ -146,17 +155,30 @@ class Chassis:
                 names = [type(step).__name__ for step in steps]
                 _log.info(SWITCH_SET, extra={"steps": names, "took_ms": took_ms})
                 if self.settled.is_set() and any(isinstance(step, AddBridge | SetBridge) for step in steps):
-                    await self._assert_links()  # a bridge that was made anew lost its address
+                    # A bridge that was made anew lost its address.
+                    await replica.wait_until(is_settled, timeout_s=SETTLE_TIMEOUT_S)
+                    await self._assert_links()
             self._configured.set()
             await self._changed.wait()
             if steps and not self._asked and self.settled.is_set():
                 await asyncio.sleep(REPAIR_PAUSE_S)
 
+    async def _prepare_hold(self) -> None:
+        if self._hold is not None:
+            await self._hold.prepare()
+
+    async def _bring_into_service(self) -> None:
+        """Settle an ovs-vswitchd that was started or adopted; its tunnels open last."""
+        if self.replica is None or self._hold is None:
+            return
+        await self.replica.wait_until(is_settled, timeout_s=SETTLE_TIMEOUT_S)
+        await self._hold.narrow()
+        await self._assert_links()
+        await self._hold.release()
+
     async def _assert_links(self) -> None:
-        """Wait until ovs-vswitchd is settled, then bring links and addresses into place."""
+        """Bring links and addresses into place; safe to repeat."""
         began = time.monotonic()
-        if self.replica is not None:
-            await self.replica.wait_until(is_settled, timeout_s=SETTLE_TIMEOUT_S)
         up = [provider_bridge(physnet) for physnet in self._host.uplinks] + list(self._host.uplinks.values())
         if up:
             await run("ip", "-batch", "-", stdin="".join(f"link set {name} up\n" for name in up))

@@ -24,7 +24,7 @@ from ovenbird.plan.switch import (
 
 DATABASE = "Open_vSwitch"
 TABLES: Mapping[str, tuple[str, ...]] = {
-    "Open_vSwitch": ("bridges", "external_ids", "cur_cfg", "next_cfg", "ovs_version"),
+    "Open_vSwitch": ("bridges", "external_ids", "other_config", "cur_cfg", "next_cfg", "ovs_version"),
     "Bridge": ("name", "ports", "datapath_type", "fail_mode", "other_config"),
     "Port": ("name", "interfaces", "external_ids"),
     "Interface": ("name", "external_ids", "bfd_status", "error"),

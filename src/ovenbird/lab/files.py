@@ -6,12 +6,9 @@ Written to the node's disk from outside, before the node is powered on. This mod
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from ovenbird.lab.spec import OUTSIDE, LabSpec
-from ovenbird.model.cluster import Cluster
+from ovenbird.model.cluster_file import render_cluster
 
 
 def write(disk: Path, name: str, spec: LabSpec) -> None:
@@ -23,38 +20,12 @@ def write(disk: Path, name: str, spec: LabSpec) -> None:
     _write(etc / "hosts", f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n{hosts}")
     if name != OUTSIDE:
         _write(etc / "ovenbird" / "node", f"{name}\n")
-        _write(etc / "ovenbird" / "cluster.yaml", render(spec.cluster()))
+        _write(etc / "ovenbird" / "cluster.yaml", render_cluster(spec.cluster()))
 
 
 def permit_bootstrap(disk: Path) -> None:
     """Allow the node to create the databases. Its agent renames the file after use."""
     _write(disk / "etc" / "ovenbird" / "bootstrap", "")
-
-
-def render(cluster: Cluster) -> str:
-    """Return the text of cluster.yaml."""
-    hosts: list[dict[str, Any]] = []
-    for host in cluster.hosts:
-        entry: dict[str, Any] = {
-            "name": host.name,
-            "address": host.address,
-            "roles": [role.value for role in sorted(host.roles, key=lambda role: role.value)],
-        }
-        if host.uplinks:
-            entry["uplinks"] = dict(host.uplinks)
-        if host.underlay_interface:
-            entry["underlay_interface"] = host.underlay_interface
-        hosts.append(entry)
-    bfd = {"min_rx_ms": cluster.bfd.min_rx_ms, "min_tx_ms": cluster.bfd.min_tx_ms, "mult": cluster.bfd.mult}
-    data = {
-        "name": cluster.name,
-        "datapath": cluster.datapath,
-        "underlay_mtu": cluster.underlay_mtu,
-        "election_timer_ms": cluster.election_timer_ms,
-        "bfd": bfd,
-        "hosts": hosts,
-    }
-    return yaml.safe_dump(data, sort_keys=False)
 
 
 def _write(path: Path, text: str) -> None:

@@ -20,7 +20,7 @@ from ovenbird.lab.process import Process, boot_id
 from ovenbird.lab.spec import FABRIC, OUTSIDE, UNDERLAY_INTERFACE, UPLINK_INTERFACE, LabSpec
 from ovenbird.lab.state import ROOT, State, StateFile
 from ovenbird.lab.wiring import OUTSIDE_SWITCH, UNDERLAY_SWITCH, Cable
-from ovenbird.model.errors import Refused, Timeout, UserError
+from ovenbird.model.errors import Degraded, Refused, Timeout, UserError
 
 Progress = Callable[[str], None]
 _DEATH_TIMEOUT_S = 20.0
@@ -138,18 +138,13 @@ class Lab:
         if self.file.require().agents:
             started = [node.name for node in self.nodes.values() if node.is_up and nodes.start_agent(node)]
             if started:
+                self._forget_faults(("kill",), started)
                 progress(f"started the agent again on {', '.join(started)}")
 
     def _boot(self, off: list[Node], progress: Progress) -> None:
         """Boot nodes side by side; the fabric first if it is missing."""
         fresh_fabric = not self.fabric.is_up
-        with self.file.change() as state:  # what was done to processes and power of these nodes is over
-            names = {node.name for node in off}
-            state.faults = [
-                item
-                for item in state.faults
-                if item["kind"] not in ("power-off", "stop", "kill") or item["node"] not in names
-            ]
+        self._forget_faults(("power-off", "stop", "kill"), [node.name for node in off])
         with ThreadPoolExecutor(max_workers=4) as pool:
             if fresh_fabric:
                 _each(pool, self._start, [self.fabric, *off])
@@ -167,6 +162,12 @@ class Lab:
                 wiring.set_port(fabric, port, up=False)
             for node in _each(pool, self._finish, off):
                 progress(f"{node.name} is on ({self._describe(node)})")
+
+    def _forget_faults(self, kinds: Iterable[str], names: Iterable[str]) -> None:
+        """Take faults off the record that are over because the node was booted, or its agent started."""
+        with self.file.change() as state:
+            gone = {(kind, name) for kind in kinds for name in names}
+            state.faults = [item for item in state.faults if (item["kind"], item.get("node")) not in gone]
 
     def _start(self, node: Node) -> Node:
         state = self.file.require()
@@ -277,7 +278,15 @@ def _remove_directory(file: StateFile, known: bool) -> None:
             hint="remove that first",
         )
     if "nodes" in contents:
-        shutil.rmtree(file.directory / "nodes")
+        try:
+            shutil.rmtree(file.directory / "nodes")
+        except OSError as error:
+            raise Degraded(
+                f"the processes of lab {file.name} are gone, its files are not",
+                subject=file.name,
+                evidence=f"{error.filename}: {error.strerror}",
+                hint="run this again",
+            ) from error
     # The state file last but for the lock: until here a repeated `down` still knows what to do.
     for last in ("state.new", "state.json", "lock"):
         (file.directory / last).unlink(missing_ok=True)

@@ -59,7 +59,7 @@ class StateFile:
         self._holder: int | None = None
 
     def read(self) -> State | None:
-        """Return the state, or None if there is no such lab."""
+        """Return the state, or None if there is no such lab; what an older version did not write gets safe values."""
         try:
             data = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -68,11 +68,11 @@ class StateFile:
         return State(
             spec=specs.parse(data["spec"]),
             boot=boot_id(),
-            agents=data["agents"],
-            bootstrapped=data["bootstrapped"],
+            agents=data.get("agents", True),
+            bootstrapped=data.get("bootstrapped", True),
             inits=inits,
-            whole=set(data["whole"]),
-            faults=data["faults"],
+            whole=set(data.get("whole", inits)),
+            faults=data.get("faults", []),
         )
 
     def write(self, state: State) -> None:

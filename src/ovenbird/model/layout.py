@@ -40,6 +40,11 @@ class Layout:
         return self.root / "run/ovenbird/api.sock"
 
     @property
+    def agent_pidfile(self) -> Path:
+        """Pid file of the agent, locked by it as OVS daemons lock theirs."""
+        return self.root / "run/ovenbird/agent.pid"
+
+    @property
     def ovn_run(self) -> Path:
         """Sockets and pid files of OVN's daemons."""
         return self.root / "run/ovn"

@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 import random
-import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -79,7 +78,9 @@ class Client:
         self._locks: dict[str, Lock] = {}
         self._reasons: dict[str, str] = {}
         self._changed = Signal()
-        self._lingering: dict[asyncio.Task[None], Connection] = {}
+        self._lingering: set[asyncio.Task[None]] = set()
+        self._connections: set[Connection] = set()
+        """Everything that may still need closing when the client closes, at whatever point it was interrupted."""
         self._supervisor: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -94,12 +95,10 @@ class Client:
         if supervisor is not None:
             supervisor.cancel()
             await asyncio.gather(supervisor, return_exceptions=True)
-        lingering = dict(self._lingering)
-        for task in lingering:
-            task.cancel()
-        await asyncio.gather(*lingering, return_exceptions=True)
-        for connection in lingering.values():
-            await connection.close()  # a task that was cancelled before its first step has closed nothing
+        for lingering in self._lingering:
+            lingering.cancel()
+        await asyncio.gather(*self._lingering, return_exceptions=True)
+        await asyncio.gather(*(connection.close() for connection in self._connections))
         self._changed.fire()
 
     # --- what is known now ---
@@ -223,18 +222,15 @@ class Client:
             self._min_index[server.cid] = max(server.index, self._min_index.get(server.cid, 0))
 
     async def _supervise(self) -> None:
-        failures = 0
+        """Connect, serve, and connect again, with a pause when sessions do not last."""
+        loop = asyncio.get_running_loop()
+        short_lived = 0
         while True:
             session = await self._race()
-            if session is None:
-                failures += 1
-                await asyncio.sleep(self._backoff.delay_ms(failures, random.random()) / 1000)
-                continue
-            loop = asyncio.get_running_loop()
             started_s = loop.time()
             await self._serve(session)
-            failures = 0 if loop.time() - started_s > self._backoff.cap_ms / 1000 else failures + 1
-            await asyncio.sleep(self._backoff.delay_ms(failures, random.random()) / 1000)
+            short_lived = 0 if loop.time() - started_s > self._backoff.cap_ms / 1000 else short_lived + 1
+            await asyncio.sleep(self._backoff.delay_ms(short_lived - 1, random.random()) / 1000)
 
     async def _serve(self, session: Session) -> None:
         """Use a session until it ends."""
@@ -260,46 +256,46 @@ class Client:
         """Close a session's connection behind our back: it may wait for late answers, the next session does not."""
         session.end("the client closes")
         task = asyncio.get_running_loop().create_task(session.connection.linger(LINGER_S), name="ovsdb linger")
-        self._lingering[task] = session.connection
-        task.add_done_callback(self._lingering.pop)
+        self._lingering.add(task)
+        task.add_done_callback(self._lingering.discard)
 
-    async def _race(self) -> Session | None:
-        """Try all remotes in random order, each a little after the one before; keep the first good one."""
+    async def _race(self) -> Session:
+        """Knock at all remotes, in random order, each a little after the one before; keep the first good session."""
         order = random.sample(self._remotes, len(self._remotes))
         loop = asyncio.get_running_loop()
-        racers = [loop.create_task(self._try(remote, place * STAGGER_S)) for place, remote in enumerate(order)]
+        racers = [loop.create_task(self._knock(remote, place * STAGGER_S)) for place, remote in enumerate(order)]
         winner: Session | None = None
         try:
-            for finished in asyncio.as_completed(racers):
-                winner = await finished
-                if winner is not None:
-                    break
-        except asyncio.CancelledError:
-            await _retire(racers, None)
-            raise
-        await _retire(racers, winner)
+            done, _ = await asyncio.wait(racers, return_when=asyncio.FIRST_COMPLETED)
+            winner = next(iter(done)).result()
+        finally:
+            await _retire(racers, winner)
         return winner
 
-    async def _try(self, remote: Remote, after_s: float) -> Session | None:
+    async def _knock(self, remote: Remote, after_s: float) -> Session:
+        """Try one remote until it is good: one that hangs must not keep us from asking the others again."""
         await asyncio.sleep(after_s)
-        try:
-            return await Session.open(
-                remote,
-                self._tls,
-                self.database,
-                self._judge,
-                probe_interval_ms=self._probe_interval_ms,
-                timeout_s=HANDSHAKE_S,
-            )
-        except TimeoutError:
-            self._reasons[remote.text] = f"no answer within {HANDSHAKE_S:g} s"
-        except ssl.SSLError as error:
-            self._reasons[remote.text] = f"TLS: {error.reason or error}"
-        except OSError as error:
-            self._reasons[remote.text] = describe(error)
-        except OvsdbError as error:
-            self._reasons[remote.text] = error.details
-        return None
+        failures = 0
+        while True:
+            try:
+                return await self._open(remote)
+            except TimeoutError:
+                self._reasons[remote.text] = f"no answer within {HANDSHAKE_S:g} s"
+            except OSError as error:
+                self._reasons[remote.text] = describe(error)
+            except OvsdbError as error:
+                self._reasons[remote.text] = error.details
+            failures += 1
+            await asyncio.sleep(self._backoff.delay_ms(failures, random.random()) / 1000)
+
+    async def _open(self, remote: Remote) -> Session:
+        probe_interval_ms, timeout_s = self._probe_interval_ms, HANDSHAKE_S
+        session = await Session.open(
+            remote, self._tls, self.database, self._judge, probe_interval_ms=probe_interval_ms, timeout_s=timeout_s
+        )
+        self._connections = {connection for connection in self._connections if not connection.released}
+        self._connections.add(session.connection)
+        return session
 
 
 async def _encoded(database: str, txn: Transaction, schema: Schema) -> tuple[list[dict[str, Any]], RawJson]:
@@ -314,7 +310,7 @@ async def _encoded(database: str, txn: Transaction, schema: Schema) -> tuple[lis
     return operations, RawJson(f"[{','.join(texts)}]")
 
 
-async def _retire(racers: Sequence[asyncio.Task[Session | None]], winner: Session | None) -> None:
+async def _retire(racers: Sequence[asyncio.Task[Session]], winner: Session | None) -> None:
     """Stop the racers and close every session but the winner."""
     for racer in racers:
         racer.cancel()

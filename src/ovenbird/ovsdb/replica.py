@@ -18,7 +18,7 @@ from ovenbird.ovsdb.client import Client
 from ovenbird.ovsdb.collector import BulkLoad
 from ovenbird.ovsdb.connection import CallError
 from ovenbird.ovsdb.deltas import Delta, differences, staged
-from ovenbird.ovsdb.errors import DeadlineExceeded, OvsdbError
+from ovenbird.ovsdb.errors import DeadlineExceeded, NotConnected, OvsdbError
 from ovenbird.ovsdb.framing import Converter
 from ovenbird.ovsdb.rows import Layout, Row
 from ovenbird.ovsdb.schema import ZERO_UUID, Schema
@@ -101,12 +101,18 @@ class Replica:
         try:
             async with asyncio.timeout(timeout_s):
                 while not predicate(self):
-                    if self._task is not None and self._task.done():
-                        self._task.result()  # a crash of the follower is the caller's news, not a silent wait
+                    self._check_alive()
                     await self._changed.wait()
         except TimeoutError as error:
             why = self._problem or ("" if self._client.connected else f": {self._client.state.reason}")
             raise DeadlineExceeded(f"replica of {self._client.database}: not so within {timeout_s:g} s{why}") from error
+
+    def _check_alive(self) -> None:
+        """Make the follower's end its waiters' news, not a silent wait."""
+        if self._task is not None and self._task.done():
+            if not self._task.cancelled():
+                self._task.result()
+            raise NotConnected(f"the replica of {self._client.database} was closed")
 
     def changes(self) -> AsyncIterator[ChangeSet]:
         """Subscribe. The first item is the whole content, as soon as there is one; each further item is a difference.

@@ -6,6 +6,7 @@ Pure. Reading trusts the server, for speed; writing trusts nobody and raises Sch
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from sys import intern
@@ -177,13 +178,26 @@ def encode_atom(kind: str, value: Any, place: str) -> Any:
         if isinstance(value, bool):
             return value
     elif kind == "string":
-        if isinstance(value, str):
+        if isinstance(value, str) and _is_sendable(value):
             return value
-    elif isinstance(value, bool):
-        pass
-    elif isinstance(value, int) or (kind == "real" and isinstance(value, float)):
+    elif _is_number(kind, value):
         return value
     raise SchemaError(f"{place}: wants {kind}, not {value!r}")
+
+
+def _is_sendable(text: str) -> bool:
+    """Whether the server's JSON can hold it: a NUL or half a surrogate pair would make it drop the connection."""
+    if text.isascii():
+        return "\0" not in text
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _is_number(kind: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return kind == "real" and isinstance(value, float) and math.isfinite(value)
 
 
 def _atoms(value: Any) -> list[Any]:

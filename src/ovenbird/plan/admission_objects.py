@@ -48,7 +48,14 @@ class Checks:
             case FloatingIP() as floating:
                 self._floating(declared, floating)
 
+    def _twin(self, key: Key, other: str) -> None:
+        """Refuse one name for both kinds of network: their ports on a router would have the same name in OVN."""
+        if self.view.get(Key(other, key.name)):
+            hint = "networks and external networks share their names"
+            self.found.problem(f"there is {Key(other, key.name)} already", Place(key), hint=hint)
+
     def _external(self, key: Key, spec: ExternalNetwork) -> None:
+        self._twin(key, "Network")
         if spec.physnet not in self.physnets:
             hint = did_you_mean(spec.physnet, self.physnets) or "no host has an uplink in cluster.yaml"
             known = f"; hosts have uplinks to: {', '.join(sorted(self.physnets))}" if self.physnets else ""
@@ -64,6 +71,7 @@ class Checks:
                 self.found.problem(f"pool {text} reaches outside {subnet}", Place(key, ("pool", at)), hint=hint)
 
     def _network(self, key: Key, spec: Network) -> None:
+        self._twin(key, "ExternalNetwork")
         subnet = parse_subnet(spec.cidr)
         if spec.gateway:
             self._gateway(key, spec.gateway, subnet)

@@ -51,7 +51,7 @@ def network_rows(
     switch = names.network_switch(declared.name)
     rows = [NbRow("Logical_Switch", switch, {"name": declared.name, "external_ids": owner}, declared.key)]
     if spec.dhcp:
-        options = _dhcp_options(declared.name, spec, context)
+        options = _dhcp_options(declared, spec, context)
         rows.append(
             NbRow(
                 "DHCP_Options",
@@ -68,11 +68,12 @@ def network_rows(
     return tuple(rows)
 
 
-def _router_port_mac(network: str) -> str:
-    return derived_mac("router-port", network)
+def _router_port_mac(network: Declared) -> str:
+    """Return the MAC of the router's leg: what admission assigned, since only admission knows of conflicts."""
+    return network.assigned.mac or derived_mac("router-port", network.name)
 
 
-def _dhcp_options(network: str, spec: Network, context: CompileContext) -> dict[str, str]:
+def _dhcp_options(network: Declared, spec: Network, context: CompileContext) -> dict[str, str]:
     gateway = gateway_of(spec.cidr, spec.gateway)
     options = {
         "lease_time": str(DHCP_LEASE_S),
@@ -98,7 +99,7 @@ def _attachment_rows(declared: Declared, spec: Network, router: str, context: Co
             row_uuid("Logical_Router_Port", f"Network/{port}"),
             {
                 "name": port,
-                "mac": _router_port_mac(declared.name),
+                "mac": _router_port_mac(declared),
                 "networks": frozenset((f"{gateway_of(spec.cidr, spec.gateway)}/{prefix}",)),
                 "ha_chassis_group": None,
                 "options": {"gateway_mtu": str(mtu)} if mtu else {},

@@ -295,10 +295,11 @@ def alive(snapshot: Snapshot, name: str) -> bool | None:
         return False
     fresh = [one for one in snapshot.bfd if one.up is not None and one.age_s <= HEARTBEAT_STALE_S]
     by_others = [one.up for one in fresh if one.peer == name]
-    if any(by_others) or any(one.up for one in fresh if one.host == name):
-        return True
     if by_others:
-        return False
+        # What it last said of itself counts for nothing against those who no longer hear it.
+        return any(by_others)
+    if any(one.up for one in fresh if one.host == name):
+        return True
     if seen is None or seen.registered is None or seen.heartbeat_age_s is None:
         return None
     return True if seen.heartbeat_age_s <= HEARTBEAT_STALE_S else None
@@ -354,7 +355,7 @@ def _gateways(router: RouterView, live: dict[str, bool | None]) -> Iterator[Reas
 def problem_rules(snapshot: Snapshot) -> Iterator[Reason]:
     """Pass on what the controller reports."""
     for problem in snapshot.problems or ():
-        yield _degraded("problem", "controller", problem)
+        yield _degraded("problem", problem.subject, f"{problem.subject}: {problem.detail}")
 
 
 RULES: tuple[Callable[[Snapshot], Iterator[Reason]], ...] = (

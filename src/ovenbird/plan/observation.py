@@ -137,6 +137,24 @@ class RouterView:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something declared that cannot be realised."""
+
+    subject: str
+    """Kind/name."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Something in NB that was not as declared, and was put right."""
+
+    at_s: float
+    """Unix seconds."""
+    detail: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """Everything that was seen."""
@@ -157,5 +175,7 @@ class Snapshot:
     bfd: tuple[Bfd, ...] = ()
     routers: tuple[RouterView, ...] | None = ()
     routers_why: str = ""
-    problems: tuple[str, ...] | None = ()
-    """What cannot be realised, each one sentence; None when the acting controller, which knows, was not asked."""
+    problems: tuple[Problem, ...] | None = ()
+    """What cannot be realised; None when the acting controller, which alone knows, runs on another host."""
+    drift: tuple[Drift, ...] | None = ()
+    """The latest repairs, oldest first; None as with `problems`. Having repaired is news, not illness."""

@@ -1,0 +1,188 @@
+"""The record of one run: everything that was seen, in a folder that a stranger, or a newer checker, can read.
+
+A run only records; verdicts come afterwards and are pure functions of the record, so an old run can be judged again.
+Times are unix nanoseconds of this machine's one clock. This module must never judge.
+
+Folder of a run:
+
+    run.json         Meta
+    timeline.jsonl   one Event per line, in order of time
+    streams/NAME.json  what a probe sent and received (see `outage.Record`)
+    writes.jsonl     one Write per line: every write that was sent through the API, with its acknowledgement
+    final.json       Final: what the cluster looked like after everything was healed
+    logs/NODE/DAEMON.log   what the daemons logged during the run
+    verdict.json     the verdict that was given at the time (may be given anew)
+    index.html       the report
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ovenbird.drill.outage import Record
+
+# Kinds of event.
+FAULT_INJECTED = "fault.injected"
+FAULT_VERIFIED = "fault.verified"
+FAULT_HEALED = "fault.healed"
+LOAD_STARTED = "load.started"
+LOAD_STOPPED = "load.stopped"
+ROLE_CHANGED = "role.changed"
+"""subject: "DATABASE@NODE"; data: {"database", "node", "role" (leader, follower, unknown), "term", "sid", "cid"}."""
+EPOCH_CHANGED = "epoch.changed"
+"""A controller's claim was seen in NB; data: {"epoch", "holder", "revision"}."""
+GATEWAY_CLAIMED = "gateway.claimed"
+"""subject: the cr- port; data: {"chassis"} ("" for none)."""
+ARP_ANSWERED = "arp.answered"
+"""Seen by the outside host; subject: address; data: {"mac", "port"} (port of the outside switch, so: which gateway)."""
+LOG_LINE = "log.line"
+"""A line of level ERR or EMER; subject: "NODE/DAEMON"; data: {"level", "text"}."""
+DAEMON_CHANGED = "daemon.changed"
+"""subject: "NODE/DAEMON"; data: {"pid"} (0: gone)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened, or was seen to have happened."""
+
+    at_ns: int
+    kind: str
+    subject: str
+    what: str
+    """For people."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """One write sent through the API."""
+
+    number: int
+    """Counts from 1; also the value that was written, so that a lost, doubled or invented write can be told."""
+    object: str
+    """Name of the declared object that carries it."""
+    sent_ns: int
+    answered_ns: int | None
+    outcome: str
+    """"acked", "refused" (certainly not done), or "unknown" (no answer, or an error that leaves it open)."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """The time during which one fault was in force."""
+
+    fault: str
+    targets: Sequence[str]
+    injected_ns: int
+    healed_ns: int | None
+    verified: bool
+    """Whether the injector saw the fault take effect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meta:
+    """What was run, where, and when."""
+
+    drill: str
+    seed: int
+    lab: str
+    baseline: bool
+    """Whether stock OVN was measured, with our agents and controllers stopped."""
+    started_ns: int
+    load_started_ns: int
+    ended_ns: int
+    windows: Sequence[Window]
+    back_ns: int | None = None
+    """When what was broken was in service again; None: not in time, or not applicable."""
+    detect_limit_ms: float = 0.0
+    """Time that the responsible detector needs by its timers."""
+    announced: Sequence[str] = ()
+    """Regular expressions of ERR/EMER lines that the drill causes on purpose."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    machine: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Final:
+    """The cluster after everything was healed."""
+
+    members: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """database -> node -> {"digest": content, "servers": [sid, ...], "cid", "error"}."""
+    objects: Mapping[str, Any] = field(default_factory=dict)
+    """Written objects that are really there: name -> value (the Write.number they carry)."""
+    realised: str = "unknown"
+    """done | lagging | dead | unknown."""
+    plan_changes: int | None = None
+    """Changes that a full audit still wanted to make; None: could not be asked."""
+    arp: Mapping[str, str] = field(default_factory=dict)
+    """Gateway address -> MAC that the outside host ends up with."""
+    active: Mapping[str, str] = field(default_factory=dict)
+    """Gateway port -> chassis that has it."""
+    residue: Sequence[str] = ()
+    """What the drill left behind and should not have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """Everything about one run."""
+
+    meta: Meta
+    timeline: Sequence[Event] = ()
+    streams: Sequence[Record] = ()
+    writes: Sequence[Write] = ()
+    final: Final = Final()
+
+    @property
+    def fault_ns(self) -> int:
+        """When the first fault was injected; the end of the run if there was none."""
+        return min((window.injected_ns for window in self.meta.windows), default=self.meta.ended_ns)
+
+    @property
+    def healed_ns(self) -> int:
+        """When the last fault was healed (or injected, if it heals by itself)."""
+        return max((window.healed_ns or window.injected_ns for window in self.meta.windows), default=self.fault_ns)
+
+
+def save(record: RunRecord, folder: Path) -> None:
+    """Write a run into its folder."""
+    (folder / "streams").mkdir(parents=True, exist_ok=True)
+    _dump(folder / "run.json", asdict(record.meta))
+    _dump(folder / "final.json", asdict(record.final))
+    _dump_lines(folder / "timeline.jsonl", (asdict(event) for event in record.timeline))
+    _dump_lines(folder / "writes.jsonl", (asdict(write) for write in record.writes))
+    for stream in record.streams:
+        _dump(folder / "streams" / f"{stream.name}.json", asdict(stream))
+
+
+def load(folder: Path) -> RunRecord:
+    """Read a run back."""
+    meta = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    meta["windows"] = [Window(**window) for window in meta["windows"]]
+    return RunRecord(
+        meta=Meta(**meta),
+        timeline=[Event(**line) for line in _lines(folder / "timeline.jsonl")],
+        streams=[
+            Record.from_json(path.stem, json.loads(path.read_text(encoding="utf-8")))
+            for path in sorted((folder / "streams").glob("*.json"))
+        ],
+        writes=[Write(**line) for line in _lines(folder / "writes.jsonl")],
+        final=Final(**json.loads((folder / "final.json").read_text(encoding="utf-8"))),
+    )
+
+
+def _dump(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def _dump_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
