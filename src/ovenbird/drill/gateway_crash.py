@@ -94,7 +94,7 @@ async def _break(lab: Lab, stage: Stage, watch: GatewayWatch, seed: int, timelin
         back_ns = await _returned(gateway, watch, timeline)
         await asyncio.sleep(SETTLE_S)
         end_ns = time.time_ns()
-        records = await asyncio.to_thread(load.stop)
+        records, _writes = await asyncio.to_thread(load.stop)
     return Run(
         name=NAME,
         seed=seed,
