@@ -36,6 +36,8 @@ CONNECT_S, RETRY_S = 1.0, 0.2
 STALL_S = 30.0
 """A connection that has been silent for this long is given up. TCP itself would go on for a quarter of an hour."""
 FLUSH_S = 1.0
+URGENCY = -10
+"""nice(2) value: a machine that is busy with the fault should not look like an outage."""
 BUFFER_BYTES = 1 << 20
 
 
@@ -314,6 +316,8 @@ def make(streams: list[dict[str, str]], selector: selectors.BaseSelector) -> lis
 
 def run(given: dict[str, Any]) -> None:
     """Send, receive and answer until the time is over or stdin closes."""
+    with contextlib.suppress(OSError):
+        os.nice(URGENCY)
     selector = selectors.DefaultSelector()
     ended = False
 

@@ -63,6 +63,11 @@ class Stage:
     """port -> its own address."""
 
     @property
+    def gateway_addresses(self) -> tuple[str, ...]:
+        """Addresses for which only the active gateway may answer."""
+        return (self.router_address, self.floating_address)
+
+    @property
     def gateway_port(self) -> str:
         """Logical port that the active gateway claims."""
         return f"cr-{self.router}_{self.external}"
