@@ -64,14 +64,14 @@ def sender_in(namespace: str, interface: str) -> tuple[socket.socket, bytes]:
 def listener_in(namespace: str) -> socket.socket:
     """Return a socket that hears the ARP answers that come in through any port of the switches in a namespace."""
     enter(namespace)
-    listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    # Of all protocols: taps come before a bridge takes its packets away, a protocol's own handler would come after.
+    listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
     program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in FILTER))
     pointer = struct.pack("@HP", len(FILTER), ctypes.addressof(program))
     listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, pointer)
     listener.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
     listener.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     listener.setblocking(False)
-    listener.bind(("", ETH_P_ALL))  # taps come before the bridge takes a packet away; its own protocol would not
     return listener
 
 
@@ -91,9 +91,12 @@ class Answers:
 
     def heard(self, packet: bytes, port: str, at_ns: int) -> None:
         """Take in one answer; tell if it came from another than the last one."""
-        fields = ARP.unpack(packet[HEADER_BYTES : HEADER_BYTES + ARP.size])
+        kind, body = packet[HEADER_BYTES - 2 : HEADER_BYTES], packet[HEADER_BYTES : HEADER_BYTES + ARP.size]
+        if kind != struct.pack("!H", ETH_P_ARP) or len(body) < ARP.size:
+            return  # came in before the filter was in place
+        fields = ARP.unpack(body)
         address, mac = socket.inet_ntoa(fields[6]), fields[5].hex(":")
-        if address not in self._addresses:
+        if fields[4] != ANSWER or address not in self._addresses:
             return
         previous = self.last.get(address)
         self.last[address] = {"mac": mac, "port": port, "last_ns": at_ns}

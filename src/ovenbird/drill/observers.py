@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ from ovenbird.drill.merged import MergedHistory
 from ovenbird.drill.record import ARP_ANSWERED, EPOCH_CHANGED, GATEWAY_CLAIMED, OBSERVER_FAILED, ROLE_CHANGED, Event
 from ovenbird.lab.lab import Lab
 from ovenbird.model.cluster import Database, Role
+from ovenbird.model.errors import OvenbirdError, Unavailable
 from ovenbird.plan.election import CONTROL_NAME, EPOCH, HOLDER, REVISION
 
 TABLES: dict[Database, dict[str, tuple[str, ...]]] = {
@@ -107,11 +109,15 @@ class Observers:
         self._events += await asyncio.to_thread(tails.poll)
 
     async def _supervised(self, name: str, watch: Callable[[], Awaitable[None]]) -> None:
+        told = ""
         while True:
             try:
                 await watch()
             except Exception as error:  # the supervisor: one observer must not take the others along
-                self._tell(OBSERVER_FAILED, name, f"observer {name}: {error!r}", {"error": repr(error)})
+                why = f"{error.message}: {error.evidence}" if isinstance(error, OvenbirdError) else repr(error)
+                if why != told:
+                    self._tell(OBSERVER_FAILED, name, f"observer {name}: {why}", {"error": why})
+                told = why
             await asyncio.sleep(RESTART_S)
 
     def _tell(self, kind: str, subject: str, what: str, data: dict[str, Any], at_ns: int | None = None) -> None:
@@ -177,17 +183,21 @@ class Observers:
 
     async def _watch_arp(self) -> None:
         given = arp_arguments(self.lab, self.stage, duration_s=LONGEST_S)
-        process = await asyncio.create_subprocess_exec(
-            *arp_command(given), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-        )
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(arp_command(given), stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        reader = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), process.stdout)
         try:
-            assert process.stdout is not None
-            async for text in process.stdout:
+            async for text in reader:
                 self._arp_answered(json.loads(text))
+            raise Unavailable("the ARP probe has ended", evidence=process.stderr.read().decode()[-500:])
         finally:
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
+            transport.close()
+            process.kill()
+            await asyncio.to_thread(process.communicate, None, STOP_TIMEOUT_S)
 
     def _arp_answered(self, line: dict[str, Any]) -> None:
         if "address" not in line:
