@@ -125,6 +125,8 @@ class Load:
                 if one.process.poll() is None:
                     os.killpg(one.process.pid, signal.SIGKILL)
                 one.process.wait(timeout=STOP_TIMEOUT_S)
+                if one.process.stdin is not None:
+                    one.process.stdin.close()
         self._directory.cleanup()
 
     def wait_flowing(self, *, timeout_s: float) -> tuple[str, ...]:

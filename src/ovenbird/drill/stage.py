@@ -119,7 +119,7 @@ def streams(stage: Stage) -> tuple[Stream, ...]:
         _stream("distributed", far, outside, stage.outside),
         _stream("from-outside", outside, fip, stage.floating_address),
         _stream("from-outside-tcp", outside, fip, stage.floating_address, "tcp"),
-        _stream("from-outside-distributed", outside, far, stage.distributed_address),
+        _stream("distributed-from-outside", outside, far, stage.distributed_address),
     )
 
 
