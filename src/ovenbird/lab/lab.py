@@ -242,6 +242,8 @@ def remove(name: str, *, root: Path = ROOT) -> bool:
         return False
     with file.locked():
         state = file.read()
+        # The keeper first: it must not heal what is being taken away.
+        _end([state.keeper] if state is not None and state.keeper is not None else [])
         _end([] if state is None else state.inits.values())
         existed = state is not None
         _remove_directory(file, existed)
@@ -259,7 +261,7 @@ def _end(inits: Iterable[Process]) -> None:
 
 def _remove_directory(file: StateFile, known: bool) -> None:
     contents = {path.name for path in file.directory.iterdir()}
-    ours = {"lock", "state.json", "state.new", "nodes"}
+    ours = {"lock", "state.json", "state.new", "keeper.log", "nodes", "faults"}
     if not known and contents - {"lock", "state.new"}:
         raise Refused(
             f"{file.directory} is not a lab: it has no state file",
@@ -277,9 +279,9 @@ def _remove_directory(file: StateFile, known: bool) -> None:
             evidence=", ".join([*mounted, *sorted(contents - ours)]),
             hint="remove that first",
         )
-    if "nodes" in contents:
+    for tree in sorted(contents & {"nodes", "faults"}):
         try:
-            shutil.rmtree(file.directory / "nodes")
+            shutil.rmtree(file.directory / tree)
         except OSError as error:
             raise Degraded(
                 f"the processes of lab {file.name} are gone, its files are not",
@@ -288,7 +290,7 @@ def _remove_directory(file: StateFile, known: bool) -> None:
                 hint="run this again",
             ) from error
     # The state file last but for the lock: until here a repeated `down` still knows what to do.
-    for last in ("state.new", "state.json", "lock"):
+    for last in ("keeper.log", "state.new", "state.json", "lock"):
         (file.directory / last).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # another command may be waiting here for the lock; it will remove the directory
         file.directory.rmdir()
