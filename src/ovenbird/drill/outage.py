@@ -36,6 +36,10 @@ class Record:
     interval_ms: float
     sent: Sequence[tuple[int, int]]
     received: Sequence[tuple[int, int]]
+    kind: str = "icmp"
+    """icmp, udp, tcp (one long connection), read (of the API), or nb (a write, sent to the API and seen in NB)."""
+    breaks: Sequence[tuple[int, str]] = ()
+    """tcp: when and why the connection ended and a new one had to be opened."""
 
     @classmethod
     def from_json(cls, name: str, data: dict[str, Any]) -> Record:
@@ -45,7 +49,14 @@ class Record:
             interval_ms=float(data["interval_ms"]),
             sent=[(int(seq), int(at)) for seq, at in data["sent"]],
             received=sorted(((int(seq), int(at)) for seq, at in data["received"]), key=lambda item: item[1]),
+            kind=str(data.get("kind", "icmp")),
+            breaks=[(int(at), str(why)) for at, why in data.get("breaks", [])],
         )
+
+    @property
+    def survived(self) -> bool:
+        """Whether the connection of a tcp stream lived through the run."""
+        return not self.breaks
 
     def lost(self) -> int:
         """How many requests were never answered."""

@@ -34,11 +34,14 @@ LOAD_STOPPED = "load.stopped"
 ROLE_CHANGED = "role.changed"
 """subject: "DATABASE@NODE"; data: {"database", "node", "role" (leader, follower, unknown), "term", "sid", "cid"}."""
 EPOCH_CHANGED = "epoch.changed"
-"""A controller's claim was seen in NB; data: {"epoch", "holder", "revision"}."""
+"""The acting controller's row in NB was seen to change; data: {"epoch", "holder", "revision", "member"}.
+In the order of NB's log, each state once, whichever member showed it first."""
 GATEWAY_CLAIMED = "gateway.claimed"
 """subject: the cr- port; data: {"chassis"} ("" for none)."""
 ARP_ANSWERED = "arp.answered"
-"""Seen by the outside host; subject: address; data: {"mac", "port"} (port of the outside switch, so: which gateway)."""
+"""Another than before answers for an address on the outside switch; subject: address; data: {"mac", "port" (of the
+switch), "node" (behind that port), "previous": {"mac", "port", "node", "last_ns"} or null}. `last_ns` is the last
+answer of the one before, so that the answers of each can be laid over each other."""
 LOG_LINE = "log.line"
 """A line of level ERR or EMER; subject: "NODE/DAEMON"; data: {"level", "text"}."""
 DAEMON_CHANGED = "daemon.changed"
@@ -70,6 +73,8 @@ class Write:
     outcome: str
     """"acked", "refused" (certainly not done), or "unknown" (no answer, or an error that leaves it open)."""
     detail: str = ""
+    revision: int | None = None
+    """Declared revision that holds it, by the acknowledgement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,14 +119,18 @@ class Final:
 
     members: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     """database -> node -> {"digest": content, "servers": [sid, ...], "cid", "error"}."""
-    objects: Mapping[str, Any] = field(default_factory=dict)
-    """Written objects that are really there: name -> value (the Write.number they carry)."""
+    objects: Mapping[str, Any] | None = None
+    """Written objects in the declared state: name -> value (the Write.number they carry); None: could not be read."""
+    nb_objects: Mapping[str, Sequence[int]] | None = None
+    """Written objects in NB: name of the declared object -> numbers that its rows carry; None: could not be read."""
     realised: str = "unknown"
     """done | lagging | dead | unknown."""
     plan_changes: int | None = None
     """Changes that a full audit still wanted to make; None: could not be asked."""
     arp: Mapping[str, str] = field(default_factory=dict)
     """Gateway address -> MAC that the outside host ends up with."""
+    answers: Mapping[str, str] = field(default_factory=dict)
+    """Gateway address -> node that answered for it last."""
     active: Mapping[str, str] = field(default_factory=dict)
     """Gateway port -> chassis that has it."""
     residue: Sequence[str] = ()
