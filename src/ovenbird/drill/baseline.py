@@ -1,7 +1,7 @@
-"""Stock OVN on the same lab, for comparison: the same daemons and timers as a distribution gives, without anything of ours.
+"""Stock OVN on the same lab, for comparison: the same daemons at their defaults, without ours.
 
 Agents (and with them controllers) are ended, BFD goes back to its defaults. Daemons that die are then started again by
-nobody, as on a host whose service manager does not restart them; what must come back is started by `end`, with the agents.
+nobody, as on a host whose service manager does not restart them; `end` starts the agents, and they the daemons.
 """
 
 from __future__ import annotations

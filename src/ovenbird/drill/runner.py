@@ -1,7 +1,7 @@
 """Runs one drill on a lab: stage, load, faults by the script, return, and the record of all of it.
 
-The runner decides nothing about the outcome: it records, and `judge` concludes. Nothing may stay broken when it ends, however it
-ends: faults are in the lab's state file with a time limit, and every run first heals what an earlier one left behind.
+The runner decides nothing about the outcome: it records, and `judge` concludes. Nothing may stay broken when it ends,
+however it ends: faults are in the lab's state file with a time limit, and every run first heals what an earlier one left behind.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ovenbird.drill import stage as stages
 from ovenbird.drill.baseline import Baseline
 from ovenbird.drill.fault import Fault, make_fault
+from ovenbird.drill.final import collect_final, residue
 from ovenbird.drill.load import Load
 from ovenbird.drill.observers import Observers
 from ovenbird.drill.record import (
@@ -32,7 +33,6 @@ from ovenbird.drill.record import (
     RunRecord,
     Window,
 )
-from ovenbird.drill.final import collect_final
 from ovenbird.drill.script import Detector, Drill, Each, Heal, Hold, Inject, Ready, Return
 from ovenbird.drill.stage import Api, Stage
 from ovenbird.drill.targets import resolve
@@ -98,24 +98,36 @@ async def run(
         stage = await asyncio.to_thread(_prepare, lab, api)
         if stock:
             await asyncio.to_thread(stock.begin)
-        return await _measured(lab, api, drill, chosen, stage, stock, progress)
+        record = await _measured(lab, api, drill, chosen, stage, stock, progress)
+        if stock:
+            return record
+        await asyncio.to_thread(_strike, api, progress)
+        left = await asyncio.to_thread(residue, lab, api)
+        return replace(record, final=replace(record.final, residue=left))
     finally:
         await asyncio.to_thread(lab_faults.heal, lab)
         if stock:
             await asyncio.to_thread(stock.end)
             await _ready(lab, api, 90.0)
-        await asyncio.to_thread(_strike, api, progress)
+        with contextlib.suppress(OvenbirdError):
+            await asyncio.to_thread(stages.strike, api)
 
 
 def require(lab: Lab, drill: Drill, baseline: bool = False) -> None:
     """Raise `Refused` unless the lab has what the drill needs and this machine can inject its faults."""
     hosts = lab.spec.cluster().hosts
-    wanted = {Role.CENTRAL: drill.needs.centrals, Role.GATEWAY: drill.needs.gateways, Role.COMPUTE: drill.needs.computes}
+    wanted = {
+        Role.CENTRAL: drill.needs.centrals,
+        Role.GATEWAY: drill.needs.gateways,
+        Role.COMPUTE: drill.needs.computes,
+    }
     for role, count in wanted.items():
         have = sum(role in host.roles for host in hosts)
         if have < count:
             raise Refused(
-                f"{drill.name} needs {count} {role.value} nodes, the lab has {have}", code="lab_too_small", subject=lab.name
+                f"{drill.name} needs {count} {role.value} nodes, the lab has {have}",
+                code="lab_too_small",
+                subject=lab.name,
             )
     if baseline and not drill.has_baseline:
         raise Refused(f"{drill.name} has no baseline: it breaks what stock OVN does not have", code="no_baseline")
@@ -161,7 +173,7 @@ async def _measured(
             ended_ns = time.time_ns()
             records, writes = await asyncio.to_thread(load.stop)
             run_.note(LOAD_STOPPED, "load", "load stopped", ended_ns)
-        final = Final() if stock else await collect_final(lab, api, stage)
+        final = Final() if stock else await asyncio.to_thread(collect_final, lab, api, stage)
     return RunRecord(
         meta=Meta(
             drill=drill.name,
@@ -253,13 +265,7 @@ async def _heal(run_: _Run) -> None:
         await asyncio.to_thread(fault.heal)
         at_ns = time.time_ns()
         place = run_.windows.index(window)
-        run_.windows[place] = Window(
-            fault=window.fault,
-            targets=window.targets,
-            injected_ns=window.injected_ns,
-            healed_ns=at_ns,
-            verified=window.verified,
-        )
+        run_.windows[place] = replace(window, healed_ns=at_ns)
         run_.note(FAULT_HEALED, ", ".join(window.targets), f"healed: {window.fault}", at_ns)
     run_.active.clear()
 
