@@ -1,7 +1,8 @@
 """Runs one drill on a lab: stage, load, faults by the script, return, and the record of all of it.
 
 The runner decides nothing about the outcome: it records, and `judge` concludes. Nothing may stay broken when it ends,
-however it ends: faults are in the lab's state file with a time limit, and every run first heals what an earlier one left behind.
+however it ends: faults are in the lab's state file with a time limit, and every run first heals what an earlier one
+left behind.
 """
 
 from __future__ import annotations
