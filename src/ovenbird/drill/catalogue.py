@@ -29,7 +29,15 @@ VSWITCHD, CONTROLLER = "ovs-vswitchd", "ovn-controller"
 FAILOVER_MS = 1500.0
 ELECTION_MS = 6000.0
 """Longest time without an acknowledged write over one election of each database, one after the other."""
-NORTH_SOUTH = {"snat*": FAILOVER_MS, "floating-ip*": FAILOVER_MS, "from-outside*": FAILOVER_MS}
+TCP_MS = 4000.0
+"""A TCP connection goes on with its next retransmission, whose time-out doubles while nothing comes back."""
+NORTH_SOUTH = {
+    "snat-tcp": TCP_MS,
+    "from-outside-tcp": TCP_MS,
+    "snat*": FAILOVER_MS,
+    "floating-ip*": FAILOVER_MS,
+    "from-outside*": FAILOVER_MS,
+}
 HA = Needs(centrals=3, gateways=2, computes=2)
 
 _GATEWAY_EXPECT = Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, return_outage_ms=2500.0)
@@ -52,7 +60,7 @@ DRILLS: tuple[Drill, ...] = (
     Drill(
         name="noop",
         what="break nothing: shows what this machine does to packets by itself",
-        steps=(Hold(5.0),),
+        steps=once("noop", "everything", hold_s=5.0),
         expect=Expect(write_outage_ms=1000.0),
         returns=Return.NONE,
         is_safe_live=True,

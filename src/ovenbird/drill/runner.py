@@ -47,6 +47,8 @@ FLOW_TIMEOUT_S = 30.0
 STEADY_S = 1.5
 """The active gateway must have stayed the same for this long before it is broken."""
 POLL_S = 0.1
+NOOP = "noop"
+"""The fault that does nothing; it has a window all the same, so that its figures mean the same as the others'."""
 ELECTION_JITTER_MS = 1000
 """ovsdb-server waits up to this much longer than its election timer before it stands (ovsdb-server(1))."""
 
@@ -257,7 +259,7 @@ async def _inject(run_: _Run, step: Inject, it: str) -> None:
         run_.progress(f"{what}: {error.message}")
     window = Window(fault=what, targets=nodes, injected_ns=at_ns, healed_ns=None, verified=verified)
     run_.windows.append(window)
-    if fault.stays:
+    if fault.stays or step.kind == NOOP:
         run_.active.append((fault, window))
 
 
