@@ -25,7 +25,7 @@ from ovenbird.controller.steps import add_steps
 from ovenbird.controller.store import Store
 from ovenbird.controller.worklist import Worklist
 from ovenbird.model.objects import KINDS, Key
-from ovenbird.ovsdb import OvsdbError, SchemaError, Transaction, TransactionError
+from ovenbird.ovsdb import NotConnected, OvsdbError, SchemaError, Transaction, TransactionError
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.diff import diff
 from ovenbird.plan.rows import Plan
@@ -99,6 +99,7 @@ class Reconciler:
 
     async def run(self) -> None:
         """Reconcile for ever."""
+        self._step_down()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._audits())
             while True:
@@ -106,7 +107,7 @@ class Reconciler:
                 try:
                     await self._turn()
                 except LeadershipLost:
-                    self._epoch = None
+                    self._step_down()
                 except OvsdbError as error:
                     # The outcome is unknown, or NB is gone: what to do follows from what NB then holds.
                     self._events.emit(NB_UNREACHABLE, error=str(error))
@@ -124,7 +125,7 @@ class Reconciler:
     async def _turn(self) -> None:
         if not (self._leadership.is_leader and self._nb.synced and self._store.synced):
             if not self._leadership.is_leader:
-                self._epoch = None
+                self._step_down()
             return
         await self._nb.settle()
         if self._epoch != self._leadership.epoch:
@@ -144,6 +145,10 @@ class Reconciler:
             self._work.again(batch.declared)
             self._work.suspect(batch.suspects)
             raise
+
+    def _step_down(self) -> None:
+        self._epoch = None
+        self.problems.forget()
 
     async def _take_over(self) -> None:
         """Find out what the leader before left undone; nothing is written to NB before that."""
@@ -195,6 +200,9 @@ class Reconciler:
                 self.problems.judge(owners, {key: (trouble,) for key in owners}, self._clock())
 
     async def _commit(self, owners: Collection[Key], revision: int | None) -> None:
+        if not (self._store.synced and self._nb.synced):
+            # Since this turn began one of both was lost. What is not known must not be taken for not declared.
+            raise NotConnected("the declared state or NB is not current")
         plan = self._plan(owners)
         options = missing_options(self._nb.replica, self._store.cluster)
 

@@ -22,6 +22,7 @@
 | chassis.unregistered | a declared chassis has no record in SB | degraded |
 | chassis.unknown | SB could not be asked about a declared chassis | degraded |
 | chassis.agent_silent | its agent gave no sign for `HEARTBEAT_STALE_S` (the daemons may well live) | degraded |
+| chassis.agent_unknown | its agent never gave a sign, or could not be asked for one | degraded |
 | chassis.lagging | it has not confirmed SB's nb_cfg within `LAG_GRACE_S` | degraded |
 | chassis.daemon_dead | its agent, heard just now, says that a daemon does not run | degraded |
 | chassis.disconnected | its agent, heard just now, says that ovn-controller is not connected to SB | degraded |
@@ -160,6 +161,8 @@ def _quorum(database: DatabaseView, observer: str) -> Iterator[Reason]:
 
 
 def _members(database: DatabaseView) -> Iterator[Reason]:
+    if not database.having(MemberState.LEADER, MemberState.FOLLOWER) and database.having(MemberState.DISCONNECTED):
+        return  # the whole database has been judged, by the same members
     name = database.name
     for member in database.having(MemberState.DISCONNECTED, MemberState.ABSENT):
         yield _degraded("database.member_missing", name, f"{name}: {_states([member])}")
@@ -230,9 +233,8 @@ def chassis_rules(snapshot: Snapshot) -> Iterator[Reason]:
         elif not chassis.registered:
             yield _degraded("chassis.unregistered", name, f"{name} is not registered in SB")
         if chassis.heartbeat_age_s is None:
-            yield _degraded(
-                "chassis.agent_silent", name, f"the agent of {name} has given no sign{_because(chassis.why)}"
-            )
+            message = f"whether the agent of {name} lives is not known{_because(chassis.heartbeat_why)}"
+            yield _degraded("chassis.agent_unknown", name, message)
         elif chassis.heartbeat_age_s > HEARTBEAT_STALE_S:
             age = f"{chassis.heartbeat_age_s:.0f} s"
             yield _degraded("chassis.agent_silent", name, f"the agent of {name} has given no sign for {age}")
