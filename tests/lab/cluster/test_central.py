@@ -105,7 +105,15 @@ def test_another_northd_takes_over_and_the_killed_one_comes_back(breakable: Site
         states = northd_states(site)
         return next((name for name, state in states.items() if state == "active" and name != active), "")
 
+    verdicts: list[str] = []
+
+    def healthy() -> bool:
+        verdicts.append(site.status()["verdict"])
+        return verdicts[-1] == "healthy"
+
     successor = eventually_sync(taken_over, within_s=15)
+    eventually_sync(healthy, within_s=20)
+    assert set(verdicts) <= {"healthy", "degraded"}, "a take-over that worked was at no moment an outage"
     try:
         done = site.cli("apply", "-f", "-", "--wait", given="kind: Network\nname: later\nspec: {cidr: 10.1.1.0/24}\n")
         assert done.status == 0, done.err

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from tests.faces.command import Done
-from tests.lab.cluster.site import ADDRESS, CENTRALS, CHASSIS, DECLARED, DISTRIBUTED, LAB_FILE, OUTSIDE, Site
+from tests.lab.cluster.site import ADDRESS, CENTRALS, CHASSIS, DECLARED, DISTRIBUTED, LAB_FILE, OUTSIDE, Site, ping
 from tests.waiting import eventually_sync
 
 from ovenbird.drill.load import Load, Stream
+from ovenbird.drill.outage import largest
 from ovenbird.lab.faults import Kill, Stop
 from ovenbird.plan.realised import DEAD_AFTER_S
 
@@ -145,9 +148,9 @@ def test_status_while_central_hosts_lose_their_power_one_by_one(breakable: Site)
     assert "never" not in {one["name"] for one in site.api.get("/v1/objects")["objects"]}
 
 
-def test_packets_flow_without_any_agent_and_status_says_who_is_not_heard(breakable: Site) -> None:
+def test_packets_flow_and_gateways_fail_over_without_any_agent(breakable: Site) -> None:
     site = breakable
-    observer = "c1"
+    observer, active, standby = "c1", site.active("r1"), site.standby("r1")
     streams = [
         Stream(name="snat", node="n1", workload="vm1", target=OUTSIDE),
         Stream(name="east-west", node="n1", workload="vm1", target=ADDRESS["vm2"]),
@@ -172,7 +175,16 @@ def test_packets_flow_without_any_agent_and_status_says_who_is_not_heard(breakab
         last.inject()
         last.verify_injected()
         assert site.cli("status").status == UNAVAILABLE
-        records = load.stop()
-    for record in records:
+
+        # Nor does a gateway's loss need an agent: the standby's ovn-controller sees it by BFD.
+        fault_ns = time.time_ns()
+        site.lab.power_off(active)
+        eventually_sync(lambda: site.bound_to("cr-r1_public") == standby, within_s=15)
+        eventually_sync(lambda: ping(site.workload("vm1"), OUTSIDE), within_s=10)
+        end_ns = time.time_ns()
+        records = {record.name: record for record in load.stop()}
+    for record in records.values():
         assert len(record.sent) > 500, record.name
-        assert record.lost() <= len(record.sent) // 100, record.name
+        assert record.delivered_ratio(0, fault_ns) >= 0.99, record.name
+    assert records["east-west"].delivered_ratio(fault_ns, end_ns) >= 0.9
+    assert 0 < largest(records["snat"], fault_ns, end_ns).ms < 5000
