@@ -41,7 +41,7 @@ WEB = declared(
     LoadBalancer(
         network="public",
         ports=(
-            BalancedPort(port=80, targets=(Target(port="vm1", target_port=8080), Target(port="vm2", target_port=8081))),
+            BalancedPort(port=80, targets=(Target(port="vm2", target_port=8080), Target(port="vm2", target_port=8081))),
             BalancedPort(port=443, targets=(Target(port="vm2"),)),
         ),
     ),

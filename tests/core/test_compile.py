@@ -195,7 +195,7 @@ def test_floating_ip_distributed_and_centralised():
 def test_load_balancer_hangs_in_its_routers_group_which_all_of_the_routers_networks_share():
     row = only(rows_of(*SAMPLE, key=WEB.key), "Load_Balancer")
     assert row.columns["vips"] == {
-        "172.16.0.150:80": "192.168.1.11:8080,192.168.1.12:8081",
+        "172.16.0.150:80": "192.168.1.12:8080,192.168.1.12:8081",
         "172.16.0.150:443": "192.168.1.12:443",
     }
     assert (row.columns["protocol"], row.columns["options"], row.columns["selection_fields"]) == ("tcp", {}, set())

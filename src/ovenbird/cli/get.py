@@ -80,7 +80,8 @@ def tables(objects: Sequence[Mapping[str, Any]]) -> str:
 
 
 @click.command(
-    epilog=f"Kinds: {', '.join(ALIASES)}; also in the plural, or short (net, extnet, fip, lb).  Try: ovenbird get ports"
+    epilog=f"Kinds: {', '.join(ALIASES)}; also in the plural and short (net, extnet, fip, lb)."
+    "  Example: ovenbird get ports"
 )
 @kind_argument(required=False)
 @click.argument("name", required=False)
