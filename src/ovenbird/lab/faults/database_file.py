@@ -19,6 +19,7 @@ from typing import ClassVar, Literal
 from ovenbird.lab.faults.daemons import control_socket
 from ovenbird.lab.faults.fault import Fault
 from ovenbird.lab.node import ALIASES, Node
+from ovenbird.lab.process import Process
 from ovenbird.model.cluster import Database
 from ovenbird.model.errors import Timeout, UserError
 from ovenbird.model.layout import Layout
@@ -98,13 +99,17 @@ class DatabaseDamage(Fault):
         return self._damaged
 
     def undo(self) -> None:
-        """Put the original back, unless the member has recovered: an old file must not follow a newer one."""
+        """Put the original back if nothing can be made of the file.
+
+        A file that can be served is left alone: since the damage its server may have voted or acknowledged, and a
+        member must never forget what it has promised (Ongaro, Raft, section 3.8).
+        """
         node = self.lab.node(self.node)
         node.require_init()
         agent = node.pids().get("agent")
         if agent is not None and agent.state == "T":
             agent.signal(signal.SIGCONT)
-        if not self._original.exists() or self.recovered():
+        if not self._original.exists() or self._server is not None or self._is_servable():
             return
         with self._agent_stopped():
             self._end_server()
@@ -112,14 +117,21 @@ class DatabaseDamage(Fault):
             shutil.copyfile(self._original, whole)
             whole.replace(self._file)
 
-    def recovered(self) -> bool:
-        """Whether the server runs and is a member of a cluster with a leader."""
-        status = raft_status(self.lab.node(self.node), self.daemon)
-        return status is not None and status.is_serving
+    def _is_servable(self) -> bool:
+        node = self.lab.node(self.node)
+        return node.run(["ovsdb-tool", "db-sid", str(self._inside)], timeout_s=10).ok
+
+    @property
+    def _server(self) -> Process | None:
+        return self.lab.node(self.node).pids().get(ALIASES[database(self.daemon).short])
+
+    @property
+    def _inside(self) -> Path:
+        return Layout().database_file(database(self.daemon))
 
     @property
     def _file(self) -> Path:
-        return self.lab.node(self.node).path(str(Layout().database_file(database(self.daemon))))
+        return self.lab.node(self.node).path(str(self._inside))
 
     @property
     def _original(self) -> Path:
@@ -137,7 +149,7 @@ class DatabaseDamage(Fault):
                 agent.signal(signal.SIGCONT)
 
     def _end_server(self) -> None:
-        server = self.lab.node(self.node).pids().get(ALIASES[database(self.daemon).short])
+        server = self._server
         if server is None:
             return
         # OVS's monitor starts a child again after some signals, but after neither of these.
