@@ -26,7 +26,7 @@ FAULTS: Mapping[str, Callable[..., Any]] = dict(KINDS)
 UNAVAILABLE: Mapping[str, str] = {}
 """Faults that no drill can inject here, and why."""
 
-_OF_A_GROUP = ("partition", "loss", "rate", "delay")
+_OF_A_GROUP = ("partition", "loss", "rate")
 """Kinds that take all their targets as one side."""
 
 

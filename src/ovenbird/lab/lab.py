@@ -20,6 +20,7 @@ from ovenbird.lab.process import Process, boot_id
 from ovenbird.lab.spec import FABRIC, OUTSIDE, UNDERLAY_INTERFACE, UPLINK_INTERFACE, LabSpec
 from ovenbird.lab.state import ROOT, State, StateFile
 from ovenbird.lab.wiring import OUTSIDE_SWITCH, UNDERLAY_SWITCH, Cable
+from ovenbird.model.cluster import Role
 from ovenbird.model.errors import Degraded, Refused, Timeout, UserError
 
 Progress = Callable[[str], None]
@@ -107,7 +108,7 @@ class Lab:
         return [
             node.path("/run/ovenbird/api.sock")
             for node in self.nodes.values()
-            if node.spec is not None and any(role.value == "central" for role in node.spec.roles) and node.is_up
+            if node.spec is not None and Role.CENTRAL in node.spec.roles and node.is_up
         ]
 
     def cables(self, node: Node) -> list[Cable]:
@@ -186,6 +187,8 @@ class Lab:
             with self.file.change() as changed:
                 changed.bootstrapped = True
             files.permit_bootstrap(node.directory)
+        if node.spec is not None and Role.CENTRAL in node.spec.roles:
+            boot.make_volume(node.directory)
         boot.start_init(node.name, node.directory, record=record)
         return node
 

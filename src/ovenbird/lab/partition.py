@@ -95,11 +95,6 @@ def cut_ports(faults: Sequence[Mapping[str, Any]]) -> set[str]:
     return {item["port"] for item in faults if item["kind"] == "link-down"}
 
 
-def relayed(node: str) -> str:
-    """Return the switch's port that stands for a node whose own port is held up by a relay."""
-    return f"d-{node}"
-
-
 def apply(fabric: Process, faults: Sequence[Mapping[str, Any]]) -> None:
     """Make the fabric's rules those of the recorded faults, in one atomic replacement."""
     rules = [rule for cut in cuts(faults) for rule in cut.rules()]
@@ -137,4 +132,4 @@ def _matches(plane: Plane) -> tuple[str, ...]:
 
 
 def _port_set(names: Sequence[str]) -> str:
-    return "{ " + ", ".join(f'"u-{name}", "{relayed(name)}"' for name in names) + " }"
+    return "{ " + ", ".join(f'"{port}"' for name in names for port in wiring.underlay_ports(name)) + " }"

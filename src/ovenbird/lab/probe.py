@@ -48,8 +48,10 @@ def _send(endpoint: socket.socket, packet: bytes, addresses: Sequence[str], port
                 endpoint.sendto(packet, (address, port))
 
 
-def socket_of(process: Process, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
-    """Return an IPv4 socket in the network namespace of a process; raises `OSError`."""
+def socket_of(
+    process: Process, kind: socket.SocketKind, protocol: int = 0, *, family: socket.AddressFamily = socket.AF_INET
+) -> socket.socket:
+    """Return a socket, of IPv4 by default, in the network namespace of a process; raises `OSError`."""
     made: list[socket.socket] = []
     errors: list[OSError] = []
 
@@ -61,7 +63,7 @@ def socket_of(process: Process, kind: socket.SocketKind, protocol: int = 0) -> s
                 if libc.setns(descriptor, _CLONE_NEWNET) != 0:
                     number = ctypes.get_errno()
                     raise OSError(number, os.strerror(number))
-                made.append(socket.socket(socket.AF_INET, kind, protocol))
+                made.append(socket.socket(family, kind, protocol))
             finally:
                 os.close(descriptor)
         except OSError as error:

@@ -5,10 +5,14 @@ This package must never touch anything that the lab's state file does not name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ovenbird.lab.faults.daemons import CrashLoop, Exit, Kill, Stop
+from ovenbird.lab.faults.database_file import DatabaseDamage
+from ovenbird.lab.faults.delay import Delay
+from ovenbird.lab.faults.disk_full import DiskFull
+from ovenbird.lab.faults.failpoint import RaftFailpoint
 from ovenbird.lab.faults.fault import DidNotBite, Fault, inject
 from ovenbird.lab.faults.network import Loss, Partition, Rate
 from ovenbird.lab.faults.wires import LinkDown, LinkFlap, PowerOff
@@ -18,7 +22,10 @@ from ovenbird.model.errors import OvenbirdError
 __all__ = [
     "KINDS",
     "CrashLoop",
+    "DatabaseDamage",
+    "Delay",
     "DidNotBite",
+    "DiskFull",
     "Exit",
     "Fault",
     "Kill",
@@ -27,6 +34,7 @@ __all__ = [
     "Loss",
     "Partition",
     "PowerOff",
+    "RaftFailpoint",
     "Rate",
     "Stop",
     "active",
@@ -34,9 +42,23 @@ __all__ = [
     "inject",
 ]
 
-KINDS: Mapping[str, type[Fault]] = {
-    cls.kind: cls for cls in (Kill, Exit, Stop, CrashLoop, PowerOff, LinkDown, LinkFlap, Partition, Loss, Rate)
-}
+_CLASSES: Sequence[type[Fault]] = (
+    Kill,
+    Exit,
+    Stop,
+    CrashLoop,
+    PowerOff,
+    LinkDown,
+    LinkFlap,
+    Partition,
+    Loss,
+    Rate,
+    Delay,
+    DiskFull,
+    DatabaseDamage,
+    RaftFailpoint,
+)
+KINDS: Mapping[str, type[Fault]] = {cls.kind: cls for cls in _CLASSES}
 """Kind -> class."""
 
 
