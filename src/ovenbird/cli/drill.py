@@ -10,7 +10,6 @@ import click
 
 from ovenbird.cli.lab_name import opened
 from ovenbird.cli.output import emit, output_option, say, table
-from ovenbird.cli.servers import Servers
 
 if TYPE_CHECKING:
     from ovenbird.drill.judged import Judged
@@ -121,9 +120,8 @@ def _once(
     from ovenbird.drill.judge import judge
     from ovenbird.drill.report import folder_name, lab_logs, write_report
 
-    api = Servers(lab=lab).client()
     record = asyncio.run(
-        runner.run(opened(lab), api, one, seed=seed, baseline=baseline, progress=lambda what: say(f"  {what}"))
+        runner.run(opened(lab), one, seed=seed, baseline=baseline, progress=lambda what: say(f"  {what}"))
     )
     verdict = judge(record, one.expect)
     folder = reports / folder_name(record.meta)
@@ -179,7 +177,8 @@ def _rendered(data: dict[str, Any]) -> str:
 @drill.command(epilog="Example: ovenbird drill heal")
 def heal() -> None:
     """Heal what a run that was killed left broken, and take its stage away."""
+    from ovenbird.drill.lab_api import LabApi
     from ovenbird.drill.runner import heal_leftovers
 
     lab = opened(None)
-    heal_leftovers(lab, Servers(lab=lab.name).client(), say)
+    heal_leftovers(lab, LabApi(lab), say)

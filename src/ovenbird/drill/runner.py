@@ -19,6 +19,7 @@ from ovenbird.drill import stage as stages
 from ovenbird.drill.baseline import Baseline
 from ovenbird.drill.fault import Fault, make_fault
 from ovenbird.drill.final import collect_final, residue
+from ovenbird.drill.lab_api import LabApi
 from ovenbird.drill.load import Load
 from ovenbird.drill.observers import Observers
 from ovenbird.drill.record import (
@@ -88,10 +89,11 @@ class _Run:
 
 
 async def run(
-    lab: Lab, api: Api, drill: Drill, *, seed: int | None = None, baseline: bool = False, progress: Progress
+    lab: Lab, drill: Drill, *, seed: int | None = None, baseline: bool = False, progress: Progress
 ) -> RunRecord:
     """Run a drill once and return its record. Raises `Refused` when the lab cannot carry it."""
     require(lab, drill, baseline)
+    api = LabApi(lab)
     chosen = random.randrange(2**31) if seed is None else seed
     await asyncio.to_thread(heal_leftovers, lab, api, progress)
     progress(f"{drill.name}: seed {chosen}; setting the stage")
