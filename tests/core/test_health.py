@@ -82,8 +82,14 @@ def nb(*states):
     return healthy(databases=(database(states=states), database("sb"), database("ovenbird")))
 
 
-def northds(*states):
-    return healthy(northds=tuple(Northd(host=host, state=state) for host, state in zip(HOSTS, states, strict=True)))
+def northds(*states, told_age_s=None):
+    """The first is asked live, the others are what their agents told so long ago."""
+    ages = (None, told_age_s, told_age_s)
+    return healthy(
+        northds=tuple(
+            Northd(host=host, state=state, age_s=age) for host, state, age in zip(HOSTS, states, ages, strict=True)
+        )
+    )
 
 
 def controller(**changes):
@@ -119,6 +125,7 @@ TRIGGERS = {
     "database.member_missing": (nb(L, F, A), Verdict.DEGRADED),
     "database.member_unknown": (nb(L, F, U), Verdict.DEGRADED),
     "northd.none_active": (northds(STANDBY, STOPPED, PAUSED), Verdict.DOWN),
+    "northd.taking_over": (northds(STANDBY, STANDBY, STOPPED, told_age_s=1.0), Verdict.DEGRADED),
     "northd.unknown_active": (northds(STANDBY, STANDBY, NOT_ASKED), Verdict.DEGRADED),
     "northd.two_active": (northds(ACTIVE, ACTIVE, STANDBY), Verdict.DEGRADED),
     "northd.missing": (northds(ACTIVE, STANDBY, STOPPED), Verdict.DEGRADED),
@@ -131,6 +138,7 @@ TRIGGERS = {
     "chassis.unregistered": (chassis("n2", registered=False), Verdict.DEGRADED),
     "chassis.unknown": (chassis("n2", registered=None), Verdict.DEGRADED),
     "chassis.agent_silent": (chassis("n2", heartbeat_age_s=HEARTBEAT_STALE_S + 1), Verdict.DEGRADED),
+    "chassis.agent_unknown": (chassis("n2", heartbeat_age_s=None), Verdict.DEGRADED),
     "chassis.lagging": (chassis("n2", nb_cfg=11), Verdict.DEGRADED),
     "chassis.daemon_dead": (chassis("n2", dead_daemons=("ovs-vswitchd",)), Verdict.DEGRADED),
     "chassis.disconnected": (chassis("n2", connected=False), Verdict.DEGRADED),
@@ -153,6 +161,7 @@ NEAR_MISSES = {
     "database.member_missing": nb(L, F, U),
     "database.member_unknown": nb(L, F, A),
     "northd.none_active": northds(STANDBY, STOPPED, NOT_ASKED),
+    "northd.taking_over": northds(STANDBY, PAUSED, STOPPED, told_age_s=1.0),
     "northd.unknown_active": northds(ACTIVE, STANDBY, NOT_ASKED),
     "northd.two_active": northds(ACTIVE, STANDBY, STANDBY),
     "northd.missing": northds(ACTIVE, STANDBY, NOT_ASKED),
@@ -165,6 +174,7 @@ NEAR_MISSES = {
     "chassis.unregistered": chassis("n2", registered=None),
     "chassis.unknown": chassis("n2", registered=False),
     "chassis.agent_silent": chassis("n2", heartbeat_age_s=HEARTBEAT_STALE_S),
+    "chassis.agent_unknown": chassis("n2", heartbeat_age_s=HEARTBEAT_STALE_S + 1),
     "chassis.lagging": replace(chassis("n2", nb_cfg=11), sb_cfg_age_s=LAG_GRACE_S),
     "chassis.daemon_dead": chassis("n2", dead_daemons=("ovs-vswitchd",), heartbeat_age_s=HEARTBEAT_STALE_S + 1),
     "chassis.disconnected": chassis("n2", connected=None),

@@ -12,8 +12,9 @@ from tests.controller_bench import Databases, databases, documents, network, por
 from tests.waiting import eventually
 
 from ovenbird.controller import reconcile
-from ovenbird.controller.events import DRIFT_REPAIRED, NB_COMMITTED, PROBLEM_CLEARED
+from ovenbird.controller.events import DRIFT_REPAIRED, NB_COMMITTED, PROBLEM_CLEARED, TASK_FAILED
 from ovenbird.controller.service import ControllerService
+from ovenbird.controller.state import DeclaredState
 from ovenbird.model.errors import Refused, UserError
 from ovenbird.model.objects import Key
 from ovenbird.ovsdb import Transaction
@@ -252,3 +253,24 @@ async def test_what_cannot_be_read_keeps_this_version_from_acting(dbs: Databases
     await service.store.client.transact(gone)
     await eventually(lambda: service.leadership.is_leader, within_s=10)
     assert await dbs.column("Logical_Switch", "name") == switches
+
+
+async def test_a_part_that_fails_starts_again_from_scratch(
+    dbs: Databases, service: ControllerService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.store.apply(documents(BLUE, port("vm1", "blue")))
+    await in_nb(service)
+    feed, failures = DeclaredState.feed, iter([True])
+
+    def failing(self: DeclaredState, changes: Any) -> Any:
+        if next(failures, False):
+            raise RuntimeError("planted")
+        return feed(self, changes)
+
+    monkeypatch.setattr(DeclaredState, "feed", failing)
+    # Committed, but its change is lost on the way into the state.
+    await service.store.apply(documents(port("vm2", "blue")), timeout_s=20)
+    await in_nb(service)
+    await eventually(lambda: service.store.inventory.get(Key("Port", "vm2")), within_s=10)
+    assert await dbs.column("Logical_Switch_Port", "name") == ["vm1", "vm2"]
+    assert "planted" in service.events.named(TASK_FAILED)[0].fields["error"]

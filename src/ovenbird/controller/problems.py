@@ -56,6 +56,12 @@ class Problems(Mapping[Key, tuple[Trouble, ...]]):
             else:
                 self._clear(key)
 
+    def forget(self) -> None:
+        """Somebody else leads, and knows better."""
+        self._found.clear()
+        self._tries.clear()
+        self._retry_at_s.clear()
+
     def due(self, now_s: float) -> set[Key]:
         """Return the objects that are worth another try."""
         return {key for key, at_s in self._retry_at_s.items() if at_s <= now_s}

@@ -47,6 +47,8 @@ LOG_LINE = "log.line"
 """A line of level ERR or EMER; subject: "NODE/DAEMON"; data: {"level", "text"}."""
 DAEMON_CHANGED = "daemon.changed"
 """subject: "NODE/DAEMON"; data: {"pid"} (0: gone)."""
+OBSERVER_FAILED = "observer.failed"
+"""Something could not be watched for a while; subject: which observer; data: {"error"}."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -104,6 +104,7 @@ class Chassis:
     nb_cfg: int | None = None
     heartbeat_age_s: float | None = None
     """Age of its agent's last sign; None when it never gave one, or could not be asked."""
+    heartbeat_why: str = ""
     dead_daemons: tuple[str, ...] = ()
     """Daemons that its agent says do not run."""
     connected: bool | None = None
