@@ -1,10 +1,14 @@
 """The catalogue of drills. Data only: what each breaks, what must hold meanwhile, and how soon it must be over.
 
-Limits are for the timers of a lab (BFD 200 ms x 3, election timer 1 s) on a small machine: they are bounds that a run must keep,
-not the figures; the figures are what was measured (docs/figures.md).
+Limits are for the timers of a lab (BFD 200 ms x 3, election timer 1 s) on a small machine: they are bounds that a run
+must keep, not the figures; the figures are what was measured (docs/figures.md).
 """
 
 from __future__ import annotations
+
+import difflib
+import signal
+from collections.abc import Sequence
 
 from ovenbird.drill.judge import Bite, Expect
 from ovenbird.drill.script import (
@@ -19,14 +23,22 @@ from ovenbird.drill.script import (
     Return,
     once,
 )
+from ovenbird.model.errors import UserError
 
 VSWITCHD, CONTROLLER = "ovs-vswitchd", "ovn-controller"
 FAILOVER_MS = 1500.0
 ELECTION_MS = 6000.0
 """Longest time without an acknowledged write over one election of each database, one after the other."""
-NORTH_SOUTH = {"snat*": FAILOVER_MS, "floating-ip*": FAILOVER_MS, "from-outside*": FAILOVER_MS}
+TCP_MS = 4000.0
+"""A TCP connection goes on with its next retransmission, whose time-out doubles while nothing comes back."""
+NORTH_SOUTH = {
+    "snat-tcp": TCP_MS,
+    "from-outside-tcp": TCP_MS,
+    "snat*": FAILOVER_MS,
+    "floating-ip*": FAILOVER_MS,
+    "from-outside*": FAILOVER_MS,
+}
 HA = Needs(centrals=3, gateways=2, computes=2)
-RETRY_NOISE = ("connection", "Connection", "connect", "clustered database server")
 
 _GATEWAY_EXPECT = Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, return_outage_ms=2500.0)
 _WRITES_EXPECT = Expect(write_outage_ms=ELECTION_MS)
@@ -48,7 +60,7 @@ DRILLS: tuple[Drill, ...] = (
     Drill(
         name="noop",
         what="break nothing: shows what this machine does to packets by itself",
-        steps=(Hold(5.0),),
+        steps=once("noop", "everything", hold_s=5.0),
         expect=Expect(write_outage_ms=1000.0),
         returns=Return.NONE,
         is_safe_live=True,
@@ -148,7 +160,7 @@ DRILLS: tuple[Drill, ...] = (
     Drill(
         name="ovn-controller-restart",
         what="SIGTERM to ovn-controller on every compute host; the agent starts it again",
-        steps=once("kill", "computes", daemon=CONTROLLER, signal="TERM"),
+        steps=once("kill", "computes", daemon=CONTROLLER, number_of_signal=signal.SIGTERM),
         expect=Expect(),
         needs=HA,
         is_safe_live=True,
@@ -156,7 +168,7 @@ DRILLS: tuple[Drill, ...] = (
     Drill(
         name="vswitchd-restart",
         what="ovs-vswitchd of one compute host is ended and starts again",
-        steps=once("kill", "gateway-standby", daemon=VSWITCHD, signal="TERM"),
+        steps=once("kill", "gateway-standby", daemon=VSWITCHD, number_of_signal=signal.SIGTERM),
         expect=Expect(),
         needs=HA,
     ),
@@ -178,4 +190,19 @@ DRILLS: tuple[Drill, ...] = (
     ),
 )
 
-BY_NAME = {drill.name: drill for drill in DRILLS}
+BY_NAME: dict[str, Drill] = {drill.name: drill for drill in DRILLS}
+
+
+def chosen(names: Sequence[str]) -> tuple[Drill, ...]:
+    """Return the drills of these names, in the order given; "all" is every one. Raises `UserError` for a wrong name."""
+    found: list[Drill] = []
+    for name in names:
+        if name == "all":
+            found += DRILLS
+        elif name in BY_NAME:
+            found.append(BY_NAME[name])
+        else:
+            near = difflib.get_close_matches(name, BY_NAME, n=1)
+            hint = f'did you mean "{near[0]}"?' if near else "`ovenbird drill list` names them"
+            raise UserError(f"there is no drill {name}", subject=name, hint=hint)
+    return tuple(found)

@@ -40,7 +40,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Each:
-    """Do the steps once for each node of a target, in an order that follows from the seed; inside, the target is "it"."""
+    """Do the steps once for each node of a target, in an order that follows from the seed; inside, it is "it"."""
 
     target: str
     steps: tuple[Inject | Hold | Heal | Ready, ...]

@@ -85,7 +85,10 @@ class Node:
         return Path(f"/proc/{self.require_init().pid}/root") / inside.lstrip("/")
 
     def disk(self, inside: str) -> Path:
-        """Return where a file below /etc, /var/lib or /var/log of the node lies on the host, even while it is off."""
+        """Return where a file below /etc or /var/log of the node lies on the host, even while it is off.
+
+        Also below /var/lib, but for central nodes: theirs is a volume that is mounted only while they are on.
+        """
         return self.directory / inside.lstrip("/")
 
     def enter(self, argv: Sequence[str]) -> list[str]:
