@@ -1,7 +1,8 @@
-"""`ovenbird drill report|compare|rejudge`: read finished runs; none of them touches a lab."""
+"""`ovenbird drill report|compare|rejudge|figures`: read finished runs; none of them touches a lab."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ def compare(before: Path, after: Path, output: str) -> None:
 
 @click.command(
     epilog="""\b
-Exit codes: 0 pass, 1 fail, 6 invalid, of the verdict by today's rules.
+Exit codes, by today's rules: 0 pass (or failed as expected), 1 fail, 6 invalid.
 Example: ovenbird drill rejudge reports/noop-20260131T093000Z-7
 """
 )
@@ -91,7 +92,37 @@ def rejudge(folder: Path, output: str) -> None:
         moved = [one for one in changes["figures"] if one["before"] != one["after"]]
         data |= {"appeared": changes["appeared"], "gone": changes["gone"], "figures": moved}
     emit(data, output, lambda: _rejudged(data))
-    click.get_current_context().exit(EXIT[after.outcome.value])
+    click.get_current_context().exit(0 if after.is_expected else EXIT[after.outcome.value])
+
+
+@click.command(epilog="Example: ovenbird drill figures reports --into docs")
+@click.argument("folders", metavar="FOLDER...", nargs=-1, required=True, type=_FOLDER)
+@click.option(
+    "--into", type=_FOLDER, default=Path("docs"), show_default=True, help="Where figures.json and figures.md are."
+)
+@output_option
+def figures(folders: tuple[Path, ...], into: Path, output: str) -> None:
+    """Publish the figures of finished runs: figures.json and the page made from it.
+
+    The drills that these runs measured get new rows; the other rows stay as they are.
+    """
+    from ovenbird.drill import figures as published
+    from ovenbird.drill import runs
+    from ovenbird.drill.catalogue import DRILLS
+
+    found = [run for folder in folders for run in runs.open_all(folder)]
+    new = published.measured([(run.record.meta, run.judged) for run in found])
+    source = into / "figures.json"
+    try:
+        existing = json.loads(source.read_text(encoding="utf-8")) if source.exists() else {}
+    except ValueError as error:
+        raise UserError(f"{source} is no JSON: {error}", code="bad_figures", subject=str(source)) from error
+    merged = published.merge(existing, new)
+    source.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
+    page = into / "figures.md"
+    page.write_text(published.markdown(merged, order=[drill.name for drill in DRILLS]), encoding="utf-8")
+    data = {"page": str(page), "measured": sorted(new["drills"]), "rows": len(merged["drills"])}
+    emit(data, output, lambda: f"{page}: {len(new['drills'])} of {data['rows']} rows measured by {len(found)} runs")
 
 
 def _summary(run: Run) -> dict[str, Any]:
