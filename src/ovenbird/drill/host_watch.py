@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from ovenbird.drill.outage import NS_PER_MS
 from ovenbird.drill.record import DAEMON_CHANGED, LOG_LINE, Event
 from ovenbird.lab import process
 from ovenbird.lab.lab import Lab
@@ -53,7 +54,7 @@ def bad_line(line: str) -> BadLine | None:
 
 def _unix_ns(text: str) -> int | None:
     try:
-        return int(datetime.fromisoformat(text).timestamp() * 1_000_000_000)
+        return round(datetime.fromisoformat(text).timestamp() * 1000) * NS_PER_MS
     except ValueError:
         return None
 

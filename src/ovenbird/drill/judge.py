@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from ovenbird.drill.integrity import flaws
 from ovenbird.drill.invariants import ALWAYS, Violation, check
 from ovenbird.drill.outage import NS_PER_MS, Gap, Record, gaps, largest
 from ovenbird.drill.record import RunRecord, Write
@@ -108,8 +109,8 @@ def rounded(value: float | None) -> float | None:
 
 def judge(record: RunRecord, expect: Expect) -> Verdict:
     """Return the verdict and the figures of one run."""
-    outages = {stream.name: _outage(stream, record) for stream in record.streams}
-    returns = {stream.name: _return(stream, record, outages[stream.name]) for stream in record.streams}
+    outages = {stream.name: outage_gap(stream, record) for stream in record.streams}
+    returns = {stream.name: return_gap(stream, record).ms for stream in record.streams}
     write_outage_ms = _write_outage_ms(record)
     invalid = _invalid(record, expect, outages, write_outage_ms)
     figures = Figures(
@@ -145,24 +146,30 @@ def _before_fault(stream: Record, record: RunRecord) -> list[Gap]:
     return gaps(stream, record.meta.load_started_ns, record.fault_ns)[:-1]
 
 
-def _outage(stream: Record, record: RunRecord) -> Gap:
+def outage_gap(stream: Record, record: RunRecord) -> Gap:
     """Return the largest gap while the fault was in force, or before its loss could be known everywhere."""
     noticed_ns = record.fault_ns + int(record.meta.detect_limit_ms * NS_PER_MS)
     return largest(stream, record.fault_ns, max(noticed_ns, record.healed_ns))
 
 
-def _return(stream: Record, record: RunRecord, outage: Gap) -> float:
+def return_gap(stream: Record, record: RunRecord) -> Gap:
     """Return the largest gap after the outage was over, until the load ended."""
-    start_ns = min(outage.end_ns, record.meta.ended_ns)
-    return largest(stream, start_ns, record.meta.ended_ns).ms
+    start_ns = min(outage_gap(stream, record).end_ns, record.meta.ended_ns)
+    return largest(stream, start_ns, record.meta.ended_ns)
 
 
 def _write_outage_ms(record: RunRecord) -> float | None:
+    gap = write_gap(record)
+    return None if gap is None else gap.ms
+
+
+def write_gap(record: RunRecord) -> Gap | None:
+    """Return the longest time without an acknowledged write from the fault until the end; None without writes."""
     acked = sorted(write.answered_ns for write in record.writes if write.outcome == "acked" and write.answered_ns)
     if not record.writes:
         return None
     times = Record(name="writes", interval_ms=0, sent=(), received=[(i, at) for i, at in enumerate(acked)])
-    return largest(times, record.fault_ns, record.meta.ended_ns).ms
+    return largest(times, record.fault_ns, record.meta.ended_ns)
 
 
 def _invalid(record: RunRecord, expect: Expect, outages: Mapping[str, Gap], write_outage_ms: float | None) -> list[str]:
@@ -171,6 +178,7 @@ def _invalid(record: RunRecord, expect: Expect, outages: Mapping[str, Gap], writ
         for window in record.meta.windows
         if not window.verified
     ]
+    reasons += flaws(record)
     for stream in record.streams:
         ratio = stream.delivered_ratio(record.meta.load_started_ns, record.fault_ns - NS_PER_MS)
         if ratio < DELIVERY_FLOOR:

@@ -12,10 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ovenbird.lab.node import Node
 from ovenbird.model.cluster import Database
 from ovenbird.model.errors import OvenbirdError
-from ovenbird.model.layout import Layout
 from ovenbird.model.raft_status import parse_raft_status
 from ovenbird.ovsdb import CallError, ConnectionLost, OvsdbError, parse_remote, unixctl
 from ovenbird.ovsdb.connection import Connection
@@ -43,33 +41,44 @@ class Standing:
     cid: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberPlace:
+    """A member and how it is reached; both calls may raise `OvenbirdError` while its host is off."""
+
+    database: Database
+    node: str
+    remote: Callable[[], str]
+    """OVSDB remote, e.g. `unix:/run/ovn/ovnnb_db.sock`."""
+    control: Callable[[], str]
+    """Path of the control socket."""
+
+    @property
+    def name(self) -> str:
+        """Name in events."""
+        return f"{self.database.short}@{self.node}"
+
+
 class MemberWatch:
     """One member. `run` until cancelled."""
 
     def __init__(
         self,
-        database: Database,
-        node: Node,
+        place: MemberPlace,
         *,
         tables: dict[str, tuple[str, ...]],
         on_standing: Callable[[MemberWatch], None],
         on_rows: Callable[[MemberWatch, bool], None],
+        on_lost: Callable[[MemberWatch], None],
     ) -> None:
         """`on_rows(self, first)` is called after each change of `rows`; `first`: after a (re)connect."""
-        self.database = database
-        self.node = node
+        self.place = place
         self.standing = Standing(UNKNOWN)
         self.rows: Rows = {}
         self._tables = tables
         self._on_standing = on_standing
         self._on_rows = on_rows
+        self._on_lost = on_lost
         self._ask = asyncio.Event()
-        self._connected = False
-
-    @property
-    def name(self) -> str:
-        """Name in events."""
-        return f"{self.database.short}@{self.node.name}"
 
     async def run(self) -> None:
         """Watch for ever."""
@@ -79,27 +88,23 @@ class MemberWatch:
                 try:
                     await self._follow()
                 except (OvsdbError, OvenbirdError, OSError):
-                    self._connected = False
                     self._ask.set()
                 await asyncio.sleep(RETRY_S)
         finally:
             asker.cancel()
             await asyncio.gather(asker, return_exceptions=True)
 
-    def _path(self, suffix: str) -> str:
-        return str(self.node.path(str(Layout().database_run(self.database).with_suffix(suffix))))
-
     async def _follow(self) -> None:
-        remote = parse_remote(f"unix:{self._path('.sock')}")
+        remote = parse_remote(self.place.remote())
         connection = await Connection.open(remote, None, probe_interval_ms=PROBE_MS, timeout_s=ASK_S)
         try:
-            self._connected = True
             await self._monitor(connection, "_Server", {"Database": SERVER_COLUMNS}, self._server_changed)
             if self._tables:
                 self.rows = {}
-                await self._monitor(connection, self.database.value, self._tables, self._data_changed)
+                await self._monitor(connection, self.place.database.value, self._tables, self._data_changed)
             raise ConnectionLost(await connection.closed)
         finally:
+            self._on_lost(self)
             await connection.close()
 
     async def _monitor(
@@ -150,7 +155,8 @@ class MemberWatch:
 
     async def _asked(self) -> Standing:
         try:
-            text = await unixctl(self._path(".ctl"), "cluster/status", self.database.value, timeout_s=ASK_S)
+            control, name = self.place.control(), self.place.database.value
+            text = await unixctl(control, "cluster/status", name, timeout_s=ASK_S)
         except (OvsdbError, OvenbirdError, OSError):
             return Standing(UNKNOWN)
         status = parse_raft_status(text)

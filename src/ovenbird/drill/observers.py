@@ -19,20 +19,12 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ovenbird.drill import arp_probe
+from ovenbird.drill.database_watch import DatabaseWatch, lab_members
 from ovenbird.drill.host_watch import DaemonPids, LogTails
-from ovenbird.drill.member_watch import MemberWatch
-from ovenbird.drill.merged import MergedHistory
-from ovenbird.drill.record import ARP_ANSWERED, EPOCH_CHANGED, GATEWAY_CLAIMED, OBSERVER_FAILED, ROLE_CHANGED, Event
+from ovenbird.drill.record import ARP_ANSWERED, OBSERVER_FAILED, Event
 from ovenbird.lab.lab import Lab
-from ovenbird.model.cluster import Database, Role
 from ovenbird.model.errors import OvenbirdError, Unavailable
-from ovenbird.plan.election import CONTROL_NAME, EPOCH, HOLDER, REVISION
 
-TABLES: dict[Database, dict[str, tuple[str, ...]]] = {
-    Database.NB: {"Address_Set": ("name", "external_ids")},
-    Database.SB: {"Chassis": ("name",), "Port_Binding": ("logical_port", "type", "chassis")},
-    Database.OVENBIRD: {},
-}
 ARP_INTERVAL_MS = 100.0
 LONGEST_S = 900.0
 HOSTS_EVERY_S = 0.5
@@ -59,8 +51,6 @@ class Observers:
         self.lab = lab
         self.stage = stage
         self._events: list[Event] = []
-        self._epochs: MergedHistory[tuple[int, str, int]] = MergedHistory()
-        self._claims: dict[str, MergedHistory[str]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
         self._thread = threading.Thread(target=self._run, name="drill observers", daemon=True)
@@ -98,8 +88,7 @@ class Observers:
             "hosts": lambda: self._poll_hosts(tails, pids),
             "arp": self._watch_arp,
         }
-        for member in self._members():
-            watches[member.name] = member.run
+        watches |= DatabaseWatch(lab_members(self.lab), self._events.append).watches
         tasks = [asyncio.create_task(self._supervised(name, watch), name=name) for name, watch in watches.items()]
         self._started.set()
         await self._end.wait()
@@ -122,57 +111,6 @@ class Observers:
 
     def _tell(self, kind: str, subject: str, what: str, data: dict[str, Any], at_ns: int | None = None) -> None:
         self._events.append(Event(at_ns=at_ns or time.time_ns(), kind=kind, subject=subject, what=what, data=data))
-
-    # Databases.
-
-    def _members(self) -> list[MemberWatch]:
-        centrals = [node for node in self.lab.nodes.values() if node.spec and Role.CENTRAL in node.spec.roles]
-        on_rows = {Database.NB: self._nb_changed, Database.SB: self._sb_changed}
-        return [
-            MemberWatch(
-                database,
-                node,
-                tables=TABLES[database],
-                on_standing=self._standing_changed,
-                on_rows=on_rows.get(database, lambda _member, _first: None),
-            )
-            for database in Database
-            for node in centrals
-        ]
-
-    def _standing_changed(self, member: MemberWatch) -> None:
-        standing, database, node = member.standing, member.database.short, member.node.name
-        data = {
-            "database": database,
-            "node": node,
-            "role": standing.role,
-            "term": standing.term,
-            "sid": standing.sid,
-            "cid": standing.cid,
-        }
-        term = f" in term {standing.term}" if standing.term else ""
-        self._tell(ROLE_CHANGED, member.name, f"{member.name} is {standing.role}{term}", data)
-
-    def _nb_changed(self, member: MemberWatch, first: bool) -> None:
-        for row in member.rows.get("Address_Set", {}).values():
-            if row.get("name") != CONTROL_NAME:
-                continue
-            ids = dict(row["external_ids"][1])
-            state = (_number(ids.get(EPOCH)), str(ids.get(HOLDER, "")), _number(ids.get(REVISION)))
-            if self._epochs.heard(member.name, state, first=first):
-                data = {"epoch": state[0], "holder": state[1], "revision": state[2], "member": member.name}
-                what = f"{state[1]} has written revision {state[2]} to NB in epoch {state[0]}"
-                self._tell(EPOCH_CHANGED, CONTROL_NAME, what, data)
-
-    def _sb_changed(self, member: MemberWatch, first: bool) -> None:
-        names = {uuid: str(row["name"]) for uuid, row in member.rows.get("Chassis", {}).items()}
-        for row in member.rows.get("Port_Binding", {}).values():
-            if row["type"] != "chassisredirect":
-                continue
-            port, chassis = str(row["logical_port"]), names.get(_reference(row["chassis"]), "")
-            if self._claims.setdefault(port, MergedHistory()).heard(member.name, chassis, first=first):
-                what = f"{chassis} has claimed {port}" if chassis else f"{port} is on no chassis"
-                self._tell(GATEWAY_CLAIMED, port, what, {"chassis": chassis})
 
     # Hosts and switch.
 
@@ -232,11 +170,3 @@ def arp_command(given: dict[str, Any]) -> list[str]:
 def node_of(port: str) -> str:
     """Return the node behind a port of the outside switch (`ovenbird.lab.wiring.Cable.port`)."""
     return port.partition("-")[2]
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isdigit() else 0
-
-
-def _reference(wire: Any) -> str:
-    return str(wire[1]) if isinstance(wire, list) and wire[0] == "uuid" else ""

@@ -25,7 +25,7 @@ from typing import Any
 from tests.faces.command import Done, ovenbird
 from tests.waiting import eventually_sync
 
-from ovenbird.cli.client import Client
+from ovenbird.api.client import Client
 from ovenbird.lab.lab import Lab
 from ovenbird.lab.node import Node, Workload
 from ovenbird.model.errors import OvenbirdError, Unavailable
