@@ -63,9 +63,9 @@ def collect_final(lab: Lab, api: Api, stage: FinalStage, *, realise_s: float = 3
     )
 
 
-def residue(lab: Lab, api: Api) -> list[str]:
+def residue(lab: Lab, api: Api, *, timeout_s: float = GONE_S) -> list[str]:
     """Return what is left of the drill after the stage was struck; waits a while for those who undo it."""
-    deadline_s = time.monotonic() + GONE_S
+    deadline_s = time.monotonic() + timeout_s
     while True:
         left = _left(lab, api)
         if not left or time.monotonic() > deadline_s:

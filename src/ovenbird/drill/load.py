@@ -129,6 +129,10 @@ class Load:
                     one.process.stdin.close()
         self._directory.cleanup()
 
+    def pids(self) -> dict[Place, int]:
+        """Return the process, and process group, of each place's probe as it is now."""
+        return {one.place: one.process.pid for one in self._probes if one.process is not None}
+
     def wait_flowing(self, *, timeout_s: float) -> tuple[str, ...]:
         """Wait until every stream has had its first answer; return those that had none in time."""
         deadline_s = time.monotonic() + timeout_s
@@ -190,6 +194,8 @@ class Load:
             for one in self._probes:
                 if one.process is not None and one.process.poll() is None:
                     continue
+                if one.process is not None and one.process.stdin is not None:
+                    one.process.stdin.close()
                 with contextlib.suppress(OSError):
                     one.failures.append(one.output.with_suffix(".err").read_text(errors="replace")[-500:])
                 with contextlib.suppress(OvenbirdError, OSError):  # the node is still off
