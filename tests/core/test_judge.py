@@ -1,8 +1,9 @@
 """Verdicts on gateway drills, from records made by hand."""
 
+from ovenbird.drill.result import Outcome
+
 from ovenbird.drill.judge import Run, judge
 from ovenbird.drill.outage import NS_PER_MS, Record
-from ovenbird.drill.result import Outcome
 
 FAULT_MS, BACK_MS, END_MS = 2000, 8000, 12000
 

@@ -41,7 +41,7 @@ NORTH_SOUTH = {
 HA = Needs(centrals=3, gateways=2, computes=2)
 
 _GATEWAY_EXPECT = Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, return_outage_ms=2500.0)
-_WRITES_EXPECT = Expect(write_outage_ms=ELECTION_MS)
+_WRITES_EXPECT = Expect(write_outage_ms=ELECTION_MS, streams={"nb": ELECTION_MS})
 
 
 def _gateway(name: str, what: str, *steps: object, **more: object) -> Drill:

@@ -26,6 +26,12 @@ QUIET_MS = 150.0
 """What a stream that must lose nothing may wait all the same: scheduling on a small, busy machine."""
 
 
+NOISE_MS = 250.0
+"""A machine that delays packets this long with nothing broken is too busy for figures."""
+PACKETS = frozenset({"icmp", "udp", "tcp"})
+"""Kinds of stream that carry a workload's packets; reads of the API and commits in NB have figures of their own."""
+
+
 class Outcome(Enum):
     """The verdict of one run."""
 
@@ -49,7 +55,7 @@ class Expect:
     streams: Mapping[str, float] = field(default_factory=dict)
     """Stream -> largest outage allowed, milliseconds. A name ending in * stands for all that begin so."""
     others_ms: float | None = QUIET_MS
-    """Limit of every other stream; None: not limited."""
+    """Limit of every other stream of packets; None: not limited."""
     write_outage_ms: float | None = None
     """Longest time without an acknowledged write; None: not limited."""
     return_outage_ms: float | None = None
@@ -65,10 +71,13 @@ class Figures:
     outage_ms: float | None
     """Largest gap in any stream of packets."""
     write_outage_ms: float | None
+    """Longest time without an acknowledged write."""
+    nb_outage_ms: float | None
+    """Longest time in which no write reached NB."""
     return_outage_ms: float | None
     back_in_service_ms: float | None
     noise_ms: float
-    """Largest gap in any stream before the fault: what this machine does to packets when nothing is broken."""
+    """Largest gap in any stream of packets before the fault: what this machine does when nothing is broken."""
     streams: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
@@ -89,6 +98,7 @@ class Verdict:
             "reasons": list(self.reasons),
             "outage_ms": rounded(figures.outage_ms),
             "write_outage_ms": rounded(figures.write_outage_ms),
+            "nb_outage_ms": rounded(figures.nb_outage_ms),
             "return_outage_ms": rounded(figures.return_outage_ms),
             "back_in_service_ms": rounded(figures.back_in_service_ms),
             "noise_ms": rounded(figures.noise_ms),
@@ -109,20 +119,23 @@ def rounded(value: float | None) -> float | None:
 
 def judge(record: RunRecord, expect: Expect) -> Verdict:
     """Return the verdict and the figures of one run."""
-    outages = {stream.name: outage_gap(stream, record) for stream in record.streams}
-    returns = {stream.name: return_gap(stream, record).ms for stream in record.streams}
+    packets = [stream for stream in record.streams if stream.kind in PACKETS]
+    outages = {stream.name: outage_gap(stream, record) for stream in packets}
+    returns = {stream.name: return_gap(stream, record).ms for stream in packets}
+    nb = next((stream for stream in record.streams if stream.kind == "nb"), None)
     write_outage_ms = _write_outage_ms(record)
     invalid = _invalid(record, expect, outages, write_outage_ms)
     figures = Figures(
         outage_ms=None if invalid else max((gap.ms for gap in outages.values()), default=None),
         write_outage_ms=None if invalid else write_outage_ms,
+        nb_outage_ms=None if invalid or nb is None else largest(nb, record.fault_ns, record.meta.ended_ns).ms,
         return_outage_ms=None if invalid or record.meta.back_ns is None else max(returns.values(), default=None),
         back_in_service_ms=_since_fault_ms(record, record.meta.back_ns),
-        noise_ms=max((gap.ms for stream in record.streams for gap in _before_fault(stream, record)), default=0.0),
+        noise_ms=_noise_ms(record),
         streams={
             stream.name: {
-                "outage_ms": outages[stream.name].ms,
-                "return_outage_ms": returns[stream.name],
+                "outage_ms": outage_gap(stream, record).ms,
+                "return_outage_ms": return_gap(stream, record).ms,
                 "sent": len(stream.sent),
                 "lost": stream.lost(),
             }
@@ -139,6 +152,11 @@ def judge(record: RunRecord, expect: Expect) -> Verdict:
 
 def _since_fault_ms(record: RunRecord, at_ns: int | None) -> float | None:
     return None if at_ns is None else (at_ns - record.fault_ns) / NS_PER_MS
+
+
+def _noise_ms(record: RunRecord) -> float:
+    packets = [stream for stream in record.streams if stream.kind in PACKETS]
+    return max((gap.ms for stream in packets for gap in _before_fault(stream, record)), default=0.0)
 
 
 def _before_fault(stream: Record, record: RunRecord) -> list[Gap]:
@@ -179,7 +197,11 @@ def _invalid(record: RunRecord, expect: Expect, outages: Mapping[str, Gap], writ
         if not window.verified
     ]
     reasons += flaws(record)
+    if (noise_ms := _noise_ms(record)) > NOISE_MS:
+        reasons.append(f"packets waited up to {noise_ms:.0f} ms with nothing broken: this machine is too busy")
     for stream in record.streams:
+        if stream.kind not in PACKETS:
+            continue
         ratio = stream.delivered_ratio(record.meta.load_started_ns, record.fault_ns - NS_PER_MS)
         if ratio < DELIVERY_FLOOR:
             floor = f"the floor is {DELIVERY_FLOOR:.0%}"
@@ -201,8 +223,9 @@ def _acked(writes: Sequence[Write]) -> int:
 
 def _over_limits(record: RunRecord, expect: Expect, figures: Figures) -> list[str]:
     reasons = []
+    kinds = {stream.name: stream.kind for stream in record.streams}
     for name, one in figures.streams.items():
-        limit_ms = stream_limit_ms(expect, name)
+        limit_ms = stream_limit_ms(expect, name) if kinds[name] in PACKETS else expect.streams.get(name)
         worst_ms = max(one["outage_ms"], 0.0 if expect.return_outage_ms is not None else one["return_outage_ms"])
         if limit_ms is not None and worst_ms > limit_ms:
             reasons.append(f"{name}: an outage of {worst_ms:.0f} ms, the limit is {limit_ms:.0f} ms")

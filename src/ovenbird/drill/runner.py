@@ -17,6 +17,7 @@ from typing import Any
 
 from ovenbird.drill import stage as stages
 from ovenbird.drill.baseline import Baseline
+from ovenbird.drill.commits import commits
 from ovenbird.drill.fault import Fault, make_fault
 from ovenbird.drill.final import collect_final, residue
 from ovenbird.drill.lab_api import LabApi
@@ -179,6 +180,9 @@ async def _measured(
             records, writes = await asyncio.to_thread(load.stop)
             run_.note(LOAD_STOPPED, "load", "load stopped", ended_ns)
         final = Final() if stock else await asyncio.to_thread(collect_final, lab, api, stage)
+    timeline = sorted([*run_.events, *observers.events], key=lambda event: event.at_ns)
+    if writes:
+        records = [*records, commits(writes, timeline)]
     return RunRecord(
         meta=Meta(
             drill=drill.name,
@@ -193,7 +197,7 @@ async def _measured(
             detect_limit_ms=stock.detect_limit_ms if stock else detect_limit_ms(lab, drill),
             announced=drill.announced,
         ),
-        timeline=sorted([*run_.events, *observers.events], key=lambda event: event.at_ns),
+        timeline=timeline,
         streams=records,
         writes=writes,
         final=final,
