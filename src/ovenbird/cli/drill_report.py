@@ -20,6 +20,7 @@ EXIT = {"pass": 0, "fail": 1, "invalid": 6}
 FIGURES = (
     ("outage_ms", "outage of packets"),
     ("write_outage_ms", "outage of writes"),
+    ("nb_outage_ms", "outage of commits in NB"),
     ("return_outage_ms", "outage on return"),
     ("back_in_service_ms", "back in service"),
     ("noise_ms", "noise before the fault"),

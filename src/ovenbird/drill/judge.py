@@ -28,6 +28,8 @@ QUIET_MS = 150.0
 
 NOISE_MS = 250.0
 """A machine that delays packets this long with nothing broken is too busy for figures."""
+FIGURES = ("outage_ms", "write_outage_ms", "nb_outage_ms", "return_outage_ms", "back_in_service_ms", "noise_ms")
+"""The figures of a run, by their field of `Figures`."""
 PACKETS = frozenset({"icmp", "udp", "tcp"})
 """Kinds of stream that carry a workload's packets; reads of the API and commits in NB have figures of their own."""
 
@@ -72,12 +74,12 @@ class Figures:
     """Largest gap in any stream of packets."""
     write_outage_ms: float | None
     """Longest time without an acknowledged write."""
-    nb_outage_ms: float | None
-    """Longest time in which no write reached NB."""
     return_outage_ms: float | None
     back_in_service_ms: float | None
     noise_ms: float
     """Largest gap in any stream of packets before the fault: what this machine does when nothing is broken."""
+    nb_outage_ms: float | None = None
+    """Longest time in which no write reached NB."""
     streams: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ovenbird.drill.integrity import flaws
 from ovenbird.drill.invariants import INVARIANTS, Violation, unproven
-from ovenbird.drill.judge import Figures, Outcome, Verdict, stream_limit_ms
+from ovenbird.drill.judge import FIGURES, Figures, Outcome, Verdict, stream_limit_ms
 from ovenbird.drill.record import RunRecord
 from ovenbird.drill.script import Drill
 
@@ -83,7 +83,7 @@ class Judged:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Judged:
         """Return what `to_json` was called on; raises KeyError and the like for other data."""
-        keys = ("outage_ms", "write_outage_ms", "return_outage_ms", "back_in_service_ms", "noise_ms", "streams")
+        keys = (*FIGURES, "streams")
         verdict = Verdict(
             outcome=Outcome(data["outcome"]),
             reasons=tuple(data["reasons"]),

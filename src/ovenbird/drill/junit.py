@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from ovenbird.drill.judge import Outcome
+from ovenbird.drill.judge import FIGURES, Outcome
 from ovenbird.drill.judged import Judged
 from ovenbird.drill.outage import NS_PER_MS
 from ovenbird.drill.record import Meta
@@ -57,8 +57,7 @@ def _verdict(run: Judged) -> tuple[str, str] | None:
 
 def _figures(run: Judged) -> str:
     shown = run.verdict.to_json()
-    keys = ("outage_ms", "write_outage_ms", "return_outage_ms", "back_in_service_ms", "noise_ms")
-    return " ".join(f"{key}={shown[key]}" for key in keys if shown[key] is not None)
+    return " ".join(f"{key}={shown[key]}" for key in FIGURES if shown[key] is not None)
 
 
 def _clean(text: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ovenbird.drill.judge import Outcome, Verdict
+from ovenbird.drill.judge import FIGURES, Outcome, Verdict
 
 P95_RUNS = 20
 """Fewest runs with which a p95 differs from the worst."""
@@ -52,6 +52,7 @@ class Repeats:
     """pass, fail, invalid -> runs."""
     outage_ms: Spread | None
     write_outage_ms: Spread | None
+    nb_outage_ms: Spread | None
     return_outage_ms: Spread | None
     back_in_service_ms: Spread | None
     noise_ms: Spread | None
@@ -66,9 +67,6 @@ class Repeats:
             **{name: spread.to_json() if spread else None for name, spread in spreads.items()},
             "violated": list(self.violated),
         }
-
-
-FIGURES = ("outage_ms", "write_outage_ms", "return_outage_ms", "back_in_service_ms", "noise_ms")
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
