@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,9 +43,19 @@ spec: {{network: {network}}}
 class Databases:
     """The databases of one cluster."""
 
-    def __init__(self, directory: Path, *, size: int = 3, only: tuple[Database, ...] = tuple(Database)) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        size: int = 3,
+        only: tuple[Database, ...] = (Database.NB, Database.OVENBIRD),
+        election_timer_ms: int = 1000,
+    ) -> None:
         self.rafts = {
-            database: RaftDatabase(directory, database.value, SCHEMAS[database], size=size) for database in only
+            database: RaftDatabase(
+                directory, database.value, SCHEMAS[database], size=size, election_timer_ms=election_timer_ms
+            )
+            for database in only
         }
 
     def __getitem__(self, database: Database) -> RaftDatabase:
@@ -61,16 +72,22 @@ class Databases:
     def candidate(self, node: str, cluster: Cluster = CLUSTER, **options: Any) -> ControllerService:
         return ControllerService(cluster, node, remotes=self.remotes, **options)
 
-    def nbctl(self, *command: str) -> str:
-        return run("ovn-nbctl", "-t", "8", f"--db={','.join(self.remotes[Database.NB])}", *command)
+    async def nbctl(self, *command: str) -> str:
+        """Run ovn-nbctl beside the event loop, which serves connections of its own meanwhile."""
+        return await asyncio.to_thread(
+            run, "ovn-nbctl", "-t", "8", f"--db={','.join(self.remotes[Database.NB])}", *command
+        )
+
+    async def column(self, table: str, column: str) -> list[str]:
+        """Return a column of all rows of a table of NB, sorted."""
+        text = await self.nbctl("--bare", f"--columns={column}", "list", table)
+        return sorted(line for line in text.splitlines() if line)
 
 
 @contextlib.contextmanager
-def databases(
-    directory: Path, *, size: int = 3, only: tuple[Database, ...] = (Database.NB, Database.OVENBIRD)
-) -> Iterator[Databases]:
+def databases(directory: Path, **options: Any) -> Iterator[Databases]:
     """Start the databases of a cluster, and end them."""
-    found = Databases(directory, size=size, only=only)
+    found = Databases(directory, **options)
     with contextlib.ExitStack() as stack:
         for raft in found.rafts.values():
             stack.enter_context(raft)

@@ -18,6 +18,7 @@ from ovenbird.plan.observation import (
     MemberState,
     Northd,
     NorthdState,
+    Problem,
     RouterView,
     Snapshot,
 )
@@ -81,8 +82,14 @@ def nb(*states):
     return healthy(databases=(database(states=states), database("sb"), database("ovenbird")))
 
 
-def northds(*states):
-    return healthy(northds=tuple(Northd(host=host, state=state) for host, state in zip(HOSTS, states, strict=True)))
+def northds(*states, told_age_s=None):
+    """The first is asked live, the others are what their agents told so long ago."""
+    ages = (None, told_age_s, told_age_s)
+    return healthy(
+        northds=tuple(
+            Northd(host=host, state=state, age_s=age) for host, state, age in zip(HOSTS, states, ages, strict=True)
+        )
+    )
 
 
 def controller(**changes):
@@ -118,6 +125,7 @@ TRIGGERS = {
     "database.member_missing": (nb(L, F, A), Verdict.DEGRADED),
     "database.member_unknown": (nb(L, F, U), Verdict.DEGRADED),
     "northd.none_active": (northds(STANDBY, STOPPED, PAUSED), Verdict.DOWN),
+    "northd.taking_over": (northds(STANDBY, STANDBY, STOPPED, told_age_s=1.0), Verdict.DEGRADED),
     "northd.unknown_active": (northds(STANDBY, STANDBY, NOT_ASKED), Verdict.DEGRADED),
     "northd.two_active": (northds(ACTIVE, ACTIVE, STANDBY), Verdict.DEGRADED),
     "northd.missing": (northds(ACTIVE, STANDBY, STOPPED), Verdict.DEGRADED),
@@ -130,6 +138,7 @@ TRIGGERS = {
     "chassis.unregistered": (chassis("n2", registered=False), Verdict.DEGRADED),
     "chassis.unknown": (chassis("n2", registered=None), Verdict.DEGRADED),
     "chassis.agent_silent": (chassis("n2", heartbeat_age_s=HEARTBEAT_STALE_S + 1), Verdict.DEGRADED),
+    "chassis.agent_unknown": (chassis("n2", heartbeat_age_s=None), Verdict.DEGRADED),
     "chassis.lagging": (chassis("n2", nb_cfg=11), Verdict.DEGRADED),
     "chassis.daemon_dead": (chassis("n2", dead_daemons=("ovs-vswitchd",)), Verdict.DEGRADED),
     "chassis.disconnected": (chassis("n2", connected=False), Verdict.DEGRADED),
@@ -140,7 +149,7 @@ TRIGGERS = {
     "router.unknown": (healthy(routers=(router(active=None),)), Verdict.DEGRADED),
     "router.moved": (healthy(routers=(router(active="g2"),)), Verdict.DEGRADED),
     "router.last_gateway": (told(g1_g2=False, n1_g2=False, g2_g1=False, g2_n1=False), Verdict.DEGRADED),
-    "problem": (healthy(problems=("Router/r1 could not be compiled",)), Verdict.DEGRADED),
+    "problem": (healthy(problems=(Problem("Router/r1", "its name is taken"),)), Verdict.DEGRADED),
 }
 
 NEAR_MISSES = {
@@ -152,6 +161,7 @@ NEAR_MISSES = {
     "database.member_missing": nb(L, F, U),
     "database.member_unknown": nb(L, F, A),
     "northd.none_active": northds(STANDBY, STOPPED, NOT_ASKED),
+    "northd.taking_over": northds(STANDBY, PAUSED, STOPPED, told_age_s=1.0),
     "northd.unknown_active": northds(ACTIVE, STANDBY, NOT_ASKED),
     "northd.two_active": northds(ACTIVE, STANDBY, STANDBY),
     "northd.missing": northds(ACTIVE, STANDBY, NOT_ASKED),
@@ -164,6 +174,7 @@ NEAR_MISSES = {
     "chassis.unregistered": chassis("n2", registered=None),
     "chassis.unknown": chassis("n2", registered=False),
     "chassis.agent_silent": chassis("n2", heartbeat_age_s=HEARTBEAT_STALE_S),
+    "chassis.agent_unknown": chassis("n2", heartbeat_age_s=HEARTBEAT_STALE_S + 1),
     "chassis.lagging": replace(chassis("n2", nb_cfg=11), sb_cfg_age_s=LAG_GRACE_S),
     "chassis.daemon_dead": chassis("n2", dead_daemons=("ovs-vswitchd",), heartbeat_age_s=HEARTBEAT_STALE_S + 1),
     "chassis.disconnected": chassis("n2", connected=None),
@@ -248,7 +259,7 @@ def test_no_routers_need_neither_gateways_nor_bfd():
 
 
 def test_reasons_come_worst_first():
-    snapshot = replace(nb(D, A, A), problems=("x",))
+    snapshot = replace(nb(D, A, A), problems=(Problem("Router/r1", "x"),))
     severities = [reason.verdict for reason in judge(snapshot).reasons]
     assert severities == sorted(severities, key=[Verdict.DOWN, Verdict.DEGRADED].index)
     assert set(severities) == {Verdict.DOWN, Verdict.DEGRADED}

@@ -44,12 +44,13 @@ def test_a_file_may_mix_roles_choose_addresses_and_tag_the_outside() -> None:
     outside: [{address: 172.16.0.254/24}, {address: 172.17.0.254/24, vlan: 100}]
     nodes:
       - {name: all, roles: [central, gateway, compute]}
-      - {name: far, roles: [compute], address: 10.50.0.1}
+      - {name: far, roles: [compute], address: 10.50.0.1, uplink: false}
     """
     spec = from_yaml(text, name="odd")
     assert [(node.name, node.address) for node in spec.nodes] == [("all", "10.50.0.2"), ("far", "10.50.0.1")]
     assert spec.nodes[0].roles == frozenset(Role)
     assert spec.outside[1] == OutsideAddress(address="172.17.0.254/24", vlan=100)
+    assert [dict(host.uplinks) for host in spec.cluster().hosts] == [{"ext": "eth1"}, {}]
     assert spec.underlay_prefix_length == 28
     assert spec.bfd.detect_ms == 150
     assert parse(to_data(spec)) == spec
@@ -64,7 +65,7 @@ def test_every_problem_is_reported_at_once() -> None:
       - {name: c1, roles: [central]}
       - {name: c1, roles: [king], address: 10.99.0.1}
       - {name: Fabric, roles: [compute], address: 192.0.2.1}
-      - {name: outside, roles: [central]}
+      - {name: outside, roles: [central], uplink: 3}
     """
     with pytest.raises(UserError) as raised:
         from_yaml(text, name="bad", file="lab.yaml")
@@ -75,6 +76,7 @@ def test_every_problem_is_reported_at_once() -> None:
         "outside: bad address",
         "`vlan`",
         "`roles`",
+        "`uplink`",
         "bad node name 'Fabric'",
         "bad node name 'outside'",
         "192.0.2.1 is not in the underlay",

@@ -123,7 +123,8 @@ async def test_a_killed_daemon_comes_back_and_the_others_stay(site: Site):
     await eventually(lambda: set(site.pids("c1")) == set(DAEMONS), within_s=WHOLE_WITHIN_S)
     before = site.pids("c1")
     site.kill_daemon("c1", "run/ovn/ovnnb_db.pid")
-    await eventually(lambda: site.pids("c1")["run/ovn/ovnnb_db.pid"] != before["run/ovn/ovnnb_db.pid"], within_s=5)
+    killed = before["run/ovn/ovnnb_db.pid"]
+    await eventually(lambda: site.pids("c1").get("run/ovn/ovnnb_db.pid", killed) != killed, within_s=5)
     await eventually(site.is_whole, within_s=WHOLE_WITHIN_S)
     after = site.pids("c1")
     assert {path: pid for path, pid in after.items() if "ovnnb" not in path} == {
@@ -152,17 +153,27 @@ async def test_each_host_reports_itself(site: Site):
     async with Client("Ovenbird", [unix_remote(site, "c1")], leader_only=False) as client:
         await client.wait_connected(timeout_s=WHOLE_WITHIN_S)
 
-        async def told() -> dict[str, str]:
+        async def told() -> dict[str, tuple[str, int]]:
             txn = Transaction()
-            txn.select("Node", columns=["name", "facts"])
-            return {row["name"]: row["facts"] for row in (await client.transact(txn)).rows(0)}
+            txn.select("Node", columns=["name", "facts", "heartbeat_s"])
+            return {row["name"]: (row["facts"], row["heartbeat_s"]) for row in (await client.transact(txn)).rows(0)}
 
         async def settled() -> bool:
-            facts = await told()
-            actives = sum('"northd": "active"' in text for text in facts.values())
-            return len(facts) == 3 and actives == 1 and all('"servers": 3' in text for text in facts.values())
+            facts = [facts for facts, _ in (await told()).values()]
+            actives = sum('"northd": "active"' in text for text in facts)
+            return len(facts) == 3 and actives == 1 and all('"servers": 3' in text for text in facts)
 
         await eventually(settled, within_s=WHOLE_WITHIN_S)
+        first = (await told())["c2"]
+
+        async def next_heartbeat() -> tuple[str, int] | None:
+            now = (await told())["c2"]
+            return now if now[1] > first[1] else None
+
+        # Nothing happened, so nothing but the heartbeat is new, and that comes every 5 s only.
+        facts, heartbeat_s = await eventually(next_heartbeat, within_s=10)
+        assert facts == first[0]
+        assert heartbeat_s - first[1] >= 4
 
 
 def agent_says(site: Site, node: str) -> subprocess.CompletedProcess[str]:

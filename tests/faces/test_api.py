@@ -8,6 +8,7 @@ import json
 import signal
 import socket
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from ovenbird.api.boundary import MAX_BODY_BYTES, http_status
 from ovenbird.api.server import listen, serve
 from ovenbird.cli.client import Client
 from ovenbird.controller.service import ControllerService
+from ovenbird.model.cluster import Database
 from ovenbird.model.errors import Bug, Degraded, Down, OvenbirdError, Refused, Timeout, Unavailable, UserError
 from ovenbird.model.schema import json_schema
 
@@ -247,3 +249,34 @@ async def test_serving_leaves_signals_to_the_agent(running, tmp_path):
         with pytest.raises(asyncio.CancelledError):
             await serving
     assert not path.exists()
+
+
+def test_a_foreign_hand_in_nb_is_undone_and_shown_as_drift(api, tier):
+    api.post("/v1/apply", {"documents": files(NETWORK)})
+    nb = f"unix:{tier.layout('c1').database_run(Database.NB)}.sock"
+
+    def nbctl(*words: str) -> str:
+        command = ["ovn-nbctl", f"--db={nb}", *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+
+    eventually_sync(lambda: "vm1" in nbctl("show"), within_s=10)
+    nbctl("lsp-del", "vm1")
+    [drift] = eventually_sync(lambda: (seen := api.get("/v1/status"))["drift"] and seen["drift"][-1:], within_s=10)
+    assert "Port/vm1" in drift["detail"]
+    assert "vm1" in nbctl("show")
+
+
+def test_what_cannot_be_realised_is_a_problem_with_its_object(api, tier):
+    """Somebody else's switch has the name already: it is not touched, and the object is named."""
+    nb = f"unix:{tier.layout('c1').database_run(Database.NB)}.sock"
+    nbctl = ["ovn-nbctl", f"--db={nb}"]
+    subprocess.run([*nbctl, "ls-add", "foreign", "--", "lsp-add", "foreign", "vm1"], timeout=10, check=True)
+    try:
+        api.post("/v1/apply", {"documents": files(NETWORK)})
+        [problem] = eventually_sync(lambda: api.get("/v1/status")["problems"], within_s=10)
+        assert problem["subject"] == "Port/vm1"
+        described = api.get("/v1/objects/Port/vm1")
+        assert described["realised"]["nb"] is False
+        assert described["problems"][0]["detail"] == problem["detail"]
+    finally:
+        subprocess.run([*nbctl, "ls-del", "foreign"], timeout=10, check=True)

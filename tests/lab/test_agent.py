@@ -261,6 +261,28 @@ async def test_a_row_deleted_while_the_agent_is_away_is_undone(lab: Lab):
         await eventually(lambda: not leftovers(lab), within_s=10)
 
 
+async def test_a_database_that_was_made_anew_unplugs_nobody(lab: Lab):
+    node = lab.node("n1")
+    record = node.disk("/var/lib/ovenbird/attachments.json")
+    async with store(lab) as client:
+        await attach(client, "vm1", "n1", type="namespace", address="static")
+        await attached(client, "vm1")
+        agent = node.daemon("agent")
+        agent.signal(signal.SIGTERM)
+        assert agent.wait_gone(timeout_s=2)
+        known = json.loads(record.read_text())
+        record.write_text(json.dumps({**known, "cluster_id": "11111111-2222-3333-4444-555555555555"}))
+        txn = Transaction()
+        txn.delete("Attachment", where=[("port", "==", "vm1")])
+        await client.transact(txn)
+        lab.up()
+        failed = await eventually(lambda: events(lab, "n1", "part.failed"), within_s=10)
+        assert "not for " + known["cluster_id"] in failed[-1]["error"]
+        assert ping(lab, "n1", "vm1", "192.168.1.1")
+        record.write_text(json.dumps(known))
+        await eventually(lambda: not leftovers(lab), within_s=15)
+
+
 async def test_a_foreign_namespace_of_the_ports_name_is_not_touched(lab: Lab):
     node = lab.node("n1")
     node.run(["ip", "netns", "add", "vm1"]).checked(subject="n1")

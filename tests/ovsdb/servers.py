@@ -23,6 +23,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+from tests.waiting import eventually
+
 from ovenbird.ovsdb import DeadlineExceeded, OvsdbError, Tls, probe_server, unixctl
 
 NB_SCHEMA = Path("/usr/share/ovn/ovn-nb.ovsschema")
@@ -211,12 +213,14 @@ class OvsdbCluster:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     async def _joined(self, member: OvsdbServer) -> None:
-        async with asyncio.timeout(START_S):
-            while True:
-                rows = await probe_server(member.unix, timeout_s=5)
-                if any(row.connected and row.has_schema for row in rows):
-                    return
-                await asyncio.sleep(0.05)
+        await eventually(lambda: self._serves(member), within_s=START_S)
+
+    @staticmethod
+    async def _serves(member: OvsdbServer) -> bool:
+        try:
+            return any(row.connected and row.has_schema for row in await probe_server(member.unix, timeout_s=5))
+        except OvsdbError:  # it drops its clients when the database comes
+            return False
 
     async def cluster_id(self) -> str:
         """The cluster's id."""

@@ -237,6 +237,19 @@ async def test_a_silent_server_is_given_up_and_used_again_when_it_wakes(server):
         await client.echo(timeout_s=5)
 
 
+async def test_an_idle_server_is_kept_because_it_answers_probes(server):
+    """A unix socket: this server itself never probes."""
+    async with Client(server.database, [server.unix], probe_interval_ms=100) as client:
+        await client.wait_connected(timeout_s=5)
+        states = client.state_changes()
+        assert (await anext(states)).connected
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await anext(states)
+        await states.aclose()
+        assert client.reasons == {}
+
+
 async def test_the_servers_own_probes_are_answered(server):
     """The server probes after 1 s of silence and would drop a client that does not answer."""
     async with Client(server.database, [server.remote], probe_interval_ms=0) as client:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
 from typing import Any
@@ -10,6 +11,7 @@ from tests.ovsdb.servers import NB_SCHEMA, OvsdbCluster, OvsdbServer, tool
 from tests.waiting import eventually
 
 from ovenbird.ovsdb import ChangeSet, Client, DeadlineExceeded, Replica, Transaction
+from ovenbird.ovsdb.collector import BulkLoad
 
 SWITCHES = {"Logical_Switch": ["name", "ports", "external_ids"], "Logical_Switch_Port": ["name", "options", "tag"]}
 
@@ -190,28 +192,34 @@ async def test_after_a_restart_of_a_standalone_server_everything_comes_again_and
 
 
 async def test_a_clustered_server_sends_only_what_was_missed(cluster: OvsdbCluster):
-    """Two clients: one is cut off while the other writes."""
+    """Two clients: one is cut off while the other writes; where it stood, it knows from the monitor's reply alone."""
     async with (
         Client(cluster.database, cluster.remotes) as writer,
-        Client(cluster.database, [cluster.members[0].remote], leader_only=False) as client,
-        Replica(client, SWITCHES) as replica,
+        Client(cluster.database, cluster.remotes) as client,
     ):
         await writer.wait_connected(timeout_s=10)
         row = await add_switch(writer, "s", external_ids={"a": "1"})
         for number in range(20):  # the history may hold no more than the database does
             await add_switch(writer, f"padding{number}")
-        await replica.wait_until(lambda r: len(names(r)) == 21, timeout_s=10)
-        changes = replica.changes()
-        await anext(changes)
-        session = client.session
-        assert session is not None
-        session.connection.abort("cut off by the test")
-        txn = Transaction()
-        txn.update("Logical_Switch", {"external_ids": {"a": "1", "b": "2"}}, uuid=row)
-        await writer.transact(txn)
-        change_set = await anext(changes)
-        assert not change_set.resync
-        assert [dict(change.new["external_ids"]) for change in change_set.rows if change.new] == [{"a": "1", "b": "2"}]
+        await client.wait_connected(timeout_s=10)
+        async with Replica(client, SWITCHES) as replica:
+            await replica.ready(timeout_s=10)
+            assert len(names(replica)) == 21
+            await _cut_off_while_another_writes(replica, client, writer, row)
+
+
+async def _cut_off_while_another_writes(replica: Replica, client: Client, writer: Client, row: str) -> None:
+    changes = replica.changes()
+    await anext(changes)
+    session = client.session
+    assert session is not None
+    session.connection.abort("cut off by the test")
+    txn = Transaction()
+    txn.update("Logical_Switch", {"external_ids": {"a": "1", "b": "2"}}, uuid=row)
+    await writer.transact(txn)
+    change_set = await anext(changes)
+    assert not change_set.resync
+    assert [dict(change.new["external_ids"]) for change in change_set.rows if change.new] == [{"a": "1", "b": "2"}]
 
 
 async def test_a_new_schema_is_noticed_and_its_columns_appear(server):
@@ -220,14 +228,17 @@ async def test_a_new_schema_is_noticed_and_its_columns_appear(server):
     schema["tables"]["Logical_Switch"]["columns"]["fresh"] = {"type": {"key": "string", "min": 0, "max": 1}}
     async with (
         Client(server.database, [server.unix]) as client,
+        Client(server.database, [server.unix]) as bystander,
         Replica(client, {"Logical_Switch": ["name", "fresh"]}) as replica,
     ):
         await replica.ready(timeout_s=5)
+        await bystander.wait_connected(timeout_s=5)
         row = await add_switch(client, "s")
         assert not replica.has("Logical_Switch", "fresh")
         await client.call("convert", [server.database, schema], timeout_s=10)
         await replica.wait_until(lambda r: r.has("Logical_Switch", "fresh"), timeout_s=10)
         assert client.schema.version == "99.0.0"
+        await eventually(lambda: bystander.connected and bystander.schema.version == "99.0.0", within_s=5)
         assert replica.table("Logical_Switch")[row]["fresh"] is None
         txn = Transaction()
         txn.update("Logical_Switch", {"fresh": "x"}, uuid=row)
@@ -294,3 +305,23 @@ async def _tick(gaps: list[float]) -> None:
         before_s = time.monotonic()
         await asyncio.sleep(0.005)
         gaps.append(time.monotonic() - before_s)
+
+
+async def test_the_collector_runs_again_after_a_load(client):
+    await add_switch(client, "s")
+    async with Replica(client, SWITCHES) as replica:
+        await replica.ready(timeout_s=5)
+        assert gc.isenabled()
+
+
+def test_loads_may_overlap_and_break_off():
+    first, second = BulkLoad(), BulkLoad()
+    first.begin()
+    second.begin()
+    second.begin()
+    assert not gc.isenabled()
+    second.end()
+    assert not gc.isenabled(), "the first still runs"
+    first.end()
+    first.end()
+    assert gc.isenabled()

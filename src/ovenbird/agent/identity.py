@@ -5,6 +5,7 @@ A host that guesses its identity could take another one's place in a database cl
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from pathlib import Path
@@ -39,7 +40,7 @@ def find_host(cluster: Cluster, name: str) -> Host:
     return host
 
 
-def check_address(cluster: Cluster, host: Host, remembered: Path, *, wait_s: float = 5.0) -> None:
+async def check_address(cluster: Cluster, host: Host, remembered: Path, *, wait_s: float = 5.0) -> None:
     """Make sure that the host carries its address, waiting a little for the network to come up.
 
     `remembered` names the address of an underlay that Open vSwitch carries: it may be away until ovs-vswitchd is back.
@@ -58,7 +59,7 @@ def check_address(cluster: Cluster, host: Host, remembered: Path, *, wait_s: flo
                 evidence=f"hosts of cluster {cluster.name}: {there}",
                 hint=f"correct cluster.yaml or /etc/ovenbird/node; the description has {there}",
             )
-        time.sleep(0.1)
+        await asyncio.sleep(0.1)
 
 
 def _is_local(address: str) -> bool:

@@ -48,24 +48,26 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, ended.set)
-        check_address(self._cluster, self._host, self._layout.state_dir / "underlay.json")
+        await check_address(self._cluster, self._host, self._layout.state_dir / "underlay.json")
+        # Whatever may be refused comes before anything is started.
+        chassis = await Chassis.prepare(self._cluster, self._host, self._layout) if self._host.is_chassis else None
         if self._host.is_central:
             self._add_central(CentralTier(self._cluster, self._host, self._layout))
-        if self._host.is_chassis:
-            self._add_chassis(await Chassis.prepare(self._cluster, self._host, self._layout))
+        if chassis is not None:
+            self._add_chassis(chassis)
         roles = sorted(role.value for role in self._host.roles)
         took_ms = round((time.monotonic() - began) * 1000)
         _log.info(AGENT_STARTED, extra={"roles": roles, "pid": os.getpid(), "took_ms": took_ms})
-        try:
-            async with Client(Database.OVENBIRD.value, self._cluster.remotes(Database.OVENBIRD)) as client:
+        async with Client(Database.OVENBIRD.value, self._cluster.remotes(Database.OVENBIRD)) as client:
+            try:
                 # Slow imports, beside the daemons' start and not before it.
                 await asyncio.to_thread(_import_late_parts, central=self._host.is_central)
                 self._add_reporting(client)
                 if self.tier is not None:
                     self._add("controller", self._run_controller)
                 await ended.wait()
-        finally:
-            await self._stop()
+            finally:
+                await self._stop()
 
     def _add(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         self._tasks.append(asyncio.create_task(keep_part(name, run), name=name))
@@ -97,7 +99,8 @@ class Agent:
         from ovenbird.agent.facts import gather_facts
         from ovenbird.agent.reporter import Reporter
 
-        reporter = Reporter(self._host, client, lambda: gather_facts(self.tier, self.chassis))
+        news = self.chassis.news if self.chassis else None
+        reporter = Reporter(self._host, client, lambda: gather_facts(self.tier, self.chassis), news=news)
         self._add("reporter", reporter.run)
         if self.chassis is not None:
             from ovenbird.host.attachments import Attachments

@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ LOOK_S = 1.0
 FIRST_LOOK_S = 0.25
 """While the host comes up much changes, and others wait for it."""
 EARLY_S = 30.0
+PAUSE_S = 0.1
+"""At least this between two looks."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _log = logging.getLogger(__name__)
@@ -31,10 +34,19 @@ _log = logging.getLogger(__name__)
 class Reporter:
     """Reports one host."""
 
-    def __init__(self, host: Host, client: Client, look: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        client: Client,
+        look: Callable[[], Awaitable[dict[str, Any]]],
+        *,
+        news: asyncio.Event | None = None,
+    ) -> None:
+        """`look` gathers the facts; `news` is set by whoever knows that they changed."""
         self._host = host
         self._client = client
         self._look = look
+        self._news = news or asyncio.Event()
         self._boot_id = BOOT_ID.read_text(encoding="ascii").strip()
 
     async def run(self) -> None:
@@ -50,7 +62,11 @@ class Reporter:
                     written, written_at = facts, now
                 except OvsdbError as error:
                     _log.debug("report.failed", extra={"error": str(error)})
-            await asyncio.sleep(FIRST_LOOK_S if now - began < EARLY_S else LOOK_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S if now - began > EARLY_S else FIRST_LOOK_S):
+                    await self._news.wait()
+                await asyncio.sleep(PAUSE_S)  # several things change at once
+            self._news.clear()
 
     async def _write(self, facts: str) -> None:
         """Update the row, or insert it the first time. Its UUID follows from the name: a repeat is harmless."""

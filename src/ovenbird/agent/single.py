@@ -1,4 +1,4 @@
-"""One agent per host: a locked pid file, as OVS daemons have; the kernel frees the lock however its holder dies."""
+"""One agent per host: a locked pid file, as OVS daemons have; the kernel frees it however its holder dies."""
 
 from __future__ import annotations
 

@@ -76,6 +76,8 @@ class Api:
         if not 0 <= timeout_s <= LONGEST_WAIT_S:
             raise UserError(f'"timeout_s" must be between 0 and {LONGEST_WAIT_S:g}', code=BAD_REQUEST)
         revision = field(body, "revision", int, default=None)
+        # A host that is cut off would wait in vain for what others have long realised: let another one be asked.
+        await self._store.ready(READY_S)
         return (await self._service.realisation.wait(revision, timeout_s)).to_json()
 
     async def status(self, request: Request) -> Any:

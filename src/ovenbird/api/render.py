@@ -5,6 +5,7 @@ None is "could not be asked" everywhere, with the reason beside it (`why`).
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from ovenbird.plan.health import HEARTBEAT_STALE_S, Health, alive
@@ -38,7 +39,8 @@ def rendered(snapshot: Snapshot, health: Health) -> dict[str, Any]:
             {"host": one.host, "peer": one.peer, "up": one.up, "age_s": round(one.age_s, 1)} for one in snapshot.bfd
         ],
         "routers": None if snapshot.routers is None else [_router(snapshot, health, each) for each in snapshot.routers],
-        "problems": None if snapshot.problems is None else list(snapshot.problems),
+        "problems": None if snapshot.problems is None else [asdict(problem) for problem in snapshot.problems],
+        "drift": None if snapshot.drift is None else [asdict(drift) for drift in snapshot.drift],
     }
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ovenbird.ovsdb import Client, Row, Transaction
+from ovenbird.model.cluster import Database
+from ovenbird.ovsdb import Client, NotConnected, Row, Transaction
 
 READ_TIMEOUT_S = 2.0
+CONNECT_TIMEOUT_S = 1.0
 NAME_HINT = "chassis-name"
 """external_ids key of an HA_Chassis whose chassis has not registered; northd sets it."""
 
@@ -39,8 +41,22 @@ class Southbound:
     """By logical port, `cr-...`."""
 
 
-async def read_southbound(client: Client) -> Southbound:
-    """Read it from the connected member. Raises OvsdbError when it cannot be asked within `READ_TIMEOUT_S`."""
+async def read_southbound(client: Client, answering: Sequence[str]) -> Southbound:
+    """Read it from a member that is known to answer: over `client` if it is connected to such a one, else afresh.
+
+    A connection to a member that has just been cut off hangs until its probes fail. Raises OvsdbError when SB cannot
+    be asked within `READ_TIMEOUT_S`.
+    """
+    if not answering:
+        raise NotConnected("no member answers and is in contact with a majority")
+    if client.remote in answering:
+        return await _read(client)
+    async with Client(Database.SB.value, answering, leader_only=False) as fresh:
+        await fresh.wait_connected(timeout_s=CONNECT_TIMEOUT_S)
+        return await _read(fresh)
+
+
+async def _read(client: Client) -> Southbound:
     txn = Transaction()
     txn.select("Chassis", columns=["name"])
     txn.select("Chassis_Private", columns=["name", "nb_cfg"])

@@ -13,9 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 from ovenbird.api.facts import bfd_ends, controller_connected, daemons, northd_state, parse_northd, raft_terms
-from ovenbird.api.members import Terms, ask_members
+from ovenbird.api.members import Terms, ask_members, with_terms
 from ovenbird.api.render import rendered
 from ovenbird.api.southbound import Southbound, read_southbound
+from ovenbird.controller.events import DRIFT_REPAIRED
 from ovenbird.controller.nb_watch import NbChange
 from ovenbird.controller.records import NodeRecord as Node
 from ovenbird.controller.service import ControllerService
@@ -30,13 +31,18 @@ from ovenbird.plan.observation import (
     Bfd,
     Chassis,
     Controller,
+    DatabaseView,
+    Drift,
+    MemberState,
     Northd,
     NorthdState,
+    Problem,
     RouterView,
     Snapshot,
 )
 
 CONTROL_TIMEOUT_S = 1.0
+DRIFT_SHOWN = 5
 
 
 class StatusReporter:
@@ -59,26 +65,26 @@ class StatusReporter:
         return rendered(snapshot, judge(snapshot))
 
     async def look(self) -> Snapshot:
-        """Return what is to be seen now; takes at most the longest deadline of its questions."""
-        service, now_s = self._service, time.time()
-        local_terms, local_northd, southbound = await asyncio.gather(
-            self._local_terms(), self._local_northd(), self._southbound()
+        """Return what is to be seen now; takes 3 s at most, when half of what is asked hangs."""
+        service = self._service
+        views, local_terms, local_northd = await asyncio.gather(
+            ask_members(service.cluster), self._local_terms(), self._local_northd()
         )
+        seen, why = await self._southbound(views)
+        now_s = time.time()
         nodes = {node.name: node for node in service.store.nodes()}
-        terms: dict[tuple[str, Database], tuple[int, float]] = {
+        told = {
             (node.name, database): (term, _age_s(node, now_s))
             for node in nodes.values()
             for database, term in raft_terms(node.facts)
         }
-        terms |= local_terms
-        databases = await ask_members(service.cluster, terms)
-        seen, why = southbound
         sb_cfg, sb_cfg_age_s = self._sb_cfg()
+        acts = service.leadership.is_leader
         return Snapshot(
             cluster=service.cluster.name,
             observer=service.node,
             at_s=now_s,
-            databases=databases,
+            databases=with_terms(views, {**told, **local_terms}),
             northds=tuple(self._northds(nodes, local_northd, now_s)),
             controller=self._controller(),
             sb_cfg=sb_cfg,
@@ -87,15 +93,20 @@ class StatusReporter:
             bfd=tuple(self._bfd(nodes, now_s)),
             routers=self._routers(seen, why),
             routers_why=why,
-            problems=tuple(f"{key}: {trouble.detail}" for key, found in service.problems.items() for trouble in found),
+            problems=self._problems() if acts else None,
+            drift=self._drift() if acts else None,
         )
 
-    def _problems(self) -> tuple[str, ...] | None:
-        """Return what the acting controller reports; None when it runs on another host."""
-        if not self._service.leadership.is_leader:
-            return None
+    def _problems(self) -> tuple[Problem, ...]:
         found = self._service.problems
-        return tuple(f"{key}: {trouble.detail}" for key, troubles in found.items() for trouble in troubles)
+        return tuple(Problem(str(key), trouble.detail) for key, troubles in found.items() for trouble in troubles)
+
+    def _drift(self) -> tuple[Drift, ...]:
+        latest = self._service.events.named(DRIFT_REPAIRED)[-DRIFT_SHOWN:]
+        return tuple(
+            Drift(event.at_s, f"{event.fields['count']} rows of {', '.join(event.fields['objects'])}")
+            for event in latest
+        )
 
     async def _local_terms(self) -> Terms:
         """Ask this host's own members, which `_Server` cannot be asked for."""
@@ -125,9 +136,11 @@ class StatusReporter:
             return Northd(host=self._service.node, why=str(error))
         return Northd(host=self._service.node, state=parse_northd(text))
 
-    async def _southbound(self) -> tuple[Southbound | None, str]:
+    async def _southbound(self, views: Iterable[DatabaseView]) -> tuple[Southbound | None, str]:
+        members = next(view for view in views if view.name == Database.SB.short)
+        answering = [one.remote for one in members.having(MemberState.LEADER, MemberState.FOLLOWER)]
         try:
-            return await read_southbound(self._service.sb.client), ""
+            return await read_southbound(self._service.sb.client, answering), ""
         except OvsdbError as error:
             return None, f"SB: {error}"
 
@@ -174,6 +187,7 @@ class StatusReporter:
         return None, None
 
     def _chassis(self, nodes: dict[str, Node], seen: Southbound | None, why: str, now_s: float) -> Iterable[Chassis]:
+        synced = self._service.store.synced
         declared = [host.name for host in self._service.cluster.hosts if host.is_chassis]
         others = sorted((seen.chassis | seen.orphans if seen else frozenset()) - set(declared))
         for name in [*declared, *others]:
@@ -183,7 +197,9 @@ class StatusReporter:
                 declared=name in declared,
                 registered=None if seen is None else name in seen.chassis,
                 nb_cfg=seen.nb_cfg.get(name) if seen else None,
-                heartbeat_age_s=_age_s(node, now_s) if node else None,
+                # Cut off from the database, it is we who are silent, not they.
+                heartbeat_age_s=_age_s(node, now_s) if node and synced else None,
+                heartbeat_why="it has never reported" if synced else "the Ovenbird database cannot be reached",
                 dead_daemons=tuple(each for each, alive in daemons(node.facts).items() if not alive) if node else (),
                 connected=controller_connected(node.facts) if node else None,
                 why=why,

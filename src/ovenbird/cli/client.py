@@ -89,9 +89,9 @@ class Client:
         """Yield the answers of the servers, each asked when its answer is wanted; errors as of `ask`."""
         failures: list[str] = []
         last: Unavailable | None = None
-        for server in self.sockets:
+        for server in tuple(self.sockets):
             try:
-                yield self.ask_one(server, method, path, body, timeout_s=timeout_s)
+                answer = self.ask_one(server, method, path, body, timeout_s=timeout_s)
             except _NotSentError as error:
                 failures.append(f"{server}: {error}")
             except _NoAnswerError as error:
@@ -101,6 +101,10 @@ class Client:
             except Unavailable as error:
                 failures.append(f"{server}: {error.message}")
                 last = error
+            else:
+                # Who answered is asked first from now on: the others may be slow to say that they cannot.
+                self.sockets = (server, *(other for other in self.sockets if other != server))
+                yield answer
         if len(failures) == len(self.sockets):
             raise _unavailable(failures, last)
 

@@ -73,6 +73,8 @@ def as_text(seen: Status) -> str:
     parts = [*_head(seen), "", _databases(seen), "", *_central(seen), "", _chassis(seen)]
     if seen["routers"] is None or seen["routers"]:
         parts += ["", _routers(seen)]
+    if seen["drift"]:
+        parts += ["", *_drift(seen)]
     return "\n".join(parts)
 
 
@@ -150,6 +152,11 @@ def _routers(seen: Status) -> str:
         standbys = [_gateway(one) for one in router["gateways"] if one["chassis"] != router["active"]]
         rows.append([router["name"], active, ", ".join(standbys)])
     return table(["router", "active gateway", "standbys"], rows)
+
+
+def _drift(seen: Status) -> Iterator[str]:
+    for one in seen["drift"]:
+        yield f"drift:       repaired {_age(max(0.0, seen['at_s'] - one['at_s']))}: {one['detail']}"
 
 
 def _gateway(one: Mapping[str, Any]) -> str:

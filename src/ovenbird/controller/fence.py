@@ -6,7 +6,7 @@ They must be in *every* NB transaction of ours: a lock says who should act, only
 from __future__ import annotations
 
 from ovenbird.controller.records import CLUSTER_UUID
-from ovenbird.ovsdb import Canceled, Transaction, TransactionError
+from ovenbird.ovsdb import Canceled, OvsdbError, Transaction, TransactionError
 from ovenbird.plan.election import CONTROL_NAME, CONTROL_TABLE, CONTROL_UUID, EPOCH, Claim, Control
 
 FENCE_INDEX = 0
@@ -52,6 +52,6 @@ def stamp(txn: Transaction, control: Control) -> None:
     txn.update(CONTROL_TABLE, {"external_ids": control.external_ids()}, uuid=CONTROL_UUID)
 
 
-def is_passing(error: TransactionError) -> bool:
+def is_passing(error: OvsdbError) -> bool:
     """Whether a refusal says nothing about the transaction itself: an election of RAFT came between, or a cancel."""
-    return error.tag == "cluster error" or isinstance(error, Canceled)
+    return isinstance(error, Canceled) or (isinstance(error, TransactionError) and error.tag == "cluster error")

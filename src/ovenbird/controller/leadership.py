@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from ovenbird.controller.events import LEADERSHIP_CLAIM_FAILED, LEADERSHIP_LOST, LEADERSHIP_WON, Events
 from ovenbird.controller.fence import FENCE_INDEX, begin_fenced, claim_nb, raise_epoch, stamp
@@ -167,15 +167,17 @@ class Leadership:
             txn = begin_fenced(tenure.epoch, comment)
             fill(txn)
             stamp(txn, control)
-            self._set_in_flight(tenure.epoch, rows)
+            sent_s = self._clock()
+            self._set_tenure(tenure.epoch, in_flight_rows=rows)
             try:
                 result = await self._send(txn, rows)
-            finally:
-                self._set_in_flight(tenure.epoch, None)
+            except BaseException:
+                # The time that a great write was allowed is not held against its leader once it has failed.
+                allowed_s = min(self._clock() - sent_s, self.timers.row_s * rows)
+                self._set_tenure(tenure.epoch, in_flight_rows=None, confirmed_s=tenure.confirmed_s + allowed_s)
+                raise
             self._control = control
-            if self._tenure is not None and self._tenure.epoch == tenure.epoch:
-                self._tenure = replace(self._tenure, confirmed_s=self._clock())
-                self._woken.set()
+            self._set_tenure(tenure.epoch, in_flight_rows=None, confirmed_s=self._clock())
             return result
 
     async def _send(self, txn: Transaction, rows: int) -> Result:
@@ -190,9 +192,9 @@ class Leadership:
             self._resign(Why.FENCED)
             raise LeadershipLost(str(error)) from error
 
-    def _set_in_flight(self, epoch: int, rows: int | None) -> None:
+    def _set_tenure(self, epoch: int, **fields: Any) -> None:
         if self._tenure is not None and self._tenure.epoch == epoch:
-            self._tenure = replace(self._tenure, in_flight_rows=rows)
+            self._tenure = replace(self._tenure, **fields)
             self._woken.set()
 
     def _sight(self) -> Sight:

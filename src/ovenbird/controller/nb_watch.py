@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
+from ovenbird.controller.events import Events
+from ovenbird.controller.supervisor import keep_running
 from ovenbird.controller.waiting import Changing
 from ovenbird.model.cluster import Cluster, Database
 from ovenbird.model.objects import Key
@@ -38,8 +40,9 @@ class NbChange:
 class NbWatch:
     """A hot copy of NB. An async context manager."""
 
-    def __init__(self, cluster: Cluster, *, remotes: Sequence[str] | None = None) -> None:
+    def __init__(self, cluster: Cluster, events: Events, *, remotes: Sequence[str] | None = None) -> None:
         self.client = Client(Database.NB.value, tuple(remotes or cluster.remotes(Database.NB)), leader_only=True)
+        self._events = events
         self.replica = Replica(
             self.client,
             {**WATCHED_COLUMNS, CONTROL_TABLE: ("name", "external_ids"), "NB_Global": GLOBAL_COLUMNS},
@@ -57,7 +60,7 @@ class NbWatch:
     async def __aenter__(self) -> NbWatch:
         await self.client.__aenter__()
         await self.replica.__aenter__()
-        self._pump_task = asyncio.create_task(self._pump(), name="nb-pump")
+        self._pump_task = asyncio.create_task(keep_running("nb-pump", self._pump, self._events))
         return self
 
     async def __aexit__(
@@ -97,6 +100,8 @@ class NbWatch:
         # Rows that changed and came back are no change, and are not reported: the index is as new as can be.
 
     async def _pump(self) -> None:
+        # From scratch: the first change set is the whole content.
+        self.index, self._loaded = NbIndex(), False
         async for changes in self.replica.changes():
             change = self._take(changes)
             for subscriber in self._subscribers:

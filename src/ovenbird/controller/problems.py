@@ -21,7 +21,7 @@ class Trouble:
     """Why an object is not realised."""
 
     code: str
-    """"name_taken", "missing_row", "foreign_children", "foreign_holder", "unplaced" or the server's error tag."""
+    """"name_taken", "missing_row", "foreign_children", "foreign_holder", "unplaced"; "refused" by NB."""
     detail: str
     """For people."""
 
@@ -55,6 +55,12 @@ class Problems(Mapping[Key, tuple[Trouble, ...]]):
                 self._raise(key, troubles, now_s)
             else:
                 self._clear(key)
+
+    def forget(self) -> None:
+        """Somebody else leads, and knows better."""
+        self._found.clear()
+        self._tries.clear()
+        self._retry_at_s.clear()
 
     def due(self, now_s: float) -> set[Key]:
         """Return the objects that are worth another try."""

@@ -92,21 +92,18 @@ def _objects(
     txn.wait_exists("Cluster", uuid=CLUSTER_UUID, where=[("revision", "==", state.revision)])
     for port in detached:
         txn.wait("Attachment", where=[("_uuid", "==", attachment_uuid(port))])
+    writing = {change.key: (change.new, object_row(change.new)) for change in changes if change.new is not None}
     for change in changes:
-        _write(txn, change)
+        uuid = object_uuid(change.key)
+        if change.new is None:
+            txn.delete("Object", uuid=uuid)
+        elif change.old is None:
+            txn.insert("Object", writing[change.key][1], uuid=uuid)
+        else:
+            txn.update("Object", writing[change.key][1], uuid=uuid)
     txn.update("Cluster", {"revision": revision}, uuid=CLUSTER_UUID)
-    state.expect(change.new for change in changes if change.new is not None)
+    state.expect(writing)
     return Proposal(outcome, txn, lambda: _is_applied(state, changes, revision), rows=len(changes))
-
-
-def _write(txn: Transaction, change: Change) -> None:
-    uuid = object_uuid(change.key)
-    if change.new is None:
-        txn.delete("Object", uuid=uuid)
-    elif change.old is None:
-        txn.insert("Object", object_row(change.new), uuid=uuid)
-    else:
-        txn.update("Object", object_row(change.new), uuid=uuid)
 
 
 def _is_applied(state: DeclaredState, changes: Sequence[Change], revision: int) -> bool:

@@ -25,7 +25,7 @@ from ovenbird.controller.steps import add_steps
 from ovenbird.controller.store import Store
 from ovenbird.controller.worklist import Worklist
 from ovenbird.model.objects import KINDS, Key
-from ovenbird.ovsdb import OvsdbError, Transaction, TransactionError
+from ovenbird.ovsdb import NotConnected, OvsdbError, SchemaError, Transaction, TransactionError
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.diff import diff
 from ovenbird.plan.rows import Plan
@@ -99,6 +99,7 @@ class Reconciler:
 
     async def run(self) -> None:
         """Reconcile for ever."""
+        self._step_down()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._audits())
             while True:
@@ -106,7 +107,7 @@ class Reconciler:
                 try:
                     await self._turn()
                 except LeadershipLost:
-                    self._epoch = None
+                    self._step_down()
                 except OvsdbError as error:
                     # The outcome is unknown, or NB is gone: what to do follows from what NB then holds.
                     self._events.emit(NB_UNREACHABLE, error=str(error))
@@ -124,7 +125,7 @@ class Reconciler:
     async def _turn(self) -> None:
         if not (self._leadership.is_leader and self._nb.synced and self._store.synced):
             if not self._leadership.is_leader:
-                self._epoch = None
+                self._step_down()
             return
         await self._nb.settle()
         if self._epoch != self._leadership.epoch:
@@ -144,6 +145,10 @@ class Reconciler:
             self._work.again(batch.declared)
             self._work.suspect(batch.suspects)
             raise
+
+    def _step_down(self) -> None:
+        self._epoch = None
+        self.problems.forget()
 
     async def _take_over(self) -> None:
         """Find out what the leader before left undone; nothing is written to NB before that."""
@@ -170,7 +175,7 @@ class Reconciler:
         repaired = [key for key in sorted(suspects) if self._plan((key,))] if repairs else []
         try:
             await self._commit(owners, revision)
-        except TransactionError as error:
+        except (TransactionError, SchemaError) as error:
             if is_passing(error):
                 raise
             # One of them is refused. Its problem must not be that of the others: they go in parts, the revision last.
@@ -184,17 +189,20 @@ class Reconciler:
         await self._nb.settle()
         try:
             await self._commit(owners, None)
-        except TransactionError as again:
-            if is_passing(again):
+        except (TransactionError, SchemaError) as error:
+            if is_passing(error):
                 raise
             if len(owners) > 1:
                 for part in _halves(owners):
                     await self._isolate(part)
             else:
-                trouble = Trouble(again.tag, str(again))
+                trouble = Trouble("refused", str(error))
                 self.problems.judge(owners, {key: (trouble,) for key in owners}, self._clock())
 
     async def _commit(self, owners: Collection[Key], revision: int | None) -> None:
+        if not (self._store.synced and self._nb.synced):
+            # Since this turn began one of both was lost. What is not known must not be taken for not declared.
+            raise NotConnected("the declared state or NB is not current")
         plan = self._plan(owners)
         options = missing_options(self._nb.replica, self._store.cluster)
 

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from ovenbird.model.objects import KINDS, Assigned, Declared, Key
 from ovenbird.plan.rows import row_uuid
 
-_COMPACT = json.JSONEncoder(separators=(",", ":"))
+_ASSIGNED = TypeAdapter(Assigned)
 CLUSTER_UUID = row_uuid("Cluster", "")
 
 
@@ -78,7 +78,7 @@ def object_row(declared: Declared) -> dict[str, Any]:
         "kind": declared.kind,
         "name": declared.name,
         "spec": declared.spec.model_dump_json(exclude_none=True),
-        "assigned": _COMPACT.encode({"address": declared.assigned.address, "mac": declared.assigned.mac}),
+        "assigned": _ASSIGNED.dump_json(declared.assigned).decode(),
         "revision": declared.revision,
     }
 

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
+from ovenbird.controller.events import Events
+from ovenbird.controller.supervisor import keep_running
 from ovenbird.controller.waiting import Changing
 from ovenbird.model.cluster import Cluster, Database
 from ovenbird.ovsdb import Client, Replica, Row
@@ -26,8 +28,9 @@ REDIRECT = "chassisredirect"
 class SbWatch:
     """A hot copy of the few tables of SB that say what became of NB. An async context manager."""
 
-    def __init__(self, cluster: Cluster, *, remotes: Sequence[str] | None = None) -> None:
+    def __init__(self, cluster: Cluster, events: Events, *, remotes: Sequence[str] | None = None) -> None:
         self.client = Client(Database.SB.value, tuple(remotes or cluster.remotes(Database.SB)), leader_only=False)
+        self._events = events
         self.replica = Replica(self.client, TABLES, where={"Port_Binding": (("type", "==", REDIRECT),)})
         self.changing = Changing()
         self._pump_task: asyncio.Task[None] | None = None
@@ -35,7 +38,7 @@ class SbWatch:
     async def __aenter__(self) -> SbWatch:
         await self.client.__aenter__()
         await self.replica.__aenter__()
-        self._pump_task = asyncio.create_task(self._pump(), name="sb-pump")
+        self._pump_task = asyncio.create_task(keep_running("sb-pump", self._pump, self._events))
         return self
 
     async def __aexit__(

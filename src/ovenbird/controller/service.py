@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from ovenbird.controller.events import TASK_FAILED, Events
+from ovenbird.controller.events import Events
 from ovenbird.controller.leadership import Leadership
 from ovenbird.controller.nb_watch import NbWatch
 from ovenbird.controller.problems import Problems
@@ -20,11 +20,9 @@ from ovenbird.controller.realisation import Realisation
 from ovenbird.controller.reconcile import AUDIT_EVERY_S, Reconciler
 from ovenbird.controller.sb_watch import SbWatch
 from ovenbird.controller.store import Store
+from ovenbird.controller.supervisor import keep_running
 from ovenbird.model.cluster import Cluster, Database
 from ovenbird.plan.election import Timers
-
-RESTART_S = 1.0
-"""Pause before a part that failed starts again."""
 
 
 class ControllerService:
@@ -45,8 +43,8 @@ class ControllerService:
         self.node = node
         self.events = Events(node)
         self.store = Store(cluster, self.events, remotes=chosen.get(Database.OVENBIRD))
-        self.nb = NbWatch(cluster, remotes=chosen.get(Database.NB))
-        self.sb = SbWatch(cluster, remotes=chosen.get(Database.SB))
+        self.nb = NbWatch(cluster, self.events, remotes=chosen.get(Database.NB))
+        self.sb = SbWatch(cluster, self.events, remotes=chosen.get(Database.SB))
         self.leadership = Leadership(node, self.store, self.nb, self.events, timers=timers)
         self.reconciler = Reconciler(self.store, self.nb, self.leadership, self.events, audit_every_s=audit_every_s)
         self.realisation = Realisation(cluster, self.store, self.nb, self.sb)
@@ -66,7 +64,9 @@ class ControllerService:
                 await parts.enter_async_context(part)
             self._parts = parts.pop_all()
         runs = {"election": self.leadership.run, "reconcile": self.reconciler.run}
-        self._tasks = [asyncio.create_task(self._supervise(name, run), name=name) for name, run in runs.items()]
+        self._tasks = [
+            asyncio.create_task(keep_running(name, run, self.events), name=name) for name, run in runs.items()
+        ]
         return self
 
     async def __aexit__(
@@ -76,11 +76,3 @@ class ControllerService:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         await self._parts.__aexit__(kind, error, trace)
-
-    async def _supervise(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                await run()
-            except Exception as error:
-                self.events.emit(TASK_FAILED, task=name, error=repr(error))
-            await asyncio.sleep(RESTART_S)

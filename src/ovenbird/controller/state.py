@@ -14,7 +14,6 @@ from ovenbird.controller.records import (
     ClusterRecord,
     NodeRecord,
     UnreadableRow,
-    object_row,
     read_attachment,
     read_cluster,
     read_node,
@@ -45,16 +44,16 @@ class StateChange:
 class DeclaredState:
     """Inventory, nodes, attachments and the cluster's singleton."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: int = 0) -> None:
         self.inventory = Inventory()
-        self.version = 0
+        self.version = version
         """Grows with every change set."""
         self.cluster: ClusterRecord | None = None
         self.nodes: dict[str, NodeRecord] = {}
         self.attachments: dict[str, AttachmentRecord] = {}
         self.unreadable: dict[Key, str] = {}
         """Stored objects that this version cannot read, and why."""
-        self._expected: dict[Key, Declared] = {}
+        self._expected: dict[Key, tuple[Declared, Mapping[str, Any]]] = {}
 
     @property
     def revision(self) -> int:
@@ -66,9 +65,9 @@ class DeclaredState:
         """Epoch of the acting controller; None while unknown."""
         return self.cluster.epoch if self.cluster else None
 
-    def expect(self, declared: Iterable[Declared]) -> None:
-        """Say what is being written, so that it need not be parsed again when it comes back."""
-        self._expected = {each.key: each for each in declared}
+    def expect(self, writing: Mapping[Key, tuple[Declared, Mapping[str, Any]]]) -> None:
+        """Say what is being written, as object and as row, so that it need not be parsed when it comes back."""
+        self._expected = dict(writing)
 
     def feed(self, changes: Iterable[RowChange]) -> StateChange:
         """Take in the row changes of one transaction (or of the first content); return what they changed."""
@@ -108,9 +107,10 @@ class DeclaredState:
             self.inventory.put(declared)
 
     def _read(self, key: Key, row: Mapping[str, Any]) -> Declared:
-        expected = self._expected.pop(key, None) if self._expected else None
-        if expected is not None and all(row[column] == value for column, value in object_row(expected).items()):
-            return expected
+        if (expected := self._expected.pop(key, None)) is not None:
+            declared, written = expected
+            if all(row[column] == value for column, value in written.items()):
+                return declared
         return read_object(row)
 
     def _feed_node(self, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, change: StateChange) -> None:

@@ -17,6 +17,7 @@ from ovenbird.controller.events import STORE_OBJECT_UNREADABLE, STORE_READY, STO
 from ovenbird.controller.proposals import ApplyOutcome
 from ovenbird.controller.records import CLUSTER_UUID, AttachmentRecord, NodeRecord
 from ovenbird.controller.state import DeclaredState, StateChange
+from ovenbird.controller.supervisor import keep_running
 from ovenbird.controller.waiting import LOOK_AGAIN_S, Changing
 from ovenbird.controller.writer import WRITE_TIMEOUT_S, Writer
 from ovenbird.model.cluster import Cluster, Database
@@ -51,7 +52,7 @@ class Store:
         await self.client.__aenter__()
         await self._replica.__aenter__()
         self._tasks = [
-            asyncio.create_task(self._pump(), name="store-pump"),
+            asyncio.create_task(keep_running("store-pump", self._pump, self.events)),
             asyncio.create_task(self._found(), name="store-found"),
         ]
         return self
@@ -154,6 +155,8 @@ class Store:
     # Keeping it current.
 
     async def _pump(self) -> None:
+        # From scratch: the first change set is the whole content.
+        self.state = DeclaredState(version=self.state.version)
         async for changes in self._replica.changes():
             unreadable = set(self.state.unreadable)
             change = self.state.feed((row.table, row.old, row.new) for row in changes.rows)

@@ -62,6 +62,8 @@ class Load:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=STOP_TIMEOUT_S)
+            if process.stdin is not None:
+                process.stdin.close()
         self._directory.cleanup()
 
     def stop(self) -> list[Record]:

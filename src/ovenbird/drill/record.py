@@ -1,6 +1,6 @@
 """The record of one run: everything that was seen, in a folder that a stranger, or a newer checker, can read.
 
-A run only records; verdicts come afterwards and are pure functions of the record, so that an old run can be judged anew.
+A run only records; verdicts come afterwards and are pure functions of the record, so an old run can be judged again.
 Times are unix nanoseconds of this machine's one clock. This module must never judge.
 
 Folder of a run:

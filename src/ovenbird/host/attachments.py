@@ -45,7 +45,8 @@ class Attachments:
         self._node = node
         self._chassis = chassis
         self._client = client
-        self._record = Record.load(layout.state_dir / "attachments.json")
+        self._path = layout.state_dir / "attachments.json"
+        self._record = Record(self._path)
         self._script = Path(layout.root, "run/ovenbird/udhcpc.sh")
         self._tasks: dict[str, tuple[str, asyncio.Task[None]]] = {}
         """port -> (spec, the task that makes and keeps it)"""
@@ -53,15 +54,19 @@ class Attachments:
     async def run(self) -> None:
         """Follow the rows until cancelled."""
         await self._chassis.settled.wait()
+        self._record = Record.load(self._path)
         where = {"Attachment": [("node", "==", self._node)]}
         columns = {"Attachment": ("port", "node", "spec", "status")}
         try:
             async with Replica(self._client, columns, where=where) as replica:
                 async for _ in replica.changes():
+                    session = await self._client.session_after(None)
+                    self._record.belong_to(session.server.cid or "")
                     await self._follow(dict(replica.table("Attachment")))
         finally:
             for _, task in self._tasks.values():
                 task.cancel()
+            self._tasks.clear()
 
     async def _follow(self, rows: Mapping[str, Row]) -> None:
         wanted = {row["port"]: row for row in rows.values() if row["node"] == self._node}

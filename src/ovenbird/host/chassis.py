@@ -18,7 +18,7 @@ from ovenbird.host.switch import DATABASE, TABLES, is_settled, transaction_of, v
 from ovenbird.host.underlay import Underlay, assert_on_bridge, learn
 from ovenbird.model.cluster import Cluster, Database, Host
 from ovenbird.model.layout import Layout
-from ovenbird.ovsdb import Client, OvsdbError, Replica, probe_server
+from ovenbird.ovsdb import Client, OvsdbError, Replica, Transaction
 from ovenbird.plan.switch import AddBridge, Datapath, SetBridge, WantedPort, plan_switch, provider_bridge, wanted_switch
 from ovenbird.process.command import run
 from ovenbird.process.daemon import DaemonSpec
@@ -30,6 +30,7 @@ CONTROLLER_UNSEEN_SB = "ovn_controller.started_without_sb"
 
 SB_PATIENCE_S = 30.0
 """How long ovn-controller's start waits for a SB member: started earlier, its own back-off would cost up to 8 s."""
+SB_POLL_S = 0.1
 SETTLE_TIMEOUT_S = 30.0
 REPAIR_PAUSE_S = 1.0
 """At least this between two repairs, so that a quarrel over a setting does not become a storm."""
@@ -52,6 +53,8 @@ class Chassis:
         self._attached: dict[str, WantedPort] = {}
         self._absent: set[str] = set()
         self._changed = asyncio.Event()
+        self.news = asyncio.Event()
+        """Set whenever something in Open vSwitch changed, BFD's states included; whoever waits for it clears it."""
         self._asked = False
         """Whether what is wanted changed, and not only what is there."""
         self._configured = asyncio.Event()
@@ -132,6 +135,7 @@ class Chassis:
     async def _watch_changes(self, replica: Replica) -> None:
         async for _ in replica.changes():
             self._changed.set()
+            self.news.set()
 
     async def _keep_settings(self, client: Client, replica: Replica) -> None:
         while True:
@@ -188,15 +192,23 @@ class Chassis:
         _log.info(SWITCH_READY, extra={"took_ms": round((time.monotonic() - began) * 1000)})
 
     async def _await_sb(self) -> None:
-        """Return when a SB member takes part in a cluster, or after the patience: ovn-controller then tries itself."""
-        deadline = time.monotonic() + SB_PATIENCE_S
-        while time.monotonic() < deadline:
-            for remote in self._cluster.remotes(Database.SB):
-                try:
-                    rows = await probe_server(remote, timeout_s=1.0)
-                except (OvsdbError, OSError):
-                    continue
-                if any(row.name == Database.SB.value and row.connected for row in rows):
-                    return
-            await asyncio.sleep(0.1)
-        _log.warning(CONTROLLER_UNSEEN_SB, extra={"waited_s": SB_PATIENCE_S})
+        """Return when SB has a leader and ovn-northd has made SB_Global, or after the patience.
+
+        ovn-controller 23.03.1 dies of SIGSEGV on a SB without that row, and its monitor then waits 10 s.
+        """
+        remotes = self._cluster.remotes(Database.SB)
+        try:
+            async with asyncio.timeout(SB_PATIENCE_S), Client(Database.SB.value, remotes) as client:
+                while not await _is_filled(client):
+                    await asyncio.sleep(SB_POLL_S)
+        except TimeoutError:
+            _log.warning(CONTROLLER_UNSEEN_SB, extra={"waited_s": SB_PATIENCE_S})
+
+
+async def _is_filled(client: Client) -> bool:
+    txn = Transaction()
+    txn.select("SB_Global", columns=["nb_cfg"])
+    try:
+        return bool((await client.transact(txn, timeout_s=2)).rows(0))
+    except OvsdbError:
+        return False

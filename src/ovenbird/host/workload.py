@@ -64,16 +64,20 @@ def host_end(port: str) -> str:
 
 @dataclass(slots=True)
 class Record:
-    """What this host made for workloads, kept in a file: port -> {type, interface}."""
+    """What this host made for workloads, kept in a file."""
 
     path: Path
     made: dict[str, dict[str, str]] = field(default_factory=dict)
+    """port -> {type, interface}"""
+    cluster_id: str = ""
+    """Cluster of the Ovenbird database that it was made for."""
 
     @classmethod
     def load(cls, path: Path) -> Record:
         """Read the file; a missing one is empty."""
         try:
-            return cls(path, json.loads(path.read_text(encoding="utf-8")))
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return cls(path, content["made"], content["cluster_id"])
         except FileNotFoundError:
             return cls(path)
 
@@ -82,6 +86,23 @@ class Record:
         entry = {"type": workload.type, "interface": workload.interface}
         if self.made.get(workload.port) != entry:
             self.made[workload.port] = entry
+            self._save()
+
+    def belong_to(self, cluster_id: str) -> None:
+        """Remember the cluster. Raises `Refused` when what is there was made for another one.
+
+        A database that was made anew knows of no attachment; that must not unplug every workload.
+        """
+        if self.made and self.cluster_id and cluster_id != self.cluster_id:
+            raise Refused(
+                f"this host's workloads were attached for the Ovenbird cluster {self.cluster_id}, not for {cluster_id}",
+                code="other_cluster",
+                subject=str(self.path),
+                evidence=f"{len(self.made)} workloads, which are left as they are",
+                hint=f"once the database holds the attachments again, write the new cluster id to {self.path}",
+            )
+        if self.cluster_id != cluster_id:
+            self.cluster_id = cluster_id
             self._save()
 
     def remove(self, port: str) -> None:
@@ -93,7 +114,7 @@ class Record:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         half = self.path.with_suffix(".new")
         with half.open("w", encoding="utf-8") as file:
-            json.dump(self.made, file, indent=1, sort_keys=True)
+            json.dump({"cluster_id": self.cluster_id, "made": self.made}, file, indent=1, sort_keys=True)
             file.flush()
             os.fsync(file.fileno())
         half.rename(self.path)

@@ -37,11 +37,13 @@ class NodeSpec:
     roles: frozenset[Role]
     address: str
     """Underlay address, without prefix length."""
+    uplink: bool = True
+    """False: a chassis that has no leg to the outside switch."""
 
     @property
     def has_uplink(self) -> bool:
         """Whether the node has a leg to the outside switch (computes too: distributed floating IPs leave there)."""
-        return bool(self.roles & {Role.GATEWAY, Role.COMPUTE})
+        return self.uplink and bool(self.roles & {Role.GATEWAY, Role.COMPUTE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +124,12 @@ def to_data(spec: LabSpec) -> dict[str, Any]:
     return {
         "name": spec.name,
         "nodes": [
-            {"name": node.name, "roles": sorted(role.value for role in node.roles), "address": node.address}
+            {
+                "name": node.name,
+                "roles": sorted(role.value for role in node.roles),
+                "address": node.address,
+                "uplink": node.uplink,
+            }
             for node in spec.nodes
         ],
         "outside": [{"address": item.address, "vlan": item.vlan} for item in spec.outside],
@@ -211,8 +218,8 @@ class _Parser:
 
     def node(self, item: Mapping[str, Any], underlay: ipaddress.IPv4Network, address: str) -> NodeSpec:
         name = str(item.get("name", ""))
-        for key in sorted(set(item) - {"name", "roles", "address"}):
-            self.problem(f"unknown field `{key}`", name=name, hint="known: address, name, roles")
+        for key in sorted(set(item) - {"name", "roles", "address", "uplink"}):
+            self.problem(f"unknown field `{key}`", name=name, hint="known: address, name, roles, uplink")
         if not NODE_NAME.fullmatch(name) or name in RESERVED:
             self.problem(
                 f"bad node name {name!r}", hint="lower-case letters, digits and -, at most 12; not outside, fabric"
@@ -228,7 +235,15 @@ class _Parser:
         if not isinstance(roles, list) or not roles or not set(map(str, roles)) <= names:
             self.problem(f"`roles` must be a list of {', '.join(sorted(names))}", name=name)
             roles = []
-        return NodeSpec(name=name, roles=frozenset(Role(str(role)) for role in roles), address=address)
+        uplink = item.get("uplink", True)
+        if not isinstance(uplink, bool):
+            self.problem(f"`uplink` must be true or false, not {uplink!r}", name=name)
+        return NodeSpec(
+            name=name,
+            roles=frozenset(Role(str(role)) for role in roles),
+            address=address,
+            uplink=uplink is True,
+        )
 
     def outside(self, value: Any) -> tuple[OutsideAddress, ...]:
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):

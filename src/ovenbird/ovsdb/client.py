@@ -63,7 +63,11 @@ class Client:
         probe_interval_ms: int = 5000,
         backoff: Backoff = Backoff(),  # noqa: B008 - a frozen value
     ) -> None:
-        """`probe_interval_ms`: a server that is silent for twice this long is given up; 0 turns probing off."""
+        """Nothing is opened yet.
+
+        `probe_interval_ms`: a server that is silent for twice this long is given up; 0 turns probing off. A server does
+        one thing at a time, so twice this must be longer than it needs for the largest transaction.
+        """
         if not remotes:
             raise ValueError("at least one remote is needed")
         self.database = database
@@ -174,9 +178,10 @@ class Client:
         and DeadlineExceeded (outcome unknown).
         """
         session = self._require()
-        operations, params = await _encoded(self.database, txn, session.schema)
+        operations = await _encoded(txn, session.schema)
         if self._session is not session:
             raise NotConnected(f"no connection to {self.database}: {self._why_not()}")
+        params = RawJson(f"[{','.join([json.dumps(self.database), *operations])}]")
         answers = await session.connection.call("transact", params, timeout_s=timeout_s)
         return Result(session.schema, operations, read_answers(operations, answers))
 
@@ -298,16 +303,14 @@ class Client:
         return session
 
 
-async def _encoded(database: str, txn: Transaction, schema: Schema) -> tuple[list[dict[str, Any]], RawJson]:
+async def _encoded(txn: Transaction, schema: Schema) -> list[str]:
     """Encode a transaction in slices, so that one with many thousand operations does not hold the event loop."""
-    operations: list[dict[str, Any]] = []
-    texts = [json.dumps(database)]
+    texts: list[str] = []
     for operation in txn.operations(schema):
-        operations.append(operation)
         texts.append(json.dumps(operation, separators=(",", ":"), ensure_ascii=False))
-        if len(operations) % ENCODE_SLICE == 0:
+        if len(texts) % ENCODE_SLICE == 0:
             await asyncio.sleep(0)
-    return operations, RawJson(f"[{','.join(texts)}]")
+    return texts
 
 
 async def _retire(racers: Sequence[asyncio.Task[Session]], winner: Session | None) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ovenbird.ovsdb.errors import ConnectionLost, DeadlineExceeded, OvsdbError, transaction_error
+from ovenbird.ovsdb.errors import ConnectionLost, DeadlineExceeded, NotConnected, OvsdbError, transaction_error
 from ovenbird.ovsdb.framing import Converter, JsonStream
 from ovenbird.ovsdb.remotes import READ_BYTES, Remote, Tls, describe, open_streams
 
@@ -146,11 +146,11 @@ class Connection:
         """Send a request and return the reply's result.
 
         `on_reply` runs before any later message of the server is looked at, and then the call returns None. Raises
-        CallError, ConnectionLost, DeadlineExceeded. A `transact` that is given up is canceled at the server, which
-        stops one that still waits and is too late for one that was executed.
+        NotConnected (nothing was sent), CallError, ConnectionLost, DeadlineExceeded. A `transact` that is given up is
+        canceled at the server, which stops one that still waits and is too late for one that was executed.
         """
         if self.closed.done():
-            raise ConnectionLost(f"{self.remote.text}: {self.closed.result()}")
+            raise NotConnected(f"{self.remote.text}: {self.closed.result()}")
         self._last_id += 1
         request, future = self._last_id, asyncio.get_running_loop().create_future()
         self._pending[request] = _Pending(method, future, on_reply, converter_for)
@@ -269,7 +269,6 @@ class Connection:
             silent_s = now_s - self._activity.heard_s
             if self._activity.reading and silent_s > 2 * self._probe_interval_s and not we_paused:
                 self.abort(f"no answer to probes for {silent_s:.1f} s")
-                self._tasks[0].cancel()
                 return
             echo_next = not echo_next
             if echo_next:

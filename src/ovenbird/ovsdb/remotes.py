@@ -72,7 +72,7 @@ def parse_remote(text: str) -> Remote:
 def describe(error: OSError) -> str:
     """Return a connection error in an operator's words: "connection refused", without Python's decoration."""
     if isinstance(error, ssl.SSLError):  # its errno is OpenSSL's, not the system's
-        return f"TLS: {error.reason or error}"
+        return f"TLS: {getattr(error, 'reason', None) or error}"
     if isinstance(error, socket.gaierror):
         return f"cannot resolve the host name: {error.strerror}"
     text = os.strerror(error.errno).lower() if error.errno else str(error)

@@ -83,7 +83,8 @@ def judge(
 async def probe_server(remote: str, *, tls: Tls | None = None, timeout_s: float) -> tuple[ServerDatabase, ...]:
     """Ask one server for all its databases (without `_Server`), and disconnect.
 
-    Raises DeadlineExceeded, NotConnected (with the reason), or ProtocolError.
+    Raises NotConnected (with the reason), ConnectionLost (for instance while the server joins its cluster),
+    DeadlineExceeded, ProtocolError.
     """
     try:
         connection = await Connection.open(parse_remote(remote), tls, probe_interval_ms=0, timeout_s=timeout_s)

@@ -21,6 +21,7 @@ from ovenbird.ovsdb.server import SERVER_COLUMNS, ServerDatabase, read_row
 log = logging.getLogger(__name__)
 
 _SERVER_MONITOR = "_Server"
+_SCHEMA_MONITOR = "schema"
 Judge = Callable[[ServerDatabase], None]
 
 
@@ -37,7 +38,6 @@ class Session:
         connection.closed.add_done_callback(lambda closed: self.end(closed.result()))
         self._judge = judge
         self._row_uuid: str | None = None
-        self._schema_text: Any = None
 
     @classmethod
     async def open(
@@ -68,6 +68,23 @@ class Session:
         except CallError as error:
             raise NotConnected(f"does not serve database {self.database} ({error.tag})") from error
         self.schema = parse_schema(data)
+        await self._watch_schema(timeout_s)
+
+    async def _watch_schema(self, timeout_s: float) -> None:
+        """Keep a monitor of no rows at all: a conversion cancels it, and `_Server` does not always tell of one."""
+        table = next(iter(self.schema.tables), None)
+        if table is None:
+            return
+        self.connection.subscribe(_SCHEMA_MONITOR, self._on_schema_change)
+        request = {table: [{"columns": [], "where": [False]}]}
+        try:
+            await self.connection.call("monitor_cond", [self.database, _SCHEMA_MONITOR, request], timeout_s=timeout_s)
+        except CallError as error:  # such an old server is not told to keep us connected, either
+            log.debug("%s has no monitor_cond: %s", self.connection.remote.text, error)
+
+    async def _on_schema_change(self, method: str, _params: list[Any]) -> None:
+        if method == "monitor_canceled":
+            self.end("the database was converted or removed")
 
     async def _be_change_aware(self, timeout_s: float) -> None:
         """Ask to stay connected when databases come, go or change, which the `_Server` monitor tells us."""
@@ -99,7 +116,6 @@ class Session:
             if wire.get("name") == self.database:
                 self._row_uuid = uuid
                 self.server = read_row(wire)
-                self._schema_text = wire.get("schema")
 
     async def _on_notification(self, method: str, params: list[Any]) -> None:
         if method == "monitor_canceled":
@@ -113,9 +129,6 @@ class Session:
             self.end(f"database {self.database} was removed")
             return
         self.server = read_row(wire, self.server)
-        if "schema" in wire and wire["schema"] != self._schema_text:
-            self.end("the database's schema changed")
-            return
         try:
             self._judge(self.server)
         except OvsdbError as reason:

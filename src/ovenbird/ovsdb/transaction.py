@@ -8,6 +8,7 @@ sent again by its owner without making a second row: the repeat fails with Dupli
 
 from __future__ import annotations
 
+import json
 import uuid as uuids
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -160,7 +161,8 @@ class Result:
     """What the server answered, by operation index (a comment given to the constructor is the last one)."""
 
     schema: Schema
-    operations: Sequence[Mapping[str, Any]]
+    operations: Sequence[str]
+    """The operations as JSON texts: kept as decoded values, those of a large transaction would burden the collector."""
     answers: Sequence[Mapping[str, Any]]
 
     def count(self, index: int) -> int:
@@ -173,13 +175,13 @@ class Result:
 
     def rows(self, index: int) -> tuple[Row, ...]:
         """Return the rows of a select."""
-        operation = self.operations[index]
+        operation = json.loads(self.operations[index])
         columns = tuple(name for name in operation["columns"] if name not in {"_uuid", "_version"})
         layout = Layout(self.schema.table(operation["table"]), columns)
         return tuple(layout.full_row(wire["_uuid"][1], wire) for wire in self.answers[index]["rows"])
 
 
-def read_answers(operations: Sequence[Mapping[str, Any]], answers: Any) -> Sequence[Mapping[str, Any]]:
+def read_answers(operations: Sequence[str], answers: Any) -> Sequence[Mapping[str, Any]]:
     """Check a transact reply; return one answer per operation.
 
     Raises the typed TransactionError of the first operation that failed, or of the extra element that the server
@@ -190,7 +192,7 @@ def read_answers(operations: Sequence[Mapping[str, Any]], answers: Any) -> Seque
     for index, answer in enumerate(answers):
         if isinstance(answer, dict) and "error" in answer:
             if index < len(operations):
-                raise transaction_error(answer, operation_index=index, operation=operations[index])
+                raise transaction_error(answer, operation_index=index, operation=json.loads(operations[index]))
             raise transaction_error(answer)
     if len(answers) != len(operations) or None in answers:
         raise ProtocolError(f"{len(operations)} operations, but {len(answers)} answers without an error")

@@ -10,6 +10,7 @@
 | database.member_missing | a member is not serving or disconnected, a majority is left | degraded |
 | database.member_unknown | a member could not be asked | degraded |
 | northd.none_active | every ovn-northd is known, none is active: no change reaches a chassis | down |
+| northd.taking_over | none says it is active; a standby, by what its agent last told, may be by now | degraded |
 | northd.unknown_active | none is known to be active, some could not be asked | degraded |
 | northd.two_active | two say they are active (normal for a moment) | degraded |
 | northd.missing | one does not run or is paused | degraded |
@@ -22,6 +23,7 @@
 | chassis.unregistered | a declared chassis has no record in SB | degraded |
 | chassis.unknown | SB could not be asked about a declared chassis | degraded |
 | chassis.agent_silent | its agent gave no sign for `HEARTBEAT_STALE_S` (the daemons may well live) | degraded |
+| chassis.agent_unknown | its agent never gave a sign, or could not be asked for one | degraded |
 | chassis.lagging | it has not confirmed SB's nb_cfg within `LAG_GRACE_S` | degraded |
 | chassis.daemon_dead | its agent, heard just now, says that a daemon does not run | degraded |
 | chassis.disconnected | its agent, heard just now, says that ovn-controller is not connected to SB | degraded |
@@ -160,6 +162,8 @@ def _quorum(database: DatabaseView, observer: str) -> Iterator[Reason]:
 
 
 def _members(database: DatabaseView) -> Iterator[Reason]:
+    if not database.having(MemberState.LEADER, MemberState.FOLLOWER) and database.having(MemberState.DISCONNECTED):
+        return  # the whole database has been judged, by the same members
     name = database.name
     for member in database.having(MemberState.DISCONNECTED, MemberState.ABSENT):
         yield _degraded("database.member_missing", name, f"{name}: {_states([member])}")
@@ -177,8 +181,10 @@ def northd_rules(snapshot: Snapshot) -> Iterator[Reason]:
     for northd in snapshot.northds:
         by_state[northd.state].append(northd)
     active, unknown = by_state[NorthdState.ACTIVE], by_state[NorthdState.UNKNOWN]
-    told = ", ".join(f"{northd.host} {northd.state.value}" for northd in snapshot.northds)
-    if not active and not unknown:
+    told = ", ".join(f"{northd.host} {northd.state.value}{_told(northd.age_s)}" for northd in snapshot.northds)
+    if not active and not unknown and any(northd.age_s is not None for northd in by_state[NorthdState.STANDBY]):
+        yield _degraded("northd.taking_over", "northd", f"no ovn-northd says that it is active yet: {told}")
+    elif not active and not unknown:
         hint = "no change reaches a chassis; packets still flow"
         yield _down("northd.none_active", "northd", f"no ovn-northd is active: {told}", hint)
     elif not active:
@@ -191,6 +197,10 @@ def northd_rules(snapshot: Snapshot) -> Iterator[Reason]:
         yield _degraded(
             "northd.unknown", "northd", f"ovn-northd on {northd.host} could not be asked{_because(northd.why)}"
         )
+
+
+def _told(age_s: float | None) -> str:
+    return "" if age_s is None else f" ({age_s:.0f} s ago)"
 
 
 def controller_rules(snapshot: Snapshot) -> Iterator[Reason]:
@@ -230,9 +240,8 @@ def chassis_rules(snapshot: Snapshot) -> Iterator[Reason]:
         elif not chassis.registered:
             yield _degraded("chassis.unregistered", name, f"{name} is not registered in SB")
         if chassis.heartbeat_age_s is None:
-            yield _degraded(
-                "chassis.agent_silent", name, f"the agent of {name} has given no sign{_because(chassis.why)}"
-            )
+            message = f"whether the agent of {name} lives is not known{_because(chassis.heartbeat_why)}"
+            yield _degraded("chassis.agent_unknown", name, message)
         elif chassis.heartbeat_age_s > HEARTBEAT_STALE_S:
             age = f"{chassis.heartbeat_age_s:.0f} s"
             yield _degraded("chassis.agent_silent", name, f"the agent of {name} has given no sign for {age}")
@@ -355,7 +364,7 @@ def _gateways(router: RouterView, live: dict[str, bool | None]) -> Iterator[Reas
 def problem_rules(snapshot: Snapshot) -> Iterator[Reason]:
     """Pass on what the controller reports."""
     for problem in snapshot.problems or ():
-        yield _degraded("problem", "controller", problem)
+        yield _degraded("problem", problem.subject, f"{problem.subject}: {problem.detail}")
 
 
 RULES: tuple[Callable[[Snapshot], Iterator[Reason]], ...] = (

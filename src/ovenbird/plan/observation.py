@@ -104,6 +104,7 @@ class Chassis:
     nb_cfg: int | None = None
     heartbeat_age_s: float | None = None
     """Age of its agent's last sign; None when it never gave one, or could not be asked."""
+    heartbeat_why: str = ""
     dead_daemons: tuple[str, ...] = ()
     """Daemons that its agent says do not run."""
     connected: bool | None = None
@@ -137,6 +138,24 @@ class RouterView:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something declared that cannot be realised."""
+
+    subject: str
+    """Kind/name."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Something in NB that was not as declared, and was put right."""
+
+    at_s: float
+    """Unix seconds."""
+    detail: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """Everything that was seen."""
@@ -157,5 +176,7 @@ class Snapshot:
     bfd: tuple[Bfd, ...] = ()
     routers: tuple[RouterView, ...] | None = ()
     routers_why: str = ""
-    problems: tuple[str, ...] | None = ()
-    """What cannot be realised, each one sentence; None when the acting controller, which knows, was not asked."""
+    problems: tuple[Problem, ...] | None = ()
+    """What cannot be realised; None when the acting controller, which alone knows, runs on another host."""
+    drift: tuple[Drift, ...] | None = ()
+    """The latest repairs, oldest first; None as with `problems`. Having repaired is news, not illness."""

@@ -1,0 +1,127 @@
+"""The election's decisions: who stands, who leads, who gives up, and why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ovenbird.plan.election import (
+    Beat,
+    Claim,
+    Control,
+    Decision,
+    Idle,
+    Queue,
+    Resign,
+    Sight,
+    Tenure,
+    Timers,
+    Why,
+    decide,
+    read_control,
+    stand_again_s,
+)
+
+TIMERS = Timers()
+STANDBY = Sight(now_s=100.0, lock_held=True, store_epoch=4, nb=Control(epoch=4, seen={}))
+LEADER = replace(STANDBY, store_epoch=5, nb=Control(epoch=5, seen={}), tenure=Tenure(epoch=5, confirmed_s=99.0))
+
+
+@pytest.mark.parametrize(
+    ("sight", "expected"),
+    [
+        (replace(STANDBY, lock_held=False), Queue()),
+        (replace(STANDBY, store_epoch=None), Idle()),
+        (replace(STANDBY, nb=None), Idle()),
+        (replace(STANDBY, stand_from_s=101.0), Idle(101.0)),
+        (STANDBY, Claim(5, 4, Control(epoch=4, seen={}))),
+        # NB was claimed by somebody whom an older Ovenbird database does not know.
+        (replace(STANDBY, nb=Control(epoch=9, seen={})), Claim(10, 4, Control(epoch=9, seen={}))),
+        (LEADER, Idle(101.0)),
+        (replace(LEADER, now_s=101.0), Beat()),
+        (replace(LEADER, lock_held=False), Resign(Why.LOCK_LOST)),
+        (replace(LEADER, store_epoch=6), Resign(Why.SUPERSEDED)),
+        (replace(LEADER, nb=Control(epoch=6, seen={})), Resign(Why.FENCED)),
+        # Views may lag behind the claim.
+        (replace(LEADER, store_epoch=4, nb=Control(epoch=4, seen={})), Idle(101.0)),
+        (replace(LEADER, store_epoch=None, nb=None), Idle(101.0)),
+        (replace(LEADER, now_s=104.0), Resign(Why.NB_HUNG)),
+        (replace(LEADER, now_s=103.9, tenure=Tenure(epoch=5, confirmed_s=99.0, in_flight_rows=0)), Idle(104.0)),
+        (replace(LEADER, now_s=104.0, tenure=Tenure(epoch=5, confirmed_s=99.0, in_flight_rows=0)), Resign(Why.NB_HUNG)),
+        # A great write is slow, not hung.
+        (replace(LEADER, now_s=104.0, tenure=Tenure(epoch=5, confirmed_s=99.0, in_flight_rows=1000)), Idle(106.0)),
+        (replace(LEADER, fit=False), Resign(Why.UNFIT)),
+        (replace(STANDBY, fit=False), Resign(Why.UNFIT)),
+        (replace(STANDBY, fit=False, lock_held=False), Idle()),
+    ],
+)
+def test_decisions(sight: Sight, expected: Decision) -> None:
+    assert decide(sight, TIMERS) == expected
+
+
+sights = st.builds(
+    Sight,
+    now_s=st.floats(0, 1000),
+    lock_held=st.booleans(),
+    store_epoch=st.none() | st.integers(0, 9),
+    nb=st.none() | st.builds(Control, epoch=st.integers(0, 9), seen=st.just({})),
+    tenure=st.none()
+    | st.builds(
+        Tenure,
+        epoch=st.integers(0, 9),
+        confirmed_s=st.floats(0, 1000),
+        in_flight_rows=st.none() | st.integers(0, 100_000),
+    ),
+    stand_from_s=st.floats(0, 1000),
+    fit=st.booleans(),
+)
+
+
+@given(sights)
+def test_a_claim_raises_both_epochs_and_needs_the_lock_and_both_views(sight: Sight) -> None:
+    decision = decide(sight, TIMERS)
+    if isinstance(decision, Claim):
+        assert sight.lock_held and sight.fit and sight.tenure is None
+        assert sight.store_epoch is not None and sight.nb is not None
+        assert decision.epoch > max(sight.store_epoch, sight.nb.epoch)
+        assert (decision.store_epoch, decision.nb) == (sight.store_epoch, sight.nb)
+
+
+@given(sights)
+def test_nobody_leads_on_without_lock_or_round_trip_or_against_a_greater_epoch(sight: Sight) -> None:
+    decision = decide(sight, TIMERS)
+    if sight.tenure is None or isinstance(decision, Resign):
+        return
+    allowed_s = TIMERS.deadline_s + TIMERS.row_s * (sight.tenure.in_flight_rows or 0)
+    assert sight.lock_held
+    assert sight.now_s < sight.tenure.confirmed_s + allowed_s
+    assert sight.store_epoch is None or sight.store_epoch <= sight.tenure.epoch
+    assert sight.nb is None or sight.nb.epoch <= sight.tenure.epoch
+
+
+@given(sights)
+def test_waiting_is_never_for_the_past(sight: Sight) -> None:
+    decision = decide(sight, TIMERS)
+    if isinstance(decision, Idle) and decision.until_s is not None:
+        assert decision.until_s > sight.now_s
+
+
+def test_backing_off_lets_others_try_and_grows_up_to_a_bound() -> None:
+    waits = [stand_again_s(Why.NB_HUNG, failures, 0.0, TIMERS) for failures in range(1, 6)]
+    assert waits == [5.0, 10.0, 20.0, 30.0, 30.0]
+    assert stand_again_s(Why.LOCK_LOST, 0, 7.0, TIMERS) == 7.0
+    assert stand_again_s(Why.FENCED, 0, 7.0, TIMERS) == 8.0
+
+
+@given(st.builds(Control, epoch=st.integers(0), holder=st.text(), revision=st.integers(0), beat=st.integers(0)))
+def test_what_the_row_says_is_read_back(control: Control) -> None:
+    assert read_control(control.external_ids()) == replace(control, seen=control.external_ids())
+
+
+def test_a_row_that_somebody_spoilt_counts_from_zero_but_can_be_claimed() -> None:
+    spoilt = {"ovenbird-epoch": "x", "ovenbird-revision": "-1", "else": "1"}
+    assert read_control(spoilt) == Control(seen=spoilt)
+    assert read_control(None).seen is None

@@ -1,0 +1,155 @@
+"""One controller acts at a time, whatever happens to candidates and servers; who was superseded cannot write."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from tests.controller_bench import Databases, databases, documents, network, port
+from tests.waiting import eventually
+
+from ovenbird.controller.events import LEADERSHIP_LOST, LEADERSHIP_WON
+from ovenbird.controller.service import ControllerService
+from ovenbird.model.cluster import Database
+from ovenbird.ovsdb import Client, Replica
+from ovenbird.plan.election import CONTROL_UUID
+
+pytestmark = pytest.mark.daemons
+
+
+@pytest.fixture
+def dbs(tmp_path: Path) -> Iterator[Databases]:
+    with databases(tmp_path) as found:
+        yield found
+
+
+def leaders(candidates: list[ControllerService]) -> list[ControllerService]:
+    return [each for each in candidates if each.leadership.is_leader]
+
+
+async def test_of_three_candidates_one_acts_and_another_takes_over(dbs: Databases) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        candidates, stacks = [], {}
+        for node in ("c1", "c2", "c3"):
+            own = await stack.enter_async_context(contextlib.AsyncExitStack())
+            candidates.append(await own.enter_async_context(dbs.candidate(node)))
+            stacks[node] = own
+        await eventually(lambda: leaders(candidates), within_s=10)
+        # Declared through any of them, realised by the one that leads, known to all.
+        for number, each in enumerate(candidates):
+            await each.store.ready(10)
+            await each.store.apply(documents(network(f"n{number}", f"10.{number}.0.0/24")))
+        await eventually(lambda: {each.nb.last_control.revision for each in candidates} == {3}, within_s=10)
+        (first,) = leaders(candidates)
+        assert {each.leadership.holder for each in candidates} == {first.node}
+        assert sum(each.events.counts[LEADERSHIP_WON] for each in candidates) == 1
+        others = [each for each in candidates if each is not first]
+        await stacks[first.node].aclose()
+        (second,) = await eventually(lambda: leaders(others), within_s=10)
+        assert second.leadership.epoch == 2
+        await others[0].store.apply(documents(network("after", "10.9.0.0/24")))
+        await eventually(lambda: second.nb.last_control.revision == 4, within_s=10)
+        assert len(await dbs.column("Logical_Switch", "name")) == 4
+
+
+async def test_a_leader_whose_nb_hangs_gives_up_and_another_may_try(dbs: Databases) -> None:
+    async with dbs.candidate("c1") as service:
+        await eventually(lambda: service.leadership.is_leader, within_s=10)
+        members = dbs[Database.NB].members
+        try:
+            # Connections stay and the lock is held, but no write can be confirmed.
+            for member in members:
+                member.signal(signal.SIGSTOP)
+            await eventually(lambda: not service.leadership.is_leader, within_s=9)
+        finally:
+            for member in members:
+                member.signal(signal.SIGCONT)
+        assert "NB" in service.events.named(LEADERSHIP_LOST)[0].fields["why"]
+        assert not service.leadership._lock.held
+        await eventually(lambda: service.leadership.is_leader, within_s=30)
+        assert service.leadership.epoch == 2
+
+
+async def test_losing_the_ovenbird_leader_moves_the_election_along(dbs: Databases) -> None:
+    async with dbs.candidate("c1") as one, dbs.candidate("c2") as two:
+        await eventually(lambda: leaders([one, two]), within_s=10)
+        await one.store.ready(10)
+        await one.store.apply(documents(network("blue", "10.0.0.0/24")))
+        (await asyncio.to_thread(dbs[Database.OVENBIRD].leader)).kill()
+        await eventually(lambda: not (one.leadership.epoch == 1 or two.leadership.epoch == 1), within_s=10)
+        await eventually(lambda: leaders([one, two]), within_s=15)
+        await two.store.apply(documents(port("vm1", "blue")))
+        await eventually(lambda: two.nb.last_control.revision == 2, within_s=15)
+        assert len(leaders([one, two])) == 1
+
+
+async def test_a_deleted_control_row_fences_and_is_made_again(dbs: Databases) -> None:
+    async with dbs.candidate("c1") as service:
+        await eventually(lambda: service.leadership.is_leader, within_s=10)
+        await dbs.nbctl("destroy", "Address_Set", CONTROL_UUID)
+        await eventually(lambda: service.events.counts[LEADERSHIP_LOST], within_s=10)
+        await eventually(lambda: service.leadership.is_leader, within_s=10)
+        assert service.leadership.epoch == 2
+        assert service.nb.last_control.holder == "c1"
+
+
+@contextlib.asynccontextmanager
+async def scribbler(dbs: Databases, *traits: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    remotes = [",".join(dbs.remotes[database]) for database in (Database.NB, Database.OVENBIRD)]
+    command = [sys.executable, "-m", "tests.candidate_process", "old", *traits, *remotes]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+        await process.communicate()
+
+
+async def said(process: asyncio.subprocess.Process, word: str) -> None:
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        while not (await process.stdout.readline()).decode().startswith(word):
+            pass
+
+
+@pytest.mark.parametrize("fenced", ["fenced", "unfenced"])
+async def test_a_leader_that_slept_cannot_write_when_it_wakes(dbs: Databases, fenced: str) -> None:
+    """The stubborn leader ignores everything that it hears, so that the fence alone stands between it and NB.
+
+    Unfenced, the same leader does write: that is what the fence prevents, and shows that this test can tell.
+    """
+    async with scribbler(dbs, "stubborn", fenced) as old:
+        await said(old, "wrote")
+        old.send_signal(signal.SIGSTOP)
+        async with (
+            dbs.candidate("new") as new,
+            Client("OVN_Northbound", dbs.remotes[Database.NB]) as client,
+            Replica(client, {"Address_Set": ["name"]}) as replica,
+        ):
+            await eventually(lambda: new.leadership.is_leader, within_s=20)
+            await replica.ready(timeout_s=10)
+
+            def scribbles() -> int:
+                return sum("scribble_old" in row["name"] for row in replica.table("Address_Set").values())
+
+            before = scribbles()
+            assert before > 0
+            old.send_signal(signal.SIGCONT)
+            if fenced == "fenced":
+                for _ in range(5):
+                    await said(old, "fenced")
+                await new.store.ready(10)
+                await new.store.apply(documents(network("blue", "10.0.0.0/24")))
+                await eventually(lambda: new.nb.last_control.revision == 1, within_s=10)
+                assert scribbles() == before
+                assert new.leadership.epoch == 2
+            else:
+                await eventually(lambda: scribbles() > before, within_s=20)
