@@ -25,10 +25,10 @@ UNAVAILABLE: Mapping[str, str] = {
     "reorder": "needs netem (sch_netem), which many small kernels lack; loss, rate and delay do without it",
     "duplicate": "needs netem (sch_netem), which many small kernels lack",
     "corrupt": "needs netem (sch_netem), which many small kernels lack",
-    "bfd-only": "BFD runs inside of tunnels, where the lab's switch cannot see it; a partition of the data plane cuts both",
+    "bfd-only": "BFD runs inside of tunnels, unseen by the lab's switch; plane=data cuts both",
     "kernel-datapath": "labs run Open vSwitch's userspace datapath, so there is no kernel datapath to break",
     "slow-fsync": "needs dm-delay, or a shim preloaded into ovsdb-server, which would not be the stock one any more",
-    "unsynced-lost": "needs a file system that forgets what was not synced; a lab's power cut leaves the host's kernel on",
+    "unsynced-lost": "needs a file system that forgets what was not synced; a power cut here leaves the kernel on",
     "read-error": "needs dm-error or dm-flakey",
 }
 """Faults that no drill can inject, and why. What one lab cannot take, its fault's `available` says."""

@@ -31,7 +31,7 @@ def library(root: Path = Path("/usr/lib")) -> Path | None:
 
 @dataclass(kw_only=True)
 class ClockJump(Fault):
-    """Let the agent of a node, and every daemon that it starts from then on, live some seconds in the future or past."""
+    """Let the agent of a node, and every daemon that it starts from then on, live in the future or the past."""
 
     kind: ClassVar[str] = "clock-jump"
     stored: ClassVar[tuple[str, ...]] = ("node", "offset_s")
