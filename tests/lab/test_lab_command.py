@@ -93,6 +93,24 @@ def test_faults_are_listed_and_healed_by_later_commands(person: Person) -> None:
     assert person.types("fault", "heal").stderr == "no fault is active\n"
 
 
+@pytest.mark.parametrize(
+    ("node", "daemon"),
+    [("g1", "ovn-controller"), ("g1", "ovs-vswitchd"), ("g1", "ovsdb-server"), ("c1", "northd"), ("c1", "ovenbird")],
+)
+def test_every_daemon_can_be_asked_to_leave_and_is_started_again(person: Person, node: str, daemon: str) -> None:
+    lab = Lab.open(person.name)
+    victim = lab.nodes[node].daemon(daemon)
+    name = next(name for name, process in lab.nodes[node].pids().items() if process == victim)
+    done = person.types("fault", "inject", "exit", node, "--set", f"daemon={daemon}")
+    assert (done.returncode, done.stderr) == (0, f"orderly end of {daemon} on {node}\n")
+    assert not victim.is_alive
+    eventually_sync(lambda: lab.nodes[node].pids().get(name), within_s=20)
+    chassis = (
+        lab.nodes["c1"].run(["ovn-sbctl", "--timeout=10", "--bare", "--columns=name", "list", "Chassis"]).checked()
+    )
+    assert "g1" in chassis.stdout.split(), "whoever only restarts keeps its place"
+
+
 def test_any_kind_of_fault_can_be_injected_by_name(person: Person) -> None:
     done = person.types("fault", "inject", "loss", "g1", "--set", "percent=50", "--set", "peers=c1,n1", "--limit", "60")
     assert (done.returncode, done.stderr) == (
