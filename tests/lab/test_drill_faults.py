@@ -11,14 +11,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from tests.lab.conftest import hold_pid_file
+from tests.lab.conftest import hold_pid_file, small, unique_name
 from tests.waiting import eventually_sync
 
 from ovenbird.drill.fault import Fault, make_fault
 from ovenbird.lab.faults import active, heal
-from ovenbird.lab.lab import Lab
+from ovenbird.lab.lab import Lab, remove
 from ovenbird.lab.node import Node
 from ovenbird.lab.probe import socket_of
 from ovenbird.lab.process import Process
@@ -105,7 +106,7 @@ def test_a_healed_fault_needs_no_keeper_any_more(lab: Lab) -> None:
 RUNNER = """
 import os, sys
 from ovenbird.drill.fault import make_fault
-from ovenbird.lab.lab import Lab
+from ovenbird.lab.lab import Lab, remove
 from pathlib import Path
 lab = Lab.open(sys.argv[1], root=Path(sys.argv[2]))
 fault = make_fault(lab, "power-off", ["g1"], limit_s=float(sys.argv[3]))
@@ -237,22 +238,21 @@ def test_nonsense_is_said(lab: Lab) -> None:
         make_fault(lab, "loss", ["g1"], percent=200).inject()
 
 
-def test_down_ends_the_keeper(tmp_path_factory: pytest.TempPathFactory) -> None:
-    from tests.lab.conftest import small, unique_name
-
-    from ovenbird.lab.lab import remove
-
-    root, name = tmp_path_factory.mktemp("labs"), unique_name()
-    try:
-        made = Lab.create(small(name), agents=False, root=root)
-        inject(make_fault(made, "power-off", ["g1"], limit_s=60))
-        keeper = keeper_of(made)
-        assert keeper is not None
-        assert keeper.is_alive
-    finally:
-        remove(name, root=root)
+def test_down_ends_the_keeper_and_gives_the_volumes_back(root: Path) -> None:
+    made = Lab.create(small(unique_name()), agents=False, root=root)
+    inject(make_fault(made, "power-off", ["g1"], limit_s=60))
+    keeper = keeper_of(made)
+    assert keeper is not None
+    assert keeper.is_alive
+    assert str(made.file.directory) in loop_devices()
+    remove(made.name, root=root)
     assert not keeper.is_alive
     assert not root.exists()
+    eventually_sync(lambda: str(made.file.directory) not in loop_devices(), within_s=10)
+
+
+def loop_devices() -> str:
+    return subprocess.run(["losetup", "--list"], capture_output=True, text=True, timeout=10, check=True).stdout
 
 
 def round_trip_ms(source: Node, address: str) -> float:

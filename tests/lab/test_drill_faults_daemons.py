@@ -10,7 +10,8 @@ from tests.lab.conftest import unique_name
 from tests.waiting import eventually_sync
 
 from ovenbird.drill.fault import Fault, make_fault
-from ovenbird.lab.faults import active, heal
+from ovenbird.lab.faults import ClockJump, active, heal
+from ovenbird.lab.faults.clock import library
 from ovenbird.lab.faults.database_file import raft_status
 from ovenbird.lab.lab import Lab, remove
 from ovenbird.lab.spec import sized
@@ -168,6 +169,22 @@ def test_a_crash_loop_kills_what_the_agent_starts_again(whole: Lab) -> None:
     lines = log.read_text().splitlines()
     deaths = [line for line in lines if '"daemon.died"' in line and '"ovn-northd"' in line]
     assert len(deaths) == 3
+
+
+def test_a_clock_jump_needs_its_library_and_changes_what_the_agent_sees(whole: Lab) -> None:
+    fault = make_fault(whole, "clock-jump", ["c3"], offset_s=-7200)
+    if library() is None:
+        with pytest.raises(Refused, match="libfaketime"):
+            fault.inject()
+        return
+    inject(fault)
+    servers = whole.node("c3").daemon("nb")
+    fault.heal()
+    sane = make_fault(whole, "clock-jump", ["c3"], offset_s=-7200)
+    eventually_sync(lambda: "agent" in whole.node("c3").pids(), within_s=10)
+    assert isinstance(sane, ClockJump)
+    assert not sane.bites()
+    assert servers.is_alive, "daemons outlive the agent, and these never saw the other time"
 
 
 def test_nonsense_is_said(whole: Lab) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from dataclasses import MISSING, dataclass, field, fields
+from signal import Signals
+from typing import Any, Protocol
 
-from ovenbird.lab.faults import KINDS
+from ovenbird.lab.faults import KINDS, Kill
 from ovenbird.lab.faults import fault as lab_fault
 from ovenbird.lab.faults.fault import VERIFY_TIMEOUT_S
 from ovenbird.lab.lab import Lab
@@ -20,11 +21,17 @@ from ovenbird.model.errors import OvenbirdError, UserError
 LIMIT_S = 180.0
 """Every fault of a drill heals itself after this time, unless the drill says otherwise."""
 
-FAULTS: Mapping[str, Callable[..., Any]] = dict(KINDS)
-"""Kind -> what makes one from `lab`, `limit_s`, `node` or `nodes`, and parameters."""
-
-UNAVAILABLE: Mapping[str, str] = {}
-"""Faults that no drill can inject here, and why."""
+UNAVAILABLE: Mapping[str, str] = {
+    "reorder": "needs netem (sch_netem), which many small kernels lack; loss, rate and delay do without it",
+    "duplicate": "needs netem (sch_netem), which many small kernels lack",
+    "corrupt": "needs netem (sch_netem), which many small kernels lack",
+    "bfd-only": "BFD runs inside of tunnels, unseen by the lab's switch; plane=data cuts both",
+    "kernel-datapath": "labs run Open vSwitch's userspace datapath, so there is no kernel datapath to break",
+    "slow-fsync": "needs dm-delay, or a shim preloaded into ovsdb-server, which would not be the stock one any more",
+    "unsynced-lost": "needs a file system that forgets what was not synced; a power cut here leaves the kernel on",
+    "read-error": "needs dm-error or dm-flakey",
+}
+"""Faults that no drill can inject, and why. What one lab cannot take, its fault's `available` says."""
 
 _OF_A_GROUP = ("partition", "loss", "rate")
 """Kinds that take all their targets as one side."""
@@ -113,6 +120,49 @@ class Composite:
             raise errors[0]
 
 
+def _kill(*, signal: str = "KILL", **values: Any) -> Kill:
+    try:
+        number = Signals[f"SIG{signal.removeprefix('SIG')}"]
+    except KeyError:
+        raise UserError(f"no signal {signal}", hint="KILL, TERM, SEGV, ...") from None
+    return Kill(number_of_signal=number, **values)
+
+
+FAULTS: Mapping[str, Callable[..., lab_fault.Fault]] = {**KINDS, "kill": _kill}
+"""Kind -> what makes one from `lab`, `limit_s`, `node` or `nodes`, and parameters."""
+
+
+def parameters(kind: str) -> Mapping[str, str]:
+    """Return the parameters of a kind and their defaults ("" for those that must be given)."""
+    if kind == "kill":
+        return {"daemon": "", "signal": "KILL"}
+    own = {
+        "lab",
+        "number",
+        "limit_s",
+        "injected_ns",
+        "node",
+        "nodes",
+        "number_of_signal",
+        "victim",
+        "process",
+        "killed",
+    }
+    return {
+        item.name: "" if item.default is MISSING else str(item.default)
+        for item in fields(KINDS[kind])
+        if item.name not in own and not item.name.startswith("_")
+    }
+
+
+def _check(kind: str, values: Mapping[str, Any]) -> None:
+    """Raise `UserError` for what is not a number where one is needed."""
+    numbers = {item.name for item in fields(KINDS[kind]) if type(item.default) in (int, float)}
+    for key, value in values.items():
+        if key in numbers and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise UserError(f"fault {kind}: {key} must be a number, not {value!r}")
+
+
 def make_fault(lab: Lab, kind: str, targets: Sequence[str], *, limit_s: float | None = LIMIT_S, **params: Any) -> Fault:
     """Return a fault that is ready to inject; `targets` are node names, `params` as the kind's class has them.
 
@@ -132,9 +182,10 @@ def make_fault(lab: Lab, kind: str, targets: Sequence[str], *, limit_s: float | 
     if not targets:
         raise UserError(f"fault {kind}: no target", subject=lab.name)
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in params.items()}
+    _check(kind, values)
     try:
         if kind in _OF_A_GROUP:
-            return cast("Fault", factory(lab=lab, limit_s=limit_s, nodes=tuple(targets), **values))
+            return factory(lab=lab, limit_s=limit_s, nodes=tuple(targets), **values)
         faults = [factory(lab=lab, limit_s=limit_s, node=target, **values) for target in targets]
     except TypeError as error:
         raise UserError(f"fault {kind}: {error}", subject=lab.name) from error

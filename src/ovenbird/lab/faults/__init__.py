@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ovenbird.lab.faults.clock import ClockJump
 from ovenbird.lab.faults.daemons import CrashLoop, Exit, Kill, Stop
 from ovenbird.lab.faults.database_file import DatabaseDamage
 from ovenbird.lab.faults.delay import Delay
@@ -21,6 +22,7 @@ from ovenbird.model.errors import OvenbirdError
 
 __all__ = [
     "KINDS",
+    "ClockJump",
     "CrashLoop",
     "DatabaseDamage",
     "Delay",
@@ -57,6 +59,7 @@ _CLASSES: Sequence[type[Fault]] = (
     DiskFull,
     DatabaseDamage,
     RaftFailpoint,
+    ClockJump,
 )
 KINDS: Mapping[str, type[Fault]] = {cls.kind: cls for cls in _CLASSES}
 """Kind -> class."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from ovenbird.lab.process import Process
 from ovenbird.lab.state import StateFile
-from ovenbird.model.errors import OvenbirdError, Refused, Unavailable
+from ovenbird.model.errors import Refused, Unavailable
 
 START_TIMEOUT_S = 30.0
 _POLL_S = 0.05
@@ -122,9 +122,9 @@ class Keeper:
             return
         try:
             fault.heal()
-        except OvenbirdError as error:
+        except Exception as error:  # a supervisor: one fault that cannot be healed must not keep the others broken
             self._retry[number] = now_s() + _RETRY_S
-            log(f"cannot heal yet: {fault.describe()}: {error} {error.evidence}")
+            log(f"cannot heal yet: {fault.describe()}: {error!r} {getattr(error, 'evidence', '')}")
         else:
             log(f"healed at its limit: {fault.describe()}")
 
@@ -135,8 +135,8 @@ class Keeper:
             return
         try:
             fault.keep(over)
-        except OvenbirdError as error:
-            log(f"{fault.describe()}: {error} {error.evidence}")
+        except Exception as error:  # as above; the fault itself stays on record, with its limit
+            log(f"{fault.describe()}: {error!r} {getattr(error, 'evidence', '')}")
 
     def _leave(self) -> bool:
         """Take ourselves off the record, unless a fault that needs us has come, or the lab is busy."""

@@ -53,6 +53,12 @@ class Partition(Fault):
 
     def available(self) -> str | None:
         """Say no when a side is empty or both share a node."""
+        if self.direction not in ("in", "out", "both") or self.plane not in ("control", "data", "all"):
+            raise UserError(
+                f"direction {self.direction}, plane {self.plane}",
+                subject=",".join(self.nodes),
+                hint="directions: in, out, both; planes: control, data, all",
+            )
         for name in (*self.nodes, *self.peers):
             if self.lab.node(name).spec is None:
                 return f"{name} is not on the underlay (take its link down instead)"
