@@ -24,11 +24,11 @@ HEADS = (
     "Writes worst", "NB worst", "Return p50", "worst", "Noise", "Runs", "Invariants",
 )  # fmt: skip
 INTRODUCTION = """\
-All times in milliseconds, as a workload or a client saw them: the largest gap between two delivered packets (or two
-acknowledged writes, or two writes that were seen to be in NB), the normal spacing included, nothing subtracted. *Limit* is that of the stream with the worst
-outage. *Detector* is what the responsible timers need before anything can react. *Noise* is the largest gap of packets
-with nothing broken, in the worst run. *Stock OVN* is the same drill on the same machine with Ovenbird's agents and
-controllers stopped; *ratio* is its p50 in parts of ours."""
+All times in milliseconds, as a workload or a client saw them: the largest gap between two delivered packets, two
+acknowledged writes, or two writes that were seen in NB; the normal spacing included, nothing subtracted. *Limit* is
+that of the stream with the worst outage. *Detector* is what the responsible timers need before anything can react.
+*Noise* is the largest gap of packets with nothing broken, in the worst run. *Stock OVN* is the same drill on the same
+machine with Ovenbird's agents and controllers stopped; *ratio* is its p50 in parts of ours."""
 
 
 def measured(runs: Sequence[tuple[Meta, Judged]]) -> dict[str, Any]:
