@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ovenbird.cli.drill_report import compare, figures, rejudge, report
 from ovenbird.cli.lab_name import opened
 from ovenbird.cli.output import emit, output_option, say, table
 
@@ -182,3 +183,7 @@ def heal() -> None:
 
     lab = opened(None)
     heal_leftovers(lab, LabApi(lab), say)
+
+
+for _command in (report, compare, rejudge, figures):
+    drill.add_command(_command)

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ovenbird.drill.judge import FIGURES
 from ovenbird.drill.judged import Judged
-from ovenbird.drill.repeats import FIGURES, Repeats, Spread, repeats
+from ovenbird.drill.repeats import Repeats, Spread, repeats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
