@@ -10,7 +10,8 @@ import click
 
 from ovenbird.cli.drill_report import compare, figures, rejudge, report
 from ovenbird.cli.lab_name import opened
-from ovenbird.cli.output import emit, output_option, say, table
+from ovenbird.cli.output import emit, output_option, rendered, say, table
+from ovenbird.model.errors import OvenbirdError
 
 if TYPE_CHECKING:
     from ovenbird.drill.judged import Judged
@@ -105,13 +106,24 @@ def run(
     from ovenbird.drill.junit import junit as junit_text
 
     lab = opened(None)
-    wanted = [one for one in chosen(names) if one.has_baseline or not baseline]
-    done = [_once(lab.name, one, seed, baseline, reports) for one in wanted for _ in range(repeat)]
+    wanted = [one for one in chosen(names) if one.has_baseline or not baseline or "all" not in names]
+    done: list[tuple[Drill, RunRecord, Judged, Path]] = []
+    broken: list[OvenbirdError] = []
+    for one in [each for each in wanted for _ in range(repeat)]:
+        try:
+            done.append(_once(lab.name, one, seed, baseline, reports))
+            say(f"  {one.name}: {done[-1][2].outcome.value}")
+        except OvenbirdError as error:  # the others must still run
+            broken.append(error)
+            say(rendered(error))
+    if broken and not done:
+        raise broken[0]
     if junit:
         junit.write_text(junit_text([(record.meta, judged) for _, record, judged, _ in done]), encoding="utf-8")
     data = [_data(one, record, judged, folder) for one, record, judged, folder in done]
     emit(data[0] if len(data) == 1 else {"runs": data}, output, lambda: "\n\n".join(_rendered(each) for each in data))
-    click.get_current_context().exit(max((_exit(one, judged) for one, _, judged, _ in done), default=0))
+    worst = max(_exit(one, judged) for one, _, judged, _ in done)
+    click.get_current_context().exit(worst or (broken[0].exit_status if broken else 0))
 
 
 def _once(

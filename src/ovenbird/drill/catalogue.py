@@ -9,7 +9,9 @@ from __future__ import annotations
 import difflib
 import signal
 from collections.abc import Sequence
+from functools import partial
 
+from ovenbird.drill.invariants import ALWAYS
 from ovenbird.drill.judge import Bite, Expect
 from ovenbird.drill.script import (
     Detector,
@@ -38,23 +40,37 @@ NORTH_SOUTH = {
     "floating-ip*": FAILOVER_MS,
     "from-outside*": FAILOVER_MS,
 }
+RESTART_MS = 5000.0
+"""What a workload may wait while the switch of its own host starts again, with TCP's doubled time-outs."""
 HA = Needs(centrals=3, gateways=2, computes=2)
 
-_GATEWAY_EXPECT = Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, return_outage_ms=2500.0)
-_WRITES_EXPECT = Expect(write_outage_ms=ELECTION_MS, streams={"nb": ELECTION_MS})
+PEER_LOST = ("no response to inactivity probe",)
+"""What every daemon says of a peer that was cut off, stopped or switched off."""
 
-
-def _gateway(name: str, what: str, *steps: object, **more: object) -> Drill:
-    return Drill(name=name, what=what, steps=steps, expect=_GATEWAY_EXPECT, **{**_GATEWAY, **more})  # type: ignore[arg-type]
-
-
-_GATEWAY = {"needs": HA, "detector": Detector.BFD, "returns": Return.GATEWAY, "has_baseline": True}
-
-
-def _database(name: str, what: str, *steps: object, **more: object) -> Drill:
-    settings = {"needs": HA, "detector": Detector.ELECTION, "expect": _WRITES_EXPECT}
-    return Drill(name=name, what=what, steps=steps, **{**settings, **more})  # type: ignore[arg-type]
-
+_gateway = partial(
+    Drill,
+    expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, return_outage_ms=2500.0),
+    needs=HA,
+    detector=Detector.BFD,
+    returns=Return.GATEWAY,
+    has_baseline=True,
+    announced=PEER_LOST,
+)
+_database = partial(
+    Drill,
+    expect=Expect(write_outage_ms=ELECTION_MS, streams={"nb": ELECTION_MS}),
+    needs=HA,
+    detector=Detector.ELECTION,
+    announced=PEER_LOST,
+)
+_control_plane_gone = partial(
+    Drill,
+    expect=Expect(invariants=(*ALWAYS, "east-west-lossless")),
+    needs=HA,
+    detector=Detector.ELECTION,
+    announced=PEER_LOST,
+    return_timeout_s=90.0,
+)
 
 DRILLS: tuple[Drill, ...] = (
     Drill(
@@ -67,87 +83,100 @@ DRILLS: tuple[Drill, ...] = (
         has_baseline=True,
     ),
     _gateway(
-        "gateway-crash", f"kill -9 of the active gateway's {VSWITCHD}", *once("kill", "gateway-active", daemon=VSWITCHD)
+        name="gateway-crash",
+        what=f"kill -9 of the active gateway's {VSWITCHD}",
+        steps=once("kill", "gateway-active", daemon=VSWITCHD),
     ),
     _gateway(
-        "gateway-power-off", "the active gateway loses power for 10 s", *once("power-off", "gateway-active", hold_s=10)
+        name="gateway-power-off",
+        what="the active gateway loses power for 10 s",
+        steps=once("power-off", "gateway-active", hold_s=10),
     ),
     _gateway(
-        "gateway-tunnel-cut",
-        "the active gateway's tunnels are cut for 10 s, its uplink stays",
-        *once("partition", "gateway-active", hold_s=10, plane="data"),
+        name="gateway-tunnel-cut",
+        what="the active gateway's tunnels are cut for 10 s, its uplink stays",
+        steps=once("partition", "gateway-active", hold_s=10, plane="data"),
     ),
     _gateway(
-        "gateway-uplink-cut",
-        "the active gateway's uplink is down for 10 s",
-        *once("link-down", "gateway-active", hold_s=10, interface="eth1"),
+        name="gateway-uplink-cut",
+        what="the active gateway's uplink is down for 10 s",
+        steps=once("link-down", "gateway-active", hold_s=10, interface="eth1"),
+        returns=Return.HEALTHY,
         expected_failure="BFD does not see a dead uplink, and nothing else watches it yet",
     ),
     _gateway(
-        "gateway-flap",
-        "the active gateway's underlay link flaps five times",
-        *once("link-flap", "gateway-active", interface="eth0", times=5, down_s=1.0, up_s=1.0),
-    ),
-    _database("nb-leader-kill", "kill -9 of the NB leader", *once("kill", "nb-leader", daemon="nb")),
-    _database(
-        "nb-leader-stop",
-        "the NB leader is stopped for 10 s and then goes on",
-        *once("stop", "nb-leader", hold_s=10, daemon="nb"),
+        name="gateway-flap",
+        what="the active gateway's underlay link flaps five times",
+        steps=once("link-flap", "gateway-active", interface="eth0", times=5, down_s=1.0, up_s=1.0),
     ),
     _database(
-        "nb-leader-partition", "the NB leader's host is cut off for 10 s", *once("partition", "nb-leader", hold_s=10)
+        name="nb-leader-kill",
+        what="kill -9 of the NB leader",
+        steps=once("kill", "nb-leader", daemon="nb"),
     ),
     _database(
-        "nb-leader-send-only-partition",
-        "the NB leader's host can send but hears nothing for 10 s",
-        *once("partition", "nb-leader", hold_s=10, direction="in"),
-    ),
-    _database("sb-leader-kill", "kill -9 of the SB leader", *once("kill", "sb-leader", daemon="sb")),
-    _database(
-        "central-minority-off",
-        "a minority of the central hosts, the NB leader among them, loses power for 10 s",
-        *once("power-off", "minority-centrals", hold_s=10),
+        name="nb-leader-stop",
+        what="the NB leader is stopped for 10 s and then goes on",
+        steps=once("stop", "nb-leader", hold_s=10, daemon="nb"),
     ),
     _database(
-        "central-all-off-10s",
-        "all central hosts are off for 10 s: east-west traffic loses nothing",
-        *once("power-off", "centrals", hold_s=10),
-        expect=Expect(),
+        name="nb-leader-partition",
+        what="the NB leader's host is cut off for 10 s",
+        steps=once("partition", "nb-leader", hold_s=10),
     ),
     _database(
-        "central-all-off-60s",
-        "all central hosts are off for 60 s: east-west traffic loses nothing",
-        *once("power-off", "centrals", hold_s=60),
-        expect=Expect(),
+        name="nb-leader-send-only-partition",
+        what="the NB leader's host can send but hears nothing for 10 s",
+        steps=once("partition", "nb-leader", hold_s=10, direction="in"),
     ),
     _database(
-        "northd-kill",
-        "kill -9 of the active ovn-northd",
-        *once("kill", "northd-active", daemon="northd"),
+        name="sb-leader-kill",
+        what="kill -9 of the SB leader",
+        steps=once("kill", "sb-leader", daemon="sb"),
+    ),
+    _database(
+        name="central-minority-off",
+        what="a minority of the central hosts, the NB leader among them, loses power for 10 s",
+        steps=once("power-off", "minority-centrals", hold_s=10),
+    ),
+    _control_plane_gone(
+        name="central-all-off-10s",
+        what="all central hosts are off for 10 s: east-west traffic loses nothing",
+        steps=once("power-off", "centrals", hold_s=10),
+    ),
+    _control_plane_gone(
+        name="central-all-off-60s",
+        what="all central hosts are off for 60 s: east-west traffic loses nothing",
+        steps=once("power-off", "centrals", hold_s=60),
+    ),
+    _database(
+        name="northd-kill",
+        what="kill -9 of the active ovn-northd",
+        steps=once("kill", "northd-active", daemon="northd"),
         detector=Detector.NONE,
     ),
     _database(
-        "northd-stop",
-        "the active ovn-northd hangs for 20 s",
-        *once("stop", "northd-active", hold_s=20, daemon="northd"),
+        name="northd-stop",
+        what="the active ovn-northd hangs for 20 s",
+        steps=once("stop", "northd-active", hold_s=20, daemon="northd"),
         detector=Detector.NONE,
     ),
     _database(
-        "controller-kill",
-        "kill -9 of the agent that holds the controller's leadership",
-        *once("kill", "controller-leader", hold_s=5, daemon="agent"),
+        name="controller-kill",
+        what="kill -9 of the agent that holds the controller's leadership",
+        steps=once("kill", "controller-leader", hold_s=5, daemon="agent"),
         detector=Detector.NONE,
     ),
     _database(
-        "controller-stop",
-        "the acting controller hangs for 15 s and then goes on",
-        *once("stop", "controller-leader", hold_s=15, daemon="agent"),
+        name="controller-stop",
+        what="the acting controller hangs for 15 s and then goes on",
+        steps=once("stop", "controller-leader", hold_s=15, daemon="agent"),
         detector=Detector.NONE,
     ),
     _database(
-        "controller-partition",
-        "the acting controller's host is cut off for 15 s",
-        *once("partition", "controller-leader", hold_s=15),
+        name="controller-partition",
+        what="the acting controller's host is cut off for 15 s",
+        steps=once("partition", "controller-leader", hold_s=15),
     ),
     Drill(
         name="ovn-controller-kill",
@@ -168,17 +197,19 @@ DRILLS: tuple[Drill, ...] = (
     Drill(
         name="vswitchd-restart",
         what="ovs-vswitchd of one compute host is ended and starts again",
-        steps=once("kill", "gateway-standby", daemon=VSWITCHD, number_of_signal=signal.SIGTERM),
-        expect=Expect(),
+        steps=once("kill", "one-compute", daemon=VSWITCHD, number_of_signal=signal.SIGTERM),
+        expect=Expect(others_ms=RESTART_MS),
         needs=HA,
     ),
     _database(
-        "disk-full-on-leader", "the NB leader's disk is full for 10 s", *once("disk-full", "nb-leader", hold_s=10)
+        name="disk-full-on-leader",
+        what="the NB leader's disk is full for 10 s",
+        steps=once("disk-full", "nb-leader", hold_s=10),
     ),
     _database(
-        "rolling-restart",
-        "every central host is power-cycled, one after the other",
-        Each("centrals", (Inject("power-off", "it"), Hold(2.0), Heal(), Ready(60.0))),
+        name="rolling-restart",
+        what="every central host is power-cycled, one after the other",
+        steps=(Each("centrals", (Inject("power-off", "it"), Hold(2.0), Heal(), Ready(60.0))),),
     ),
     Drill(
         name="everything-off-and-on",
@@ -187,6 +218,7 @@ DRILLS: tuple[Drill, ...] = (
         expect=Expect(others_ms=None),
         needs=HA,
         return_timeout_s=90.0,
+        announced=PEER_LOST,
     ),
 )
 

@@ -1,7 +1,7 @@
 """From a target's name to nodes, by what the cluster says of itself at that moment. Pure: a status in, names out.
 
 `nb-leader`, `sb-leader`, `ovenbird-leader`, `northd-active`, `controller-leader`, `gateway-active`, `gateway-standby`
-name one node; `one-central` one that leads nothing, if there is such a one; `centrals`, `minority-centrals`,
+name one node; `one-central` one that leads nothing, if there is such a one; `one-compute` the last; `centrals`, `minority-centrals`,
 `gateways`, `computes`, `everything` name several. A target that nobody can name now (no leader, not asked) is
 refused: a drill must never break something at random instead.
 """
@@ -25,6 +25,7 @@ SINGLE = (
     "gateway-active",
     "gateway-standby",
     "one-central",
+    "one-compute",
 )
 SEVERAL = ("centrals", "minority-centrals", "gateways", "computes", "everything")
 
@@ -55,6 +56,8 @@ def _single(target: str, hosts: Sequence[Host], status: Mapping[str, Any], activ
     if target == "one-central":
         centrals = _of(hosts, Role.CENTRAL)
         return next((name for name in centrals if name not in leaders.values()), centrals[-1] if centrals else "")
+    if target == "one-compute":
+        return next(reversed(_of(hosts, Role.COMPUTE)), "")
     return leaders.get(target, "")
 
 
