@@ -1,4 +1,4 @@
-"""Drills on a whole cluster: figures from real packets; a run that proves nothing is thrown out, a killed one healed."""
+"""Drills on a whole cluster: figures from real packets; a run that proves nothing, and one that was killed."""
 
 from __future__ import annotations
 
