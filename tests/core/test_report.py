@@ -82,6 +82,18 @@ def test_a_missing_stream_and_missing_packets_are_noticed(folder):
     assert "packets of snat" in caught.value.evidence
 
 
+def test_an_event_and_a_packet_that_are_told_otherwise_are_noticed(folder):
+    timeline, stream_file = folder / "timeline.jsonl", folder / "streams" / "snat.json"
+    timeline.write_text(timeline.read_text().replace("g2 carries", "g1 carries"))
+    data = json.loads(stream_file.read_text())
+    data["received"][7][1] -= 1
+    stream_file.write_text(json.dumps(data))
+    with pytest.raises(Refused) as caught:
+        runs.open_run(folder)
+    assert "the events differ" in caught.value.evidence
+    assert "packets of snat differ" in caught.value.evidence
+
+
 def test_a_changed_end_and_a_missing_event_are_noticed(folder):
     for name, old, new in (("final.json", '"done"', '"dead"'),):
         path = folder / name

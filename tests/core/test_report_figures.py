@@ -50,6 +50,7 @@ def test_invalid_runs_are_counted_and_give_no_figure():
     found = repeats(verdicts)
     assert found.outcomes == {"pass": 2, "fail": 1, "invalid": 1}
     assert found.outage_ms.runs == 3
+    assert found.noise_ms.runs == 3
     assert found.outage_ms.worst == pytest.approx(3000, abs=50)
     assert repeats([verdicts[-1]]).outage_ms is None
     assert repeats([]).outcomes == {"pass": 0, "fail": 0, "invalid": 0}

@@ -6,9 +6,10 @@ packets. This module must never judge, nor draw anything that the record does no
 
 from __future__ import annotations
 
-from ovenbird.drill.judge import outage_gap
+from ovenbird.drill.judge import BITE_MS, outage_gap
 from ovenbird.drill.lanes import lanes, marks
 from ovenbird.drill.markup import Markup, number, tag
+from ovenbird.drill.outage import Record
 from ovenbird.drill.plot_frame import axis, bands, fault_bars
 from ovenbird.drill.plot_lanes import LANE_H, draw_lane, draw_marks
 from ovenbird.drill.plot_traffic import (
@@ -24,6 +25,7 @@ from ovenbird.drill.plot_view import COLOURS, NS_PER_S, TOP, WIDTH, View
 from ovenbird.drill.record import RunRecord
 
 SPACE, LANE_SPACE, FOOT_H = 14.0, 4.0, 26.0
+WHOLE = "run"
 FELT_WITHIN_S = 3
 """A gap that begins later than this after the last heal is not shown in the close-up of the outage."""
 
@@ -31,7 +33,7 @@ FELT_WITHIN_S = 3
 def views(record: RunRecord) -> list[View]:
     """Return the whole run, and close-ups of the outage and of the return if they are too short to be seen in it."""
     start_ns, end_ns, fault_ns = record.meta.load_started_ns, record.meta.ended_ns, record.fault_ns
-    result = [View(name="run", title="The whole run", start_ns=start_ns, end_ns=end_ns, zero_ns=fault_ns)]
+    result = [View(name=WHOLE, title="The whole run", start_ns=start_ns, end_ns=end_ns, zero_ns=fault_ns)]
     felt = [gap for gap in (*(felt_outage(each, record) for each in record.streams), felt_write_gap(record)) if gap]
     felt = [gap for gap in felt if gap.start_ns <= max(record.healed_ns, fault_ns + FELT_WITHIN_S * NS_PER_S)]
     if felt and record.meta.windows:
@@ -44,12 +46,24 @@ def views(record: RunRecord) -> list[View]:
     return [result[0], *(view for view in result[1:] if view.end_ns - view.start_ns < 0.7 * (end_ns - start_ns))]
 
 
+def view_streams(record: RunRecord, view: View) -> list[Record]:
+    """Return the streams of a plot, the worst first; a close-up leaves out those that felt nothing in its time."""
+    worst = {stream.name: outage_gap(stream, record).ms for stream in record.streams}
+    felt = [stream for stream in record.streams if view.name == WHOLE or _felt_in(stream, record, view)]
+    return sorted(felt, key=lambda stream: (-round(worst[stream.name] / BITE_MS), stream.name))
+
+
+def _felt_in(stream: Record, record: RunRecord, view: View) -> bool:
+    gaps = (felt_outage(stream, record), felt_return(stream, record))
+    return any(gap is not None and view.shows(gap.start_ns, gap.end_ns) for gap in gaps)
+
+
 def plot(record: RunRecord, view: View) -> Markup:
     """Return one plot; `view.name` makes its ids unique on the page."""
     y = TOP + 6
     parts: list[Markup] = []
     colours = {node: f"n{at % COLOURS}" for at, node in enumerate(_nodes(record))}
-    for stream in sorted(record.streams, key=lambda stream: stream.name):
+    for stream in view_streams(record, view):
         parts.append(draw_stream(record, stream, view, y))
         y += STREAM_H + SPACE
     if record.writes:

@@ -6,7 +6,7 @@ import math
 
 from ovenbird.drill.markup import Markup, number, tag
 from ovenbird.drill.plot_view import CHARACTER, LEFT, NS_PER_S, TOP, WIDTH, View
-from ovenbird.drill.record import RunRecord
+from ovenbird.drill.record import RunRecord, Window
 
 
 def axis(view: View, bottom: float) -> Markup:
@@ -54,31 +54,32 @@ def fault_bars(record: RunRecord, view: View) -> Markup:
     parts = [tag("text", "fault", x=8.0, y=29.0, class_="name")]
     free = LEFT
     for window in record.meta.windows:
-        until_ns = window.healed_ns or window.injected_ns
-        if not view.shows(window.injected_ns, until_ns):
-            continue
-        left, right = view.x(window.injected_ns), view.x(until_ns)
-        name = f"{window.fault} {', '.join(window.targets)}" + ("" if window.verified else " (not verified!)")
-        full = f"{name}, from {view.seconds(window.injected_ns)}" + (
-            f" to {view.seconds(window.healed_ns)}" if window.healed_ns else ""
-        )
-        shape = (
-            tag("rect", tag("title", full), x=left, y=16.0, width=max(3.0, right - left), height=18.0, class_="bar")
-            if right - left > 3
-            else tag("path", tag("title", full), d=f"M{number(left - 6)} 16 h12 l-6 18 z", class_="bar")
-        )
-        parts.append(shape)
-        if right - left > len(name) * CHARACTER + 8:
-            parts.append(tag("text", name, x=left + 6, y=29.0, class_="onbar"))
-            free = max(free, right)
-        elif right + 12 >= free:
-            parts.append(tag("text", name, x=right + 9, y=29.0, class_="small"))
-            free = right + 12 + len(name) * CHARACTER
+        if view.shows(window.injected_ns, window.healed_ns or window.injected_ns):
+            bar, free = _fault_bar(window, view, free)
+            parts.append(bar)
     back_ns = record.meta.back_ns
     if back_ns is not None and view.shows(back_ns, back_ns):
         x = view.x(back_ns)
-        at_end = x > WIDTH - 120
+        anchor, shift = ("end", -5.0) if x > WIDTH - 120 else ("start", 5.0)
         parts.append(tag("line", x1=x, x2=x, y1=16.0, y2=TOP, class_="back"))
-        anchor, shift = ("end", -5.0) if at_end else ("start", 5.0)
         parts.append(tag("text", "back in service", x=x + shift, y=13.0, text_anchor=anchor, class_="backtext"))
     return tag("g", parts)
+
+
+def _fault_bar(window: Window, view: View, free: float) -> tuple[Markup, float]:
+    """Return one fault, with its name if there is room from `free` on, and from where on there is room after it."""
+    left, right = view.x(window.injected_ns), view.x(window.healed_ns or window.injected_ns)
+    named = any(target in window.fault for target in window.targets)
+    name = window.fault if named else f"{window.fault} {', '.join(window.targets)}".strip()
+    name += "" if window.verified else " (not verified!)"
+    until = f" to {view.seconds(window.healed_ns)}" if window.healed_ns else ""
+    title = tag("title", f"{name}, from {view.seconds(window.injected_ns)}{until}")
+    if right - left > 3:
+        shape = tag("rect", title, x=left, y=16.0, width=right - left, height=18.0, class_="bar")
+    else:
+        shape = tag("path", title, d=f"M{number(left - 6)} 16 h12 l-6 18 z", class_="bar")
+    if right - left > len(name) * CHARACTER + 8:
+        return tag("g", shape, tag("text", name, x=left + 6, y=29.0, class_="onbar")), max(free, right)
+    if right + 9 < free:
+        return shape, free
+    return tag("g", shape, tag("text", name, x=right + 9, y=29.0, class_="small")), right + 12 + len(name) * CHARACTER

@@ -16,6 +16,8 @@ from ovenbird.drill.plot_view import COLUMNS, LEFT, RIGHT, WIDTH, View
 from ovenbird.drill.record import RunRecord
 
 STREAM_H, WRITES_H = 52.0, 38.0
+TOLD_WIDTH = 110.0
+"""Of the words beside a gap, at least."""
 FLOOR_MS = 0.1
 """Lower end of the latency scale, which is logarithmic; its upper end fits the largest latency seen."""
 
@@ -57,7 +59,6 @@ def draw_stream(record: RunRecord, stream: Record, view: View, top: float) -> Ma
     parts = [
         tag("text", stream.name, x=8.0, y=top + 15, class_="name"),
         tag("text", f"{stream.kind}, {lost} of {inside} lost", x=8.0, y=top + 31, class_="small"),
-        tag("text", "latency, log. scale", x=8.0, y=top + 46, class_="small"),
         tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=bottom, y2=bottom, class_="grid"),
     ]
     for decade in range(0, decades + 1, 1 if decades < 4 else 2):
@@ -74,9 +75,10 @@ def draw_stream(record: RunRecord, stream: Record, view: View, top: float) -> Ma
     losses = [_loss(run, width, top, bottom) for run in _alike(shown)]
     parts.append(tag("path", d="".join(bars) or "M0 0", class_="latency"))
     parts.append(tag("path", d="".join(losses) or "M0 0", class_="loss"))
-    for gap, noun in ((felt_outage(stream, record), "outage"), (felt_return(stream, record), "on return")):
-        if gap is not None:
-            parts.append(_told(gap, view, top, noun))
+    outage, late = felt_outage(stream, record), felt_return(stream, record)
+    parts.append(_told(outage, view, top, "outage"))
+    crowded = outage is not None and late is not None and view.x(late.end_ns) - view.x(outage.end_ns) < TOLD_WIDTH
+    parts.append(_told(late, view, top, "on return", line=1 if crowded else 0))
     parts += [
         tag("text", "✕", tag("title", f"connection ended: {why}"), x=view.x(at), y=top + 12, class_="told")
         for at, why in stream.breaks
@@ -111,17 +113,19 @@ def _loss(run: tuple[int, int, float], width: float, top: float, bottom: float) 
     return f"M{number(LEFT + first * width)} {number(bottom)}v-{height}h{wide}v{height}z"
 
 
-def _told(gap: Gap, view: View, top: float, noun: str) -> Markup:
-    """Return a bracket over a gap, with its length in words."""
-    if not view.shows(gap.start_ns, gap.end_ns):
+def _told(gap: Gap | None, view: View, top: float, noun: str, line: int = 0) -> Markup:
+    """Return a bracket over a gap, with its length in words on the first line or the one below."""
+    if gap is None or not view.shows(gap.start_ns, gap.end_ns):
         return Markup("")
     left, right = view.x(gap.start_ns), view.x(gap.end_ns)
     text = f"{noun} {gap.ms:.0f} ms"
     at_end = right + len(text) * 7 > WIDTH - RIGHT
     x, anchor = (left - 5, "end") if at_end else (right + 5, "start")
-    line = f"M{number(left)} {number(top + 6)}v-5H{number(max(right, left + 1.5))}v5"
+    bracket = f"M{number(left)} {number(top + 6)}v-5H{number(max(right, left + 1.5))}v5"
     return tag(
-        "g", tag("path", d=line, class_="gap"), tag("text", text, x=x, y=top + 11, text_anchor=anchor, class_="told")
+        "g",
+        tag("path", d=bracket, class_="gap"),
+        tag("text", text, x=x, y=top + 11 + 13 * line, text_anchor=anchor, class_="told"),
     )
 
 
@@ -151,7 +155,4 @@ def draw_writes(record: RunRecord, view: View, top: float) -> Markup:
             for each in others[:MOST_MARKS]
         ),
     ]
-    gap = felt_write_gap(record)
-    if gap is not None:
-        parts.append(_told(gap, view, top, "no acknowledgement for"))
-    return tag("g", parts)
+    return tag("g", parts, _told(felt_write_gap(record), view, top, "no acknowledgement for"))

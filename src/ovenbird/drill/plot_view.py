@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ovenbird.drill.outage import NS_PER_MS
 
-WIDTH, LEFT, RIGHT = 1200.0, 186.0, 16.0
+WIDTH, LEFT, RIGHT = 1200.0, 216.0, 16.0
 COLUMNS = 660
 """Columns of a stream's plot: two per three pixels of a 1280-pixel page."""
 TOP = 40.0

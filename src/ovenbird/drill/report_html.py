@@ -16,7 +16,7 @@ from ovenbird.drill.judged import HELD, VIOLATED, Judged
 from ovenbird.drill.lanes import telling
 from ovenbird.drill.markup import Child, Markup, join, tag
 from ovenbird.drill.outage import NS_PER_MS
-from ovenbird.drill.plot import patterns, plot, views
+from ovenbird.drill.plot import patterns, plot, view_streams, views
 from ovenbird.drill.plot_view import View
 from ovenbird.drill.record import Event, RunRecord
 
@@ -157,7 +157,11 @@ def _packets(judged: Judged) -> list[Child]:
         for each, one in sorted(figures.streams.items())
         if one["outage_ms"] > (judged.stream_limits_ms.get(each) or float("inf"))
     ]
-    state = tag("span", f"✗ over: {', '.join(over)}", class_="bad") if over else _against(figures.outage_ms, limit)
+    state = (
+        tag("span", f"✗ over: {over[0]}" if len(over) == 1 else f"✗ over in {len(over)} streams", class_="bad")
+        if over
+        else _against(figures.outage_ms, limit)
+    )
     what = f"largest gap in any stream, from the fault on; worst: {name}" if name else "no stream was measured"
     noise = _ms(figures.noise_ms)
     return [tag("strong", "Outage of packets"), what, _ms(figures.outage_ms), _ms(limit), state, noise]
@@ -209,6 +213,7 @@ def _plots(record: RunRecord, shown: Sequence[View]) -> Markup:
         tag(
             "figure",
             tag("h3", view.title),
+            _left_out(record, view),
             tag("div", plot(record, view), class_="scroll", tabindex="0", role="region", aria_label=view.title),
         )
         for view in shown
@@ -216,7 +221,10 @@ def _plots(record: RunRecord, shown: Sequence[View]) -> Markup:
     swatch = {"width": "22", "height": "12", "aria_hidden": "true"}
     keys = (
         (tag("rect", x=0, y=0, width=22, height=12, class_="loss"), "lost packets: height is the share that was lost"),
-        (tag("path", d="M2 12v-6M6 12v-9M10 12v-5M14 12v-10M18 12v-4", class_="latency"), "latency, least to most"),
+        (
+            tag("path", d="M2 12v-6M6 12v-9M10 12v-5M14 12v-10M18 12v-4", class_="latency"),
+            "latency, least to most, logarithmic",
+        ),
         (tag("path", d="M2 10v-6h18v6", class_="gap"), "largest gap between delivered packets"),
         (join([tag("rect", x=0, y=0, width=22, height=12, class_="band")]), "the fault is in force"),
         (tag("rect", x=0, y=0, width=22, height=12, class_="hole"), "nobody was seen to hold it"),
@@ -232,6 +240,11 @@ def _plots(record: RunRecord, shown: Sequence[View]) -> Markup:
     return tag(
         "section", tag("h2", "What happened"), patterns(), legend, figures, tag("p", note, class_="soft"), id="plots"
     )
+
+
+def _left_out(record: RunRecord, view: View) -> Child:
+    quiet = len(record.streams) - len(view_streams(record, view))
+    return tag("figcaption", f"{quiet} streams without a gap in this time are not drawn.") if quiet else ""
 
 
 def _invariants(judged: Judged) -> Markup:

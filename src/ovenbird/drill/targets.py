@@ -1,9 +1,9 @@
 """From a target's name to nodes, by what the cluster says of itself at that moment. Pure: a status in, names out.
 
 `nb-leader`, `sb-leader`, `ovenbird-leader`, `northd-active`, `controller-leader`, `gateway-active`, `gateway-standby`
-name one node; `one-central` one that leads nothing, if there is such a one; `one-compute` the last; `centrals`, `minority-centrals`,
-`gateways`, `computes`, `everything` name several. A target that nobody can name now (no leader, not asked) is
-refused: a drill must never break something at random instead.
+name one node; `one-central` one that leads nothing, if there is such a one; `one-compute` the last. `centrals`,
+`minority-centrals`, `gateways`, `computes`, `everything` name several. A target that nobody can name now (no leader,
+not asked) is refused: a drill must never break something at random instead.
 """
 
 from __future__ import annotations
