@@ -345,8 +345,8 @@ _ALL = (
         name="no-unannounced-error",
         what="no daemon logs an error that the drill did not announce",
         check=_unannounced,
-        has_evidence=lambda record: not any(
-            event.kind == OBSERVER_FAILED and event.subject == "hosts" for event in record.timeline
+        has_evidence=lambda record: (
+            not any(event.kind == OBSERVER_FAILED and event.subject == "hosts" for event in record.timeline)
         ),
     ),
     Invariant(
