@@ -123,19 +123,24 @@ class Observers:
         given = arp_arguments(self.lab, self.stage, duration_s=LONGEST_S)
         pipe = subprocess.PIPE
         process = subprocess.Popen(arp_command(given), stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+        assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        reader = asyncio.StreamReader()
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), process.stdout)
+        transport: asyncio.BaseTransport | None = None
         try:
+            reader = asyncio.StreamReader()
+            loop = asyncio.get_running_loop()
+            transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), process.stdout)
             async for text in reader:
                 self._arp_answered(json.loads(text))
             raise Unavailable("the ARP probe has ended", evidence=process.stderr.read().decode()[-500:])
         finally:
-            transport.close()
             process.kill()
-            await asyncio.to_thread(process.communicate, None, STOP_TIMEOUT_S)
+            if transport is not None:
+                transport.close()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                pipe.close()
+            process.wait(STOP_TIMEOUT_S)
 
     def _arp_answered(self, line: dict[str, Any]) -> None:
         if "address" not in line:
