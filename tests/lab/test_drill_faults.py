@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shlex
 import signal
 import socket
@@ -18,13 +19,14 @@ from tests.lab.conftest import hold_pid_file, small, unique_name
 from tests.waiting import eventually_sync
 
 from ovenbird.drill.fault import Composite, Fault, make_fault
+from ovenbird.lab import boot
 from ovenbird.lab.faults import active, heal
 from ovenbird.lab.lab import Lab, remove
 from ovenbird.lab.node import Node
 from ovenbird.lab.probe import socket_of
 from ovenbird.lab.process import Process
 from ovenbird.lab.relay import relay
-from ovenbird.model.errors import OvenbirdError, Refused, UserError
+from ovenbird.model.errors import OvenbirdError, Refused, Timeout, UserError
 
 pytestmark = pytest.mark.lab
 
@@ -363,12 +365,28 @@ def test_a_full_disk_takes_nothing_until_the_space_is_back(lab: Lab) -> None:
     write(c1, "/var/lib/ovn/after")
 
 
-def test_a_central_node_keeps_its_volume_over_a_power_cycle(lab: Lab) -> None:
+def test_a_central_node_keeps_its_volume_over_power_cycles(lab: Lab) -> None:
     c1 = lab.nodes["c1"]
-    c1.run(["sh", "-c", "echo kept > /var/lib/ovn/kept"]).checked()
-    lab.power_off("c1")
-    lab.power_on("c1")
-    assert c1.run(["cat", "/var/lib/ovn/kept"]).stdout == "kept\n"
+    for cycle in range(4):
+        c1.run(["sh", "-c", f"echo {cycle} >> /var/lib/ovn/kept"]).checked()
+        lab.power_off("c1")
+        lab.power_on("c1")
+        assert loop_devices().count(str(c1.directory)) == 1
+    assert c1.run(["cat", "/var/lib/ovn/kept"]).stdout == "0\n1\n2\n3\n"
+
+
+def test_a_volume_that_is_still_in_use_is_not_mounted_twice(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boot, "_BOOT_TIMEOUT_S", 0.5)
+    c1 = lab.nodes["c1"]
+    held = os.open(c1.path("/var/lib/ovn"), os.O_RDONLY)  # as any process of the machine that looks into the node
+    try:
+        lab.power_off("c1")
+        with pytest.raises(Timeout, match=r"volume\.img is still in use"):
+            lab.power_on("c1")
+    finally:
+        os.close(held)
+    monkeypatch.undo()
+    assert lab.power_on("c1")
 
 
 def test_only_a_disk_of_its_own_can_be_full(lab: Lab) -> None:
