@@ -78,6 +78,19 @@ class Composite:
     limit_s: float | None = None
     injected_ns: int | None = field(default=None, init=False)
 
+    @classmethod
+    def of(cls, *faults: Fault) -> Composite:
+        """Return several faults of any kinds as one; composites among them are taken apart."""
+        parts: list[lab_fault.Fault] = []
+        for fault in faults:
+            if isinstance(fault, Composite):
+                parts.extend(fault.faults)
+            elif isinstance(fault, lab_fault.Fault):
+                parts.append(fault)
+            else:
+                raise UserError(f"not a fault of a lab: {fault.describe()}")
+        return cls(parts, max((fault.limit_s for fault in parts if fault.limit_s is not None), default=None))
+
     @property
     def stays(self) -> bool:
         """Whether there is something to heal."""

@@ -57,6 +57,7 @@ def start_init(name: str, directory: Path, *, record: Callable[[Process], None])
     Returns when the node's file system is built. Raises `Unavailable` with the init's own words if it fails.
     """
     _make_disk(directory)
+    _await_detached(directory / VOLUME)
     log = directory / "init.log"
     with log.open("wb") as errors:
         try:
@@ -114,6 +115,27 @@ def make_volume(directory: Path) -> bool:
     run(["losetup", "--detach", trial.stdout.strip()], timeout_s=_BOOT_TIMEOUT_S).checked(subject=directory.name)
     half.rename(volume)
     return True
+
+
+def _await_detached(volume: Path) -> None:
+    """Wait until no loop device has the volume any more: the kernel unmounts a dead node's file systems a moment later.
+
+    Mounted twice, it would be destroyed. Raises `Timeout` when something still holds it.
+    """
+    deadline = time.monotonic() + _BOOT_TIMEOUT_S
+    while holders := [path for path in Path("/sys/block").glob("loop*/loop/backing_file") if _holds(path, volume)]:
+        if time.monotonic() > deadline:
+            raise Timeout(
+                f"{volume} is still in use", subject=volume.parent.name, evidence=", ".join(map(str, holders))
+            )
+        time.sleep(0.02)
+
+
+def _holds(backing_file: Path, volume: Path) -> bool:
+    try:
+        return backing_file.read_text(encoding="utf-8", errors="replace").rstrip("\n") == str(volume.resolve())
+    except OSError:  # detached in this very moment
+        return False
 
 
 def _make_disk(directory: Path) -> None:
