@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,8 @@ DATABASE_JOINING = "database.joining"
 DATABASE_WAITING = "database.waiting"
 DATABASE_READY = "database.ready"
 DATABASE_JOIN_RETRIED = "database.join_retried"
+DATABASE_FAILED = "database.failed"
+DATABASE_RESTARTED = "database.restarted"
 
 SCHEMAS = {
     Database.NB: Path("/usr/share/ovn/ovn-nb.ovsschema"),
@@ -39,6 +42,9 @@ PEER_POLL_S = 0.15
 LONGEST_PEER_POLL_S = 1.0
 JOIN_DEADLINE_S = 15.0
 """A join that took longer is started again: OVS 3.1.0 can hang in it for ever (fixed by af5a99737 in 3.1.5)."""
+FAILURE_POLL_S = 1.0
+PROBE_BYTES = 1 << 20
+"""Room that must be there before a member that failed is started again."""
 
 _log = logging.getLogger(__name__)
 
@@ -88,6 +94,7 @@ class Member:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._kept.run())
             group.create_task(self._watch_join())
+            group.create_task(self._watch_failure())
 
     async def status(self) -> RaftStatus:
         """Ask the server. Raises `OvsdbError` or `OSError` when it cannot be asked."""
@@ -178,6 +185,44 @@ class Member:
                     _log.warning(DATABASE_JOIN_RETRIED, extra={"database": self.database.value, "sid": status.sid})
                     await daemon.stop(self.spec)
             await asyncio.sleep(POLL_S)
+
+    async def _watch_failure(self) -> None:
+        """Start a member again that could not write its log, once its disk takes data again.
+
+        OVS 3.1.0 never recovers from that by itself: it stays "failed", and an old leader goes on believing to lead.
+        """
+        await self.ready.wait()
+        told = False
+        while True:
+            await asyncio.sleep(FAILURE_POLL_S)
+            status = None
+            with suppress(OvsdbError, OSError):
+                status = await self.status()
+            if status is None or status.status != "failed":
+                told = False
+                continue
+            if not told:
+                _log.error(DATABASE_FAILED, extra={"database": self.database.value, "file": str(self._file)})
+                told = True
+            if await asyncio.to_thread(_takes_data, self._file.parent):
+                _log.warning(DATABASE_RESTARTED, extra={"database": self.database.value, "sid": status.sid})
+                await daemon.stop(self.spec)
+
+
+def _takes_data(directory: Path) -> bool:
+    """Whether a file of some size can be written here and reaches the disk."""
+    probe = directory / ".ovenbird-probe"
+    try:
+        with probe.open("wb") as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        return False
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+    return True
 
 
 def _gist(peers: tuple[Peer, ...]) -> list[tuple[str, PeerAnswer, str]]:
