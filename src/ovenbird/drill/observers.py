@@ -138,8 +138,8 @@ class Observers:
             process.kill()
             if transport is not None:
                 transport.close()
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                pipe.close()
+            for end in (process.stdin, process.stdout, process.stderr):
+                end.close()
             process.wait(STOP_TIMEOUT_S)
 
     def _arp_answered(self, line: dict[str, Any]) -> None:
