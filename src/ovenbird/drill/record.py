@@ -10,6 +10,7 @@ Folder of a run:
     streams/NAME.json  what a probe sent and received (see `outage.Record`)
     writes.jsonl     one Write per line: every write that was sent through the API, with its acknowledgement
     final.json       Final: what the cluster looked like after everything was healed
+    totals.json      how much was recorded, with digests (see `integrity`): a folder that lost something is refused
     logs/NODE/DAEMON.log   what the daemons logged during the run
     verdict.json     the verdict that was given at the time (may be given anew)
     index.html       the report
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ def save(record: RunRecord, folder: Path) -> None:
     _dump_lines(folder / "timeline.jsonl", (asdict(event) for event in record.timeline))
     _dump_lines(folder / "writes.jsonl", (asdict(write) for write in record.writes))
     for stream in record.streams:
-        _dump(folder / "streams" / f"{stream.name}.json", asdict(stream))
+        _dump(folder / "streams" / f"{stream.name}.json", _stream(stream), indent=None)
 
 
 def load(folder: Path) -> RunRecord:
@@ -187,8 +188,14 @@ def load(folder: Path) -> RunRecord:
     )
 
 
-def _dump(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+def _stream(stream: Record) -> dict[str, Any]:
+    """Return what `asdict` would, without a copy of every packet."""
+    packets = {"sent": stream.sent, "received": stream.received}
+    return {**asdict(replace(stream, sent=(), received=())), **packets}
+
+
+def _dump(path: Path, data: Any, *, indent: int | None = 1) -> None:
+    path.write_text(json.dumps(data, indent=indent, separators=None if indent else (",", ":")) + "\n", encoding="utf-8")
 
 
 def _dump_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:

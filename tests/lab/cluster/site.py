@@ -123,9 +123,9 @@ class Site:
 
     # The product's own faces.
 
-    def cli(self, *words: str, given: str = "") -> Done:
+    def cli(self, *words: str, given: str = "", timeout_s: float = 60.0) -> Done:
         """Run the CLI against this cluster."""
-        return ovenbird(*words, given=given, env={"OVENBIRD_LAB": self.lab.name})
+        return ovenbird(*words, given=given, env={"OVENBIRD_LAB": self.lab.name}, timeout_s=timeout_s)
 
     @property
     def api(self) -> Client:
