@@ -171,6 +171,7 @@ def _rendered(data: dict[str, Any]) -> str:
     lines += [
         f"  outage seen by a workload   {ms(data['outage_ms'])}  (detection alone takes {ms(data['detect_limit_ms'])})",
         f"  without acknowledged write  {ms(data['write_outage_ms'])}",
+        f"  without a write in NB       {ms(data['nb_outage_ms'])}",
         f"  outage when it came back    {ms(data['return_outage_ms'])}",
         f"  back in service             {ms(data['back_in_service_ms'])} after the fault",
         f"  noise before the fault      {ms(data['noise_ms'])}  (largest gap with nothing broken)",
@@ -179,7 +180,7 @@ def _rendered(data: dict[str, Any]) -> str:
             ["stream", "outage", "on return", "sent", "lost"],
             [
                 [name, ms(one["outage_ms"]), ms(one["return_outage_ms"]), int(one["sent"]), int(one["lost"])]
-                for name, one in data["streams"].items()
+                for name, one in (*data["streams"].items(), *data["calls"].items())
             ],
         ),
         f"  report: {data['report']}/index.html",

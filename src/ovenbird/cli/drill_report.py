@@ -139,6 +139,7 @@ def _one(run: Run) -> str:
     limits = {
         "outage_ms": judged.packet_limit_ms,
         "write_outage_ms": judged.write_limit_ms,
+        "nb_outage_ms": judged.nb_limit_ms,
         "return_outage_ms": judged.return_limit_ms,
     }
     lines = [f"{judged.drill}: {judged.outcome.value.upper()}  (seed {run.record.meta.seed})"]

@@ -83,6 +83,9 @@ class Figures:
     nb_outage_ms: float | None = None
     """Longest time in which no write reached NB."""
     streams: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Each stream of packets by itself."""
+    calls: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Reads of the API and commits in NB, in the same form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,14 +109,17 @@ class Verdict:
             "return_outage_ms": rounded(figures.return_outage_ms),
             "back_in_service_ms": rounded(figures.back_in_service_ms),
             "noise_ms": rounded(figures.noise_ms),
-            "streams": {
-                name: {key: rounded(value) for key, value in one.items()} for name, one in figures.streams.items()
-            },
+            "streams": _rounded(figures.streams),
+            "calls": _rounded(figures.calls),
             "violations": [
                 {"invariant": one.invariant, "at_ns": one.at_ns, "what": one.what, "evidence": one.evidence}
                 for one in self.violations
             ],
         }
+
+
+def _rounded(streams: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    return {name: {key: rounded(value) for key, value in one.items()} for name, one in streams.items()}
 
 
 def rounded(value: float | None) -> float | None:
@@ -136,15 +142,8 @@ def judge(record: RunRecord, expect: Expect) -> Verdict:
         return_outage_ms=None if invalid or record.meta.back_ns is None else max(returns.values(), default=None),
         back_in_service_ms=_since_fault_ms(record, record.meta.back_ns),
         noise_ms=_noise_ms(record),
-        streams={
-            stream.name: {
-                "outage_ms": outage_gap(stream, record).ms,
-                "return_outage_ms": return_gap(stream, record).ms,
-                "sent": len(stream.sent),
-                "lost": stream.lost(),
-            }
-            for stream in record.streams
-        },
+        streams={stream.name: _alone(stream, record) for stream in packets},
+        calls={stream.name: _alone(stream, record) for stream in record.streams if stream.kind not in PACKETS},
     )
     if invalid:
         return Verdict(outcome=Outcome.INVALID, reasons=tuple(invalid), figures=figures)
@@ -152,6 +151,15 @@ def judge(record: RunRecord, expect: Expect) -> Verdict:
     failed = [*_over_limits(record, expect, figures), *(f"{one.invariant}: {one.what}" for one in violations)]
     outcome = Outcome.FAIL if failed else Outcome.PASS
     return Verdict(outcome=outcome, reasons=tuple(failed), figures=figures, violations=violations)
+
+
+def _alone(stream: Record, record: RunRecord) -> dict[str, float]:
+    return {
+        "outage_ms": outage_gap(stream, record).ms,
+        "return_outage_ms": return_gap(stream, record).ms,
+        "sent": len(stream.sent),
+        "lost": stream.lost(),
+    }
 
 
 def _since_fault_ms(record: RunRecord, at_ns: int | None) -> float | None:
@@ -233,9 +241,10 @@ def _acked(writes: Sequence[Write]) -> int:
 
 def _over_limits(record: RunRecord, expect: Expect, figures: Figures) -> list[str]:
     reasons = []
-    kinds = {stream.name: stream.kind for stream in record.streams}
-    for name, one in figures.streams.items():
-        limit_ms = stream_limit_ms(expect, name) if kinds[name] in PACKETS else expect.streams.get(name)
+    limits_ms = {name: stream_limit_ms(expect, name) for name in figures.streams}
+    limits_ms |= {name: expect.streams.get(name) for name in figures.calls}
+    for name, one in (*figures.streams.items(), *figures.calls.items()):
+        limit_ms = limits_ms[name]
         worst_ms = max(one["outage_ms"], 0.0 if expect.return_outage_ms is not None else one["return_outage_ms"])
         if limit_ms is not None and worst_ms > limit_ms:
             reasons.append(f"{name}: an outage of {worst_ms:.0f} ms, the limit is {limit_ms:.0f} ms")

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ovenbird.drill.commits import NAME as NB
 from ovenbird.drill.integrity import flaws
 from ovenbird.drill.invariants import INVARIANTS, Violation, unproven
 from ovenbird.drill.judge import FIGURES, Figures, Outcome, Verdict, stream_limit_ms
@@ -38,6 +39,7 @@ class Judged:
     verdict: Verdict
     stream_limits_ms: Mapping[str, float | None]
     write_limit_ms: float | None
+    nb_limit_ms: float | None
     return_limit_ms: float | None
     invariants: Sequence[Checked]
     expected_failure: str = ""
@@ -74,6 +76,7 @@ class Judged:
             **self.verdict.to_json(),
             "stream_limits_ms": dict(self.stream_limits_ms),
             "write_limit_ms": self.write_limit_ms,
+            "nb_limit_ms": self.nb_limit_ms,
             "return_limit_ms": self.return_limit_ms,
             "invariants": [asdict(one) for one in self.invariants],
             "expected_failure": self.expected_failure,
@@ -83,7 +86,7 @@ class Judged:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Judged:
         """Return what `to_json` was called on; raises KeyError and the like for other data."""
-        keys = (*FIGURES, "streams")
+        keys = (*FIGURES, "streams", "calls")
         verdict = Verdict(
             outcome=Outcome(data["outcome"]),
             reasons=tuple(data["reasons"]),
@@ -96,6 +99,7 @@ class Judged:
             verdict=verdict,
             stream_limits_ms=data["stream_limits_ms"],
             write_limit_ms=data["write_limit_ms"],
+            nb_limit_ms=data["nb_limit_ms"],
             return_limit_ms=data["return_limit_ms"],
             invariants=tuple(Checked(**one) for one in data["invariants"]),
             expected_failure=data["expected_failure"],
@@ -109,11 +113,9 @@ def judged(record: RunRecord, drill: Drill, verdict: Verdict, *, checker: str = 
         drill=drill.name,
         what=drill.what,
         verdict=verdict,
-        stream_limits_ms={
-            stream.name: stream_limit_ms(drill.expect, stream.name)
-            for stream in sorted(record.streams, key=lambda stream: stream.name)
-        },
+        stream_limits_ms={name: stream_limit_ms(drill.expect, name) for name in sorted(verdict.figures.streams)},
         write_limit_ms=drill.expect.write_outage_ms,
+        nb_limit_ms=drill.expect.streams.get(NB),
         return_limit_ms=drill.expect.return_outage_ms,
         invariants=_checked(record, drill, verdict),
         expected_failure=drill.expected_failure,

@@ -132,6 +132,7 @@ def _figures(judged: Judged) -> Markup:
             figures.write_outage_ms,
             judged.write_limit_ms,
         ),
+        ("Outage of NB", "longest time in which no write reached NB", figures.nb_outage_ms, judged.nb_limit_ms),
         ("Outage on return", "largest gap after the outage was over", figures.return_outage_ms, judged.return_limit_ms),
         ("Back in service", "from the fault until all was in service again", figures.back_in_service_ms, None),
     )
