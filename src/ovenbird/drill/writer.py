@@ -127,12 +127,11 @@ class Writer:
     """Writes at a steady pace."""
 
     def __init__(self, lab: Lab, per_s: float, *, timeout_s: float = TIMEOUT_S) -> None:
-        count = max(1, len([node for node in lab.nodes.values() if node.spec and Role.CENTRAL in node.spec.roles]))
         self._timeout_s = timeout_s
-        self._servers = [Servers(lab, number) for number in range(count)]
+        self._servers = [Servers(lab, number) for number in range(_centrals(lab))]
         self._numbers = itertools.count(1)
         self._writes: list[Write] = []
-        self._paced = _Paced(per_s, count, self._write, "drill writer")
+        self._paced = _Paced(per_s, len(self._servers), self._write, "drill writer")
         self.start, self.stop = self._paced.start, self._paced.stop
 
     def writes(self) -> list[Write]:
@@ -166,27 +165,39 @@ class Writer:
 
 
 class Reader:
-    """Reads at a steady pace; its record is a stream named "read"."""
+    """Reads at a steady pace, in the same way as the writers; its record is a stream named "read"."""
 
     def __init__(self, lab: Lab, per_s: float, *, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
         self._interval_ms = 1000 / per_s
-        self._servers = Servers(lab, 0)
+        self._servers = [Servers(lab, number) for number in range(_centrals(lab))]
+        self._sequence = itertools.count()
         self._sent: list[tuple[int, int]] = []
         self._received: list[tuple[int, int]] = []
-        self._paced = _Paced(per_s, 1, self._read, "drill reader")
+        self._paced = _Paced(per_s, len(self._servers), self._read, "drill reader")
         self.start, self.stop = self._paced.start, self._paced.stop
 
     def record(self) -> Record:
         """Return what was asked and answered so far."""
-        return Record(name="read", interval_ms=self._interval_ms, sent=self._sent, received=self._received, kind="read")
+        return Record(
+            name="read",
+            interval_ms=self._interval_ms,
+            sent=sorted(self._sent),
+            received=sorted(self._received, key=lambda pair: pair[1]),
+            kind="read",
+        )
 
-    def _read(self, _worker: int) -> None:
-        sequence = len(self._sent)
+    def _read(self, worker: int) -> None:
+        servers, sequence, began_s = self._servers[worker], next(self._sequence), time.monotonic()
         self._sent.append((sequence, time.time_ns()))
-        try:
-            self._servers.client().get(READ_PATH, timeout_s=self._timeout_s)
-        except OvenbirdError:
-            self._servers.turn()
-        else:
+        with contextlib.suppress(OvenbirdError):
+            servers.client().get(READ_PATH, timeout_s=self._timeout_s)
             self._received.append((sequence, time.time_ns()))
+            if time.monotonic() - began_s < self._timeout_s:
+                return
+        # No answer, or one from another server after the preferred one had been waited for.
+        servers.turn()
+
+
+def _centrals(lab: Lab) -> int:
+    return max(1, sum(bool(node.spec and Role.CENTRAL in node.spec.roles) for node in lab.nodes.values()))
