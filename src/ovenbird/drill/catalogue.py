@@ -47,6 +47,11 @@ HA = Needs(centrals=3, gateways=2, computes=2)
 PEER_LOST = ("no response to inactivity probe",)
 """What every daemon says of a peer that was cut off, stopped or switched off."""
 
+CONTROL_PLANE = (*ALWAYS, "east-west-lossless")
+"""What must hold when only the control plane is hurt."""
+LOCK_MS = 13_000.0
+"""A controller that hangs keeps its lock until the database server's own probe gives its connection up: 5 s + 5 s."""
+
 _gateway = partial(
     Drill,
     expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, return_outage_ms=2500.0),
@@ -58,14 +63,14 @@ _gateway = partial(
 )
 _database = partial(
     Drill,
-    expect=Expect(write_outage_ms=ELECTION_MS, streams={"nb": ELECTION_MS}),
+    expect=Expect(write_outage_ms=ELECTION_MS, streams={"nb": ELECTION_MS}, invariants=CONTROL_PLANE),
     needs=HA,
     detector=Detector.ELECTION,
     announced=PEER_LOST,
 )
 _control_plane_gone = partial(
     Drill,
-    expect=Expect(invariants=(*ALWAYS, "east-west-lossless")),
+    expect=Expect(invariants=CONTROL_PLANE),
     needs=HA,
     detector=Detector.ELECTION,
     announced=PEER_LOST,
@@ -172,11 +177,14 @@ DRILLS: tuple[Drill, ...] = (
         what="the acting controller hangs for 15 s and then goes on",
         steps=once("stop", "controller-leader", hold_s=15, daemon="agent"),
         detector=Detector.NONE,
+        expect=Expect(write_outage_ms=ELECTION_MS, streams={"nb": LOCK_MS}, invariants=CONTROL_PLANE),
     ),
     _database(
         name="controller-partition",
         what="the acting controller's host is cut off for 15 s",
-        steps=once("partition", "controller-leader", hold_s=15),
+        steps=once("partition", "controller-leader", hold_s=15
+        expect=Expect(write_outage_ms=LOCK_MS, streams={"nb": LOCK_MS}, invariants=CONTROL_PLANE),
+    ),
     ),
     Drill(
         name="ovn-controller-kill",
@@ -218,7 +226,7 @@ DRILLS: tuple[Drill, ...] = (
         expect=Expect(others_ms=None),
         needs=HA,
         return_timeout_s=90.0,
-        announced=PEER_LOST,
+        announced=(*PEER_LOST, "Network is down"),
     ),
 )
 
