@@ -7,7 +7,6 @@ must keep, not the figures; the figures are what was measured (docs/figures.md).
 from __future__ import annotations
 
 import difflib
-import signal
 from collections.abc import Sequence
 from functools import partial
 
@@ -51,6 +50,13 @@ CONTROL_PLANE = (*ALWAYS, "east-west-lossless")
 """What must hold when only the control plane is hurt."""
 LOCK_MS = 13_000.0
 """A controller that hangs keeps its lock until the database server's own probe gives its connection up: 5 s + 5 s."""
+
+DISK_FULL = (
+    r"No space left on device",
+    r"^raft: (internal error: deferred append_reply|Dropped)",
+    r"^database\.failed",
+)
+"""What a database server and the agent beside it say while nothing can be written."""
 
 _gateway = partial(
     Drill,
@@ -182,9 +188,8 @@ DRILLS: tuple[Drill, ...] = (
     _database(
         name="controller-partition",
         what="the acting controller's host is cut off for 15 s",
-        steps=once("partition", "controller-leader", hold_s=15
+        steps=once("partition", "controller-leader", hold_s=15),
         expect=Expect(write_outage_ms=LOCK_MS, streams={"nb": LOCK_MS}, invariants=CONTROL_PLANE),
-    ),
     ),
     Drill(
         name="ovn-controller-kill",
@@ -197,7 +202,7 @@ DRILLS: tuple[Drill, ...] = (
     Drill(
         name="ovn-controller-restart",
         what="SIGTERM to ovn-controller on every compute host; the agent starts it again",
-        steps=once("kill", "computes", daemon=CONTROLLER, number_of_signal=signal.SIGTERM),
+        steps=once("kill", "computes", daemon=CONTROLLER, signal="SIGTERM"),
         expect=Expect(),
         needs=HA,
         is_safe_live=True,
@@ -205,7 +210,7 @@ DRILLS: tuple[Drill, ...] = (
     Drill(
         name="vswitchd-restart",
         what="ovs-vswitchd of one compute host is ended and starts again",
-        steps=once("kill", "one-compute", daemon=VSWITCHD, number_of_signal=signal.SIGTERM),
+        steps=once("kill", "one-compute", daemon=VSWITCHD, signal="SIGTERM"),
         expect=Expect(others_ms=RESTART_MS),
         needs=HA,
     ),
@@ -213,6 +218,7 @@ DRILLS: tuple[Drill, ...] = (
         name="disk-full-on-leader",
         what="the NB leader's disk is full for 10 s",
         steps=once("disk-full", "nb-leader", hold_s=10),
+        announced=(*PEER_LOST, *DISK_FULL),
     ),
     _database(
         name="rolling-restart",
