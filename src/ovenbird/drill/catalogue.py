@@ -202,7 +202,7 @@ DRILLS: tuple[Drill, ...] = (
     Drill(
         name="ovn-controller-restart",
         what="SIGTERM to ovn-controller on every compute host; the agent starts it again",
-        steps=once("kill", "computes", daemon=CONTROLLER, signal="SIGTERM"),
+        steps=once("kill", "computes", daemon=CONTROLLER, signal="TERM"),
         expect=Expect(),
         needs=HA,
         is_safe_live=True,
@@ -210,7 +210,7 @@ DRILLS: tuple[Drill, ...] = (
     Drill(
         name="vswitchd-restart",
         what="ovs-vswitchd of one compute host is ended and starts again",
-        steps=once("kill", "one-compute", daemon=VSWITCHD, signal="SIGTERM"),
+        steps=once("kill", "one-compute", daemon=VSWITCHD, signal="TERM"),
         expect=Expect(others_ms=RESTART_MS),
         needs=HA,
     ),
