@@ -53,8 +53,8 @@ LOCK_MS = 13_000.0
 
 DISK_FULL = (
     r"No space left on device",
-    r"^raft: (internal error: deferred append_reply|Dropped)",
-    r"^database\.failed",
+    r"raft: (internal error: deferred append_reply|Dropped)",
+    r"database\.failed",
 )
 """What a database server and the agent beside it say while nothing can be written."""
 
