@@ -55,6 +55,7 @@ DISK_FULL = (
     r"No space left on device",
     r"raft: (internal error: deferred append_reply|Dropped)",
     r"database\.failed",
+    r"daemon\.start_failed",
 )
 """What a database server and the agent beside it say while nothing can be written."""
 
