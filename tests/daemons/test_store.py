@@ -63,6 +63,22 @@ async def test_two_writers_never_overwrite_each_other(dbs: Databases) -> None:
         assert len(ports) == len(set(ports)) == 20
 
 
+async def test_nothing_is_refused_because_of_what_another_host_has_just_changed(dbs: Databases) -> None:
+    """What one host acknowledged is known to the next call, whichever host is asked."""
+    async with store_of(dbs, "c1") as one, store_of(dbs, "c2") as two:
+        await one.ready(10)
+        await two.ready(10)
+        for number in range(20):
+            here, there = (one, two)[:: 1 if number % 2 else -1]
+            blue, vm = network(f"n{number}", f"10.0.{number}.0/24"), port(f"vm{number}", f"n{number}")
+            await here.apply(documents(blue))
+            await there.apply(documents(vm))
+            shown = await here.apply(documents(vm), dry_run=True)
+            assert [change.action for change in shown.changes] == ["unchanged"]
+            await here.delete([Key("Port", f"vm{number}")])
+            assert (await there.apply(documents(vm))).changes[0].action == "create"
+
+
 async def test_a_file_with_one_bad_object_changes_nothing(store: Store) -> None:
     with pytest.raises(UserError) as error:
         await store.apply(documents(network("blue", "10.0.0.0/24"), port("vm1", "nowhere")))

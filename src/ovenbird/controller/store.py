@@ -29,6 +29,8 @@ from ovenbird.plan.inventory import Inventory
 
 TABLES: Mapping[str, None] = {"Cluster": None, "Object": None, "Node": None, "Attachment": None}
 FOUND_TIMEOUT_S = 5.0
+SETTLE_TURNS = 8
+"""Turns of the event loop in which the pump surely had its own."""
 
 
 class Store:
@@ -46,6 +48,8 @@ class Store:
         self._subscribers: list[Callable[[StateChange], None]] = []
         self._changing = Changing()
         self._failure: OvenbirdError | None = None
+        self._fed_version = 0
+        """Version of the replica that the state shows."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Store:
@@ -121,6 +125,18 @@ class Store:
         """Wait until a condition on the state holds, or TimeoutError."""
         await self._changing.wait_for(condition, timeout_s=timeout_s)
 
+    async def catch_up(self, *, timeout_s: float) -> None:
+        """Return when the state shows all that was committed before the call. Raises OvsdbError.
+
+        The server sends a client's pending updates before any answer to it, and both are handled here in that order.
+        """
+        await self.client.echo(timeout_s=timeout_s)
+        for _ in range(SETTLE_TURNS):
+            if self._fed_version == self._replica.version:
+                return
+            await asyncio.sleep(0)
+        # Rows that changed and came back are no change, and are not reported: the state is as new as can be.
+
     # Changing it. Every one of these may raise Unavailable or Timeout, and leaves nothing half done.
 
     async def apply(
@@ -158,6 +174,7 @@ class Store:
         # From scratch: the first change set is the whole content.
         self.state = DeclaredState(version=self.state.version)
         async for changes in self._replica.changes():
+            self._fed_version = self._replica.version
             unreadable = set(self.state.unreadable)
             change = self.state.feed((row.table, row.old, row.new) for row in changes.rows)
             for key in set(self.state.unreadable) - unreadable:
