@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import count
 
 from ovenbird.model.addresses import (
@@ -45,9 +44,10 @@ def kind_order(key: Key) -> int:
     return _KIND_ORDER[key.kind]
 
 
-def natural_order(key: Key) -> tuple[int, list[tuple[int, str]]]:
+def natural_order(key: Key) -> tuple[int, list[str | int]]:
     """Return a sort key: kinds in their order, names with their numbers as numbers."""
-    parts = [(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(key.name)]
+    parts: list[str | int] = list(_DIGITS.split(key.name))  # text, digits, text, ...
+    parts[1::2] = map(int, parts[1::2])
     return _KIND_ORDER[key.kind], parts
 
 
@@ -118,17 +118,20 @@ def allocate(draft: Draft, keys: Iterable[Key]) -> list[Key]:
         assigned, spec = declared.assigned, declared.spec
         if isinstance(spec, Router) and not spec.external:
             continue
-        if not assigned.address:
+        address, mac = assigned.address, assigned.mac
+        if address and mac:
+            continue
+        if not address:
             space, ranges = room_for(spec, draft)
             free = draft.lowest_free(space, ranges)
             if free is None:
                 without.append(key)
                 continue
-            assigned = replace(assigned, address=format_address(free))
-        if not assigned.mac:
-            assigned = replace(assigned, mac=_free_mac(draft, declared, assigned.address))
-        if assigned is not declared.assigned:
-            draft.put(replace(declared, assigned=assigned))
+            address = format_address(free)
+        assigned = Assigned(address=address, mac=mac or _free_mac(draft, declared, address))
+        # Not dataclasses.replace: a file may have 10,000 objects, and it takes three times as long.
+        revision = declared.revision
+        draft.put(Declared(kind=key.kind, name=key.name, spec=spec, assigned=assigned, revision=revision))
     return without
 
 

@@ -6,7 +6,7 @@ It must never decide anything: see `ovenbird.plan.admission`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from ovenbird.model.errors import Problem
@@ -25,7 +25,15 @@ class Change:
     key: Key
     old: Declared | None = None
     new: Declared | None = None
-    fields: Fields = field(default_factory=dict)
+
+    @property
+    def fields(self) -> Fields:
+        """What differs, field by field; nothing for an object that goes. Worked out when it is asked for."""
+        if self.action in ("unchanged", "delete"):
+            return {}
+        before, after = _flat(self.old), _flat(self.new)
+        names = (*after, *(name for name in before if name not in after))
+        return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
 
     def to_json(self) -> dict[str, Any]:
         """Return the change as the API shows it."""
@@ -53,13 +61,12 @@ class Admission:
 
 def change_of(key: Key, old: Declared | None, new: Declared | None) -> Change:
     """Return the change that leads from one state of an object to another."""
-    if old is new:
-        return Change(action="unchanged", key=key, old=old, new=new)
-    before, after = _flat(old), _flat(new)
-    names = (*after, *(name for name in before if name not in after))
-    fields = {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
-    action: Action = "create" if old is None else "delete" if new is None else "update" if fields else "unchanged"
-    return Change(action=action, key=key, old=old, new=new, fields={} if action == "delete" else fields)
+    action: Action
+    if old is None or new is None:
+        action = "unchanged" if old is new else "create" if old is None else "delete"
+    else:
+        action = "unchanged" if (old.spec, old.assigned) == (new.spec, new.assigned) else "update"
+    return Change(action=action, key=key, old=old, new=new)
 
 
 def _flat(declared: Declared | None) -> dict[str, Any]:

@@ -158,10 +158,13 @@ class _Indexed(ABC):
         old = self.get(key)
         if old is new:
             return
-        ports = _translated_candidates(key, old, new)
+        if old and new and old.spec is new.spec:
+            # Only what is assigned differs: who refers to whom stays, and so does what floating IPs lead to.
+            ports, before, after = set[Key](), _claims(old), _claims(new)
+        else:
+            ports, before, after = _translated_candidates(key, old, new), _terms(old), _terms(new)
         for port in ports:
             self._index_translated(port, present=False)
-        before, after = _terms(old), _terms(new)
         self._store(key, new)
         for term in before:
             if term not in after:
@@ -244,12 +247,19 @@ def _terms(declared: Declared | None) -> list[Term]:
     if declared is None:
         return []
     terms: list[Term] = [(_USER, target) for target in references(declared)]
+    terms += _claims(declared)
+    if isinstance(declared.spec, ExternalNetwork):
+        terms.append((_SEGMENT, declared.spec.physnet, declared.spec.vlan))
+    return terms
+
+
+def _claims(declared: Declared) -> list[Term]:
+    """Return the index entries of the address and the MAC that an object occupies."""
+    terms: list[Term] = []
     if mac := claimed_mac(declared):
         terms.append((_MAC, mac))
     if claim := claimed_address(declared):
         terms.append((_ADDRESS, claim[0], parse_address(claim[1])))
-    if isinstance(declared.spec, ExternalNetwork):
-        terms.append((_SEGMENT, declared.spec.physnet, declared.spec.vlan))
     return terms
 
 
