@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.controller_bench import CLUSTER, Databases, databases, documents, network, port
@@ -138,15 +139,15 @@ async def test_a_lost_answer_is_found_out_and_never_doubled(
     await store.apply(documents(network("blue", "10.0.0.0/24")))
     transact, losses = Client.transact, iter([True])
 
-    async def losing(self: Client, txn: Transaction, *, timeout_s: float = 10.0) -> Result:
+    async def losing(self: Client, txn: Transaction, *, timeout_s: float = 10.0, **options: Any) -> Result:
         if next(losses, False):
             if committed:
-                await transact(self, txn, timeout_s=timeout_s)
+                await transact(self, txn, timeout_s=timeout_s, **options)
             session = self.session
             assert session is not None
             session.connection.abort("cut by the test")
             raise ConnectionLost("cut by the test")
-        return await transact(self, txn, timeout_s=timeout_s)
+        return await transact(self, txn, timeout_s=timeout_s, **options)
 
     monkeypatch.setattr(Client, "transact", losing)
     outcome = await store.apply(documents(port("vm1", "blue"), port("vm2", "blue")))

@@ -16,7 +16,7 @@ from ovenbird.controller import proposals
 from ovenbird.controller.events import STORE_OBJECT_UNREADABLE, STORE_READY, STORE_WRONG_CLUSTER, Events
 from ovenbird.controller.proposals import ApplyOutcome
 from ovenbird.controller.records import CLUSTER_UUID, AttachmentRecord, NodeRecord
-from ovenbird.controller.state import DeclaredState, StateChange
+from ovenbird.controller.state import DeclaredState, Prospect, StateChange
 from ovenbird.controller.supervisor import keep_running
 from ovenbird.controller.waiting import LOOK_AGAIN_S, Changing
 from ovenbird.controller.writer import WRITE_TIMEOUT_S, Writer
@@ -46,6 +46,7 @@ class Store:
         self._writer = Writer(self)
         self._replica = Replica(self.client, TABLES)
         self._subscribers: list[Callable[[StateChange], None]] = []
+        self._listeners: list[Callable[[Prospect], None]] = []
         self._changing = Changing()
         self._failure: OvenbirdError | None = None
         self._fed_version = 0
@@ -108,6 +109,15 @@ class Store:
     def subscribe(self, subscriber: Callable[[StateChange], None]) -> None:
         """Have a function called with each change, in the order of commits. It must not block."""
         self._subscribers.append(subscriber)
+
+    def on_prospect(self, listener: Callable[[Prospect], None]) -> None:
+        """Have a function called when this process has sent a change of objects, not committed yet. No blocking."""
+        self._listeners.append(listener)
+
+    def foretell(self, prospect: Prospect) -> None:
+        """Tell those listeners."""
+        for listener in self._listeners:
+            listener(prospect)
 
     async def ready(self, timeout_s: float) -> None:
         """Wait until the state is complete and current.

@@ -14,11 +14,12 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from ovenbird.controller.events import APPLY_OUTCOME_RESOLVED, Events
 from ovenbird.controller.fence import is_passing
-from ovenbird.controller.state import DeclaredState
+from ovenbird.controller.state import DeclaredState, Prospect
 from ovenbird.model.errors import Bug, OvenbirdError, Timeout, Unavailable
 from ovenbird.ovsdb import (
     Client,
@@ -53,6 +54,8 @@ class Proposal(Generic[T]):
     is_applied: Callable[[], bool] = lambda: True
     """Whether the state shows that exactly this proposal was committed."""
     rows: int = 0
+    prospect: Prospect | None = None
+    """What will be declared once it is committed."""
 
 
 class Place(Protocol):
@@ -71,6 +74,9 @@ class Place(Protocol):
 
     async def wait_for(self, condition: Callable[[], bool], *, timeout_s: float) -> None:
         """Wait until a condition on the state holds, or TimeoutError."""
+
+    def foretell(self, prospect: Prospect) -> None:
+        """Tell whoever can prepare for it what is being written; it may still fail."""
 
     async def catch_up(self, *, timeout_s: float) -> None:
         """Return when the state shows all that was committed before the call. Raises OvsdbError."""
@@ -170,7 +176,8 @@ class _Attempt(Generic[T]):
         # What a great change needs for itself does not count against the time for finding a server.
         self._deadline_s += ROW_S * proposal.rows
         try:
-            await self._place.client.transact(txn, timeout_s=max(0.1, self._left_s))
+            foretell = partial(self._place.foretell, proposal.prospect) if proposal.prospect else None
+            await self._place.client.transact(txn, timeout_s=max(0.1, self._left_s), on_sent=foretell)
         except WaitFailed as error:
             self._conflicts += 1
             self._last_error = str(error)

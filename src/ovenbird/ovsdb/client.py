@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -171,9 +171,12 @@ class Client:
 
     # --- requests ---
 
-    async def transact(self, txn: Transaction, *, timeout_s: float = 10.0) -> Result:
+    async def transact(
+        self, txn: Transaction, *, timeout_s: float = 10.0, on_sent: Callable[[], None] | None = None
+    ) -> Result:
         """Commit a transaction.
 
+        `on_sent` is called when all of it is on its way, and the server's turn to work has come.
         Raises SchemaError and NotConnected (nothing was sent), TransactionError (nothing was changed), ConnectionLost
         and DeadlineExceeded (outcome unknown).
         """
@@ -182,7 +185,7 @@ class Client:
         if self._session is not session:
             raise NotConnected(f"no connection to {self.database}: {self._why_not()}")
         params = RawJson(f"[{','.join([json.dumps(self.database), *operations])}]")
-        answers = await session.connection.call("transact", params, timeout_s=timeout_s)
+        answers = await session.connection.call("transact", params, timeout_s=timeout_s, on_sent=on_sent)
         return Result(session.schema, operations, read_answers(operations, answers))
 
     async def call(self, method: str, params: list[Any], *, timeout_s: float) -> Any:
@@ -306,8 +309,8 @@ class Client:
 async def _encoded(txn: Transaction, schema: Schema) -> list[str]:
     """Encode a transaction in slices, so that one with many thousand operations does not hold the event loop."""
     texts: list[str] = []
-    for operation in txn.operations(schema):
-        texts.append(json.dumps(operation, separators=(",", ":"), ensure_ascii=False))
+    for text in txn.texts(schema):
+        texts.append(text)
         if len(texts) % ENCODE_SLICE == 0:
             await asyncio.sleep(0)
     return texts

@@ -6,11 +6,12 @@ It must never decide anything: see `ovenbird.plan.admission`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ovenbird.model.errors import Problem
 from ovenbird.model.objects import Declared, Key
+from ovenbird.plan.inventory import InventoryView
 
 Action = Literal["create", "update", "unchanged", "delete"]
 Fields = Mapping[str, tuple[Any, Any]]
@@ -49,6 +50,8 @@ class Admission:
     """In the order of the documents; unchanged objects are listed too."""
     warnings: tuple[Problem, ...] = ()
     """Accepted, but probably not what was meant."""
+    view: InventoryView | None = field(default=None, compare=False, repr=False)
+    """The declared state as it would be; None when nobody worked it out."""
 
     @property
     def effective(self) -> tuple[Change, ...]:

@@ -281,6 +281,8 @@ class Inventory(_Indexed):
         self._kinds: dict[str, dict[str, Declared]] = {}
         self._terms: dict[Term, Key | set[Key]] = {}
         self._bitmaps: dict[tuple[Key, int], int] = {}
+        self.version = 0
+        """Grows by one with each object that is put or removed."""
         for declared in objects:
             self.put(declared)
 
@@ -301,6 +303,7 @@ class Inventory(_Indexed):
         return self._kinds.get(kind, {})
 
     def _store(self, key: Key, declared: Declared | None) -> None:
+        self.version += 1
         if declared:
             self._kinds.setdefault(key.kind, {})[key.name] = declared
         else:
