@@ -1,4 +1,4 @@
-"""Planning ahead: while the Ovenbird database commits a large change, the acting controller works out what it means for NB.
+"""Planning ahead: while the Ovenbird database commits a large change, the acting controller plans what NB then needs.
 
 The server's work and ours overlap; when the commit is seen, the plan is there, encoded. It counts only if everything
 that it was made from is then so: the declared objects, NB's rows, the placement. Else it is thrown away, and the

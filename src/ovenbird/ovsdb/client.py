@@ -25,6 +25,7 @@ from ovenbird.ovsdb.schema import Schema
 from ovenbird.ovsdb.server import ServerDatabase, ServerInfo, judge
 from ovenbird.ovsdb.session import Session
 from ovenbird.ovsdb.signal import Signal
+from ovenbird.ovsdb.successor import watch_for_successor
 from ovenbird.ovsdb.transaction import Result, Transaction, read_answers
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,8 @@ class Client:
         """Nothing is opened yet.
 
         `probe_interval_ms`: a server that is silent for twice this long is given up; 0 turns probing off. A server does
-        one thing at a time, so twice this must be longer than it needs for the largest transaction.
+        one thing at a time, so twice this must be longer than it needs for the largest transaction. A leader that is
+        silent while another member leads already is left after some two seconds (`ovenbird.ovsdb.successor`).
         """
         if not remotes:
             raise ValueError("at least one remote is needed")
@@ -246,19 +248,30 @@ class Client:
         self._reasons.pop(remote, None)
         self._session = session
         log.info("%s: connected to %s", self.database, remote)
+        watcher: asyncio.Task[None] | None = None
         try:
             self._changed.fire()
             for lock in self._locks.values():
                 lock.reconnected(session)
+            watcher = self._watch_for_successor(session)
             reason = await asyncio.shield(session.ended)
             self._reasons[remote] = reason
             log.warning("%s: lost %s: %s", self.database, remote, reason)
         finally:
             self._session = None
+            if watcher is not None:
+                watcher.cancel()
             for lock in self._locks.values():
                 lock.disconnected()
             self._changed.fire()
             self._leave(session)
+
+    def _watch_for_successor(self, session: Session) -> asyncio.Task[None] | None:
+        others = [remote for remote in self._remotes if remote is not session.connection.remote]
+        if not self._leader_only or not others or self._probe_interval_ms == 0:
+            return None
+        watching = watch_for_successor(session, others, self._tls, self._judge)
+        return asyncio.get_running_loop().create_task(watching, name=f"ovsdb successor {self.database}")
 
     def _leave(self, session: Session) -> None:
         """Close a session's connection behind our back: it may wait for late answers, the next session does not."""

@@ -126,6 +126,11 @@ class Connection:
         self._end(reason)
         self._writer.transport.abort()
 
+    @property
+    def silent_s(self) -> float:
+        """How long nothing has come from the peer that we had not read before."""
+        return time.monotonic() - self._activity.heard_s
+
     def subscribe(self, key: Any, notify: Notify, converter_for: ConverterForTable | None = None) -> None:
         """Have notifications whose first parameter is `key` (a monitor's id or a lock's name) handled by `notify`."""
         self._subscriptions[json.dumps(key)] = _Subscription(notify, converter_for)
