@@ -20,7 +20,7 @@ from ovenbird.controller.records import (
     read_object,
 )
 from ovenbird.model.objects import Declared, Key
-from ovenbird.plan.inventory import Inventory
+from ovenbird.plan.inventory import Inventory, InventoryView
 
 RowChange = tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]
 """Table, old row, new row."""
@@ -39,6 +39,16 @@ class StateChange:
 
     def __bool__(self) -> bool:
         return bool(self.objects or self.nodes or self.attachments or self.cluster)
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What will be declared if a write that is under way is committed."""
+
+    objects: Mapping[Key, Declared | None]
+    """Objects that it changes, as they would be; None: gone."""
+    view: InventoryView
+    """Everything as it would be. Of no use once the inventory has changed in another way."""
 
 
 class DeclaredState:

@@ -16,7 +16,7 @@ from ovenbird.controller import proposals
 from ovenbird.controller.events import STORE_OBJECT_UNREADABLE, STORE_READY, STORE_WRONG_CLUSTER, Events
 from ovenbird.controller.proposals import ApplyOutcome
 from ovenbird.controller.records import CLUSTER_UUID, AttachmentRecord, NodeRecord
-from ovenbird.controller.state import DeclaredState, StateChange
+from ovenbird.controller.state import DeclaredState, Prospect, StateChange
 from ovenbird.controller.supervisor import keep_running
 from ovenbird.controller.waiting import LOOK_AGAIN_S, Changing
 from ovenbird.controller.writer import WRITE_TIMEOUT_S, Writer
@@ -29,6 +29,8 @@ from ovenbird.plan.inventory import Inventory
 
 TABLES: Mapping[str, None] = {"Cluster": None, "Object": None, "Node": None, "Attachment": None}
 FOUND_TIMEOUT_S = 5.0
+SETTLE_TURNS = 8
+"""Turns of the event loop in which the pump surely had its own."""
 
 
 class Store:
@@ -44,8 +46,11 @@ class Store:
         self._writer = Writer(self)
         self._replica = Replica(self.client, TABLES)
         self._subscribers: list[Callable[[StateChange], None]] = []
+        self._listeners: list[Callable[[Prospect], None]] = []
         self._changing = Changing()
         self._failure: OvenbirdError | None = None
+        self._fed_version = 0
+        """Version of the replica that the state shows."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Store:
@@ -105,6 +110,15 @@ class Store:
         """Have a function called with each change, in the order of commits. It must not block."""
         self._subscribers.append(subscriber)
 
+    def on_prospect(self, listener: Callable[[Prospect], None]) -> None:
+        """Have a function called when this process has sent a change of objects, not committed yet. No blocking."""
+        self._listeners.append(listener)
+
+    def foretell(self, prospect: Prospect) -> None:
+        """Tell those listeners."""
+        for listener in self._listeners:
+            listener(prospect)
+
     async def ready(self, timeout_s: float) -> None:
         """Wait until the state is complete and current.
 
@@ -120,6 +134,18 @@ class Store:
     async def wait_for(self, condition: Callable[[], bool], *, timeout_s: float) -> None:
         """Wait until a condition on the state holds, or TimeoutError."""
         await self._changing.wait_for(condition, timeout_s=timeout_s)
+
+    async def catch_up(self, *, timeout_s: float) -> None:
+        """Return when the state shows all that was committed before the call. Raises OvsdbError.
+
+        The server sends a client's pending updates before any answer to it, and both are handled here in that order.
+        """
+        await self.client.echo(timeout_s=timeout_s)
+        for _ in range(SETTLE_TURNS):
+            if self._fed_version == self._replica.version:
+                return
+            await asyncio.sleep(0)
+        # Rows that changed and came back are no change, and are not reported: the state is as new as can be.
 
     # Changing it. Every one of these may raise Unavailable or Timeout, and leaves nothing half done.
 
@@ -158,6 +184,7 @@ class Store:
         # From scratch: the first change set is the whole content.
         self.state = DeclaredState(version=self.state.version)
         async for changes in self._replica.changes():
+            self._fed_version = self._replica.version
             unreadable = set(self.state.unreadable)
             change = self.state.feed((row.table, row.old, row.new) for row in changes.rows)
             for key in set(self.state.unreadable) - unreadable:
