@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +106,27 @@ def network(name: str, cidr: str) -> str:
 
 def port(name: str, network_name: str) -> str:
     return PORT.format(name=name, network=network_name)
+
+
+@contextlib.asynccontextmanager
+async def scribbler(dbs: Databases, *traits: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run `candidate_process` as candidate "old" with these traits."""
+    remotes = [",".join(dbs.remotes[database]) for database in (Database.NB, Database.OVENBIRD)]
+    command = [sys.executable, "-m", "tests.candidate_process", "old", *traits, *remotes]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[1]
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+        await process.communicate()
+
+
+async def said(process: asyncio.subprocess.Process, word: str) -> None:
+    """Wait until that candidate says a line that begins with this word."""
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        while not (await process.stdout.readline()).decode().startswith(word):
+            pass

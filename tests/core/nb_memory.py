@@ -10,11 +10,12 @@ import contextlib
 from typing import Any
 
 from ovenbird.plan.nb_index import NbIndex
-from ovenbird.plan.nb_view import CHILD_SETS, REFERENCES, STRONG, TABLES, WATCHED_COLUMNS
+from ovenbird.plan.nb_view import CHILD_SETS, MEMBER_SETS, REFERENCES, STANDING, STRONG, TABLES, WATCHED_COLUMNS
 from ovenbird.plan.rows import Delete, Insert, Mutate, Plan, Update
 
-MAPS = {"external_ids", "options"}
+MAPS = {"external_ids", "options", "vips"}
 SETS = {"addresses", "port_security", "networks", "ports", "nat", "static_routes", "ha_chassis"}
+SETS |= {"load_balancer", "load_balancer_group", "selection_fields"}
 OPTIONAL = {
     "tag",
     "tag_request",
@@ -24,6 +25,7 @@ OPTIONAL = {
     "policy",
     "external_mac",
     "logical_port",
+    "protocol",
 }
 
 
@@ -85,10 +87,18 @@ class NbMemory:
     def _collect(self, rows: dict[str, dict[str, dict[str, Any]]]) -> None:
         for parent, sets in CHILD_SETS.items():
             for column, child in sets.items():
+                if child in STANDING:
+                    self._drop_weak(rows, parent, column, child)
+                    continue
                 held = {uuid for row in rows[parent].values() for uuid in row[column]}
                 if missing := held - rows[child].keys():
                     raise Refused(f"{parent}.{column} refers to missing {sorted(missing)}")
                 rows[child] = {uuid: row for uuid, row in rows[child].items() if uuid in held}
+
+    def _drop_weak(self, rows: dict[str, dict[str, dict[str, Any]]], parent: str, column: str, child: str) -> None:
+        for uuid, row in list(rows[parent].items()):
+            if row[column] - rows[child].keys():
+                rows[parent][uuid] = {**row, column: row[column] & rows[child].keys()}
 
     def _check_strong(self, rows: dict[str, dict[str, dict[str, Any]]]) -> None:
         for table, columns in REFERENCES.items():
@@ -96,6 +106,11 @@ class NbMemory:
                 for row in rows[table].values():
                     if row[column] and row[column] not in rows[columns[column]]:
                         raise Refused(f"{table}.{column} refers to missing {row[column]}")
+        for table, members in MEMBER_SETS.items():
+            for column, target in members.items():
+                for row in rows[table].values():
+                    if missing := row[column] - rows[target].keys():
+                        raise Refused(f"{table}.{column} refers to missing {sorted(missing)}")
 
     def _check(self, rows: dict[str, dict[str, dict[str, Any]]]) -> None:
         for table, columns in REFERENCES.items():
@@ -103,7 +118,7 @@ class NbMemory:
                 for uuid, row in list(rows[table].items()):
                     if row[column] and row[column] not in rows[target]:
                         rows[table][uuid] = {**row, column: None}
-        for table in ("Logical_Switch_Port", "Logical_Router_Port", "HA_Chassis_Group"):
+        for table in ("Logical_Switch_Port", "Logical_Router_Port", "HA_Chassis_Group", "Load_Balancer_Group"):
             names = [row["name"] for row in rows[table].values()]
             if len(names) != len(set(names)):
                 raise Refused(f"duplicate name in {table}")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from ovenbird.model.objects import (
     Assigned,
+    BalancedPort,
     Declared,
     ExternalNetwork,
     FloatingIP,
+    LoadBalancer,
     Network,
     Port,
     Router,
     RouterExternal,
     Spec,
+    Target,
 )
 from ovenbird.plan.compile import CompileContext
 from ovenbird.plan.rows import Placement
@@ -33,6 +36,17 @@ FIP1 = declared(
     mac="0a:00:00:00:00:21",
 )
 FIP2 = declared("fip2", FloatingIP(network="public", port="vm2"), address="172.16.0.102", mac="0a:00:00:00:00:22")
+WEB = declared(
+    "web",
+    LoadBalancer(
+        network="public",
+        ports=(
+            BalancedPort(port=80, targets=(Target(port="vm2", target_port=8080), Target(port="vm2", target_port=8081))),
+            BalancedPort(port=443, targets=(Target(port="vm2"),)),
+        ),
+    ),
+    address="172.16.0.150",
+)
 
-SAMPLE = (PUBLIC, R1, BLUE, VM1, VM2, FIP1, FIP2)
+SAMPLE = (PUBLIC, R1, BLUE, VM1, VM2, FIP1, FIP2, WEB)
 CONTEXT = CompileContext(placement=Placement(routers={"r1": (("gw1", 100), ("gw2", 90))}), underlay_mtu=1500)

@@ -7,12 +7,24 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.core.samples import BLUE, CONTEXT, FIP1, PUBLIC, R1, SAMPLE, VM1, VM2, declared
+from tests.core.samples import BLUE, CONTEXT, FIP1, PUBLIC, R1, SAMPLE, VM1, VM2, WEB, declared
 
-from ovenbird.model.objects import Declared, ExternalNetwork, Key, Network, Port, Route, Router, RouterExternal
+from ovenbird.model.objects import (
+    BalancedPort,
+    Declared,
+    ExternalNetwork,
+    Key,
+    LoadBalancer,
+    Network,
+    Port,
+    Route,
+    Router,
+    RouterExternal,
+    Target,
+)
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.inventory import Inventory
-from ovenbird.plan.nb_view import WATCHED_COLUMNS
+from ovenbird.plan.nb_view import WATCHED_COLUMNS, ActualRow
 from ovenbird.plan.rows import NAMESPACE, OWNER, NbRow, Placement, row_uuid
 
 
@@ -41,7 +53,8 @@ def test_every_row_is_marked_hangs_under_its_parent_and_is_watched():
     assert len({row.uuid for row in rows}) == len(rows)
     by_uuid = {row.uuid: row for row in rows}
     for row in rows:
-        assert row.columns["external_ids"] == {OWNER: str(row.owner)}
+        assert ActualRow(row.table, row.uuid, row.columns).owner == row.owner
+        assert row.columns.get("external_ids", {OWNER: str(row.owner)}) == {OWNER: str(row.owner)}
         assert row.columns.keys() <= set(WATCHED_COLUMNS[row.table])
         if row.parent:
             assert by_uuid[row.parent.uuid].table == row.parent.table
@@ -127,7 +140,7 @@ def test_external_leg_is_a_distributed_gateway_port():
 
 def test_without_gateways_there_is_no_leg_at_all():
     rows = rows_of(*SAMPLE, key=R1.key, context=replace(CONTEXT, placement=Placement()))
-    assert tables(rows) == ["Logical_Router"]
+    assert tables(rows) == ["Load_Balancer_Group", "Logical_Router"]
 
 
 def test_declared_default_route_replaces_the_implied_one():
@@ -179,6 +192,40 @@ def test_floating_ip_distributed_and_centralised():
     assert (central.columns["external_mac"], central.columns["logical_port"]) == (None, None)
 
 
+def test_load_balancer_hangs_in_its_routers_group_which_all_of_the_routers_networks_share():
+    row = only(rows_of(*SAMPLE, key=WEB.key), "Load_Balancer")
+    assert row.columns["vips"] == {
+        "172.16.0.150:80": "192.168.1.12:8080,192.168.1.12:8081",
+        "172.16.0.150:443": "192.168.1.12:443",
+    }
+    assert (row.columns["protocol"], row.columns["options"], row.columns["selection_fields"]) == ("tcp", {}, set())
+    group = only(rows_of(*SAMPLE, key=R1.key), "Load_Balancer_Group")
+    assert row.parent
+    assert row.parent.uuid == group.uuid
+    shared = {"load_balancer_group": {group.uuid}}
+    assert only(rows_of(*SAMPLE, key=R1.key), "Logical_Router").members == shared
+    assert only(rows_of(*SAMPLE, key=BLUE.key), "Logical_Switch").members == shared
+
+
+def test_udp_load_balancer_flushes_connections_and_affinity_chooses_by_client():
+    spec = WEB.spec.model_copy(update={"protocol": "udp", "affinity": "client"})
+    row = only(rows_of(*SAMPLE[:-1], replace(WEB, spec=spec), key=WEB.key), "Load_Balancer")
+    assert row.columns["protocol"] == "udp"
+    assert row.columns["options"] == {"ct_flush": "true"}
+    assert row.columns["selection_fields"] == {"ip_src", "ip_dst"}
+
+
+def test_targets_that_cannot_be_reached_are_left_out():
+    r2 = declared("r2", Router(external=RouterExternal(network="public")), address="172.16.0.2")
+    green = declared("green", Network(cidr="192.168.1.0/24", router="r2"))
+    there = declared("there", Port(network="green"), address="192.168.1.30")
+    unassigned = declared("waiting", Port(network="blue"))
+    targets = tuple(Target(port=name) for name in ("waiting", "vm1", "there", "nowhere"))
+    web = replace(WEB, spec=LoadBalancer(network="public", ports=(BalancedPort(port=80, targets=targets),)))
+    row = only(rows_of(*SAMPLE[:-1], r2, green, there, unassigned, web, key=web.key), "Load_Balancer")
+    assert row.columns["vips"] == {"172.16.0.150:80": "192.168.1.11:80"}
+
+
 @pytest.mark.parametrize("missing", [PUBLIC, R1, BLUE, VM1])
 def test_missing_references_never_fail(missing: Declared):
     left = [item for item in SAMPLE if item is not missing]
@@ -191,6 +238,8 @@ DEPENDENTS = {(FIP1.key, R1), (FIP1.key, BLUE), (FIP1.key, VM1), (Key("FloatingI
     (Key("FloatingIP", "fip2"), BLUE),
     (VM1.key, BLUE),
     (VM2.key, BLUE),
+    (WEB.key, R1),
+    (WEB.key, BLUE),
 }
 
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 from tests.core.nb_memory import NbMemory
-from tests.core.samples import BLUE, CONTEXT, FIP1, PUBLIC, R1, SAMPLE, VM1, declared
+from tests.core.samples import BLUE, CONTEXT, FIP1, PUBLIC, R1, SAMPLE, VM1, VM2, WEB, declared
 
 from ovenbird.model.objects import Declared, Key, Network, Port, Router
 from ovenbird.plan.compile import compile_object
-from ovenbird.plan.compile_names import gateway_group, logical_router, network_switch
+from ovenbird.plan.compile_names import gateway_group, load_balancer_group, logical_router, network_switch
 from ovenbird.plan.diff import audit, diff
 from ovenbird.plan.inventory import Inventory
-from ovenbird.plan.nb_view import TABLES
+from ovenbird.plan.nb_view import TABLES, Holder
 from ovenbird.plan.rows import ConflictKind, Delete, Insert, Mutate, Placement, Plan, Update, row_uuid
 
 FOREIGN = "00000000-0000-0000-0000-00000000000{}"
@@ -270,3 +270,43 @@ def test_a_name_and_a_group_that_others_let_go_are_free_again(nb):
     vm9 = declared("vm9", Port(network="blue"), address="192.168.1.19", mac="0a:00:00:00:00:19")
     assert plan_for(nb, *SAMPLE, vm9).conflicts == ()
     assert plan_for(nb, owners=[R1.key]).conflicts == ()
+
+
+def test_a_load_balancer_comes_and_goes_with_its_row_and_leaves_foreign_ones_in_the_group(nb):
+    group, row = load_balancer_group("r1"), row_uuid("Load_Balancer", "web")
+    theirs = Insert("Load_Balancer", FOREIGN.format(1), {"name": "theirs"})
+    hung = Mutate("Load_Balancer_Group", group, "load_balancer", insert=frozenset({theirs.uuid}))
+    nb.execute(Plan((theirs, hung)))
+    assert not plan_for(nb, *SAMPLE)
+    gone = plan_for(nb, *SAMPLE[:-1], owners=[WEB.key])
+    assert gone.steps[-1] == Delete("Load_Balancer", row, "LoadBalancer/web no longer needs it")
+    nb.execute(gone)
+    assert nb.rows["Load_Balancer"].keys() == {theirs.uuid}
+    assert nb.rows["Load_Balancer_Group"][group]["load_balancer"] == {theirs.uuid}
+    nb.execute(plan_for(nb, *SAMPLE, owners=[WEB.key]))
+    assert nb.rows["Load_Balancer_Group"][group]["load_balancer"] == {theirs.uuid, row}
+
+
+def test_switch_and_router_share_the_group_beside_foreign_groups(nb):
+    group, theirs = load_balancer_group("r1"), Insert("Load_Balancer_Group", FOREIGN.format(1), {"name": "theirs"})
+    switch = Holder("Logical_Switch", network_switch("blue"), "load_balancer_group")
+    nb.execute(Plan((theirs, Mutate(*switch, insert=frozenset({theirs.uuid}), delete=frozenset({group})))))
+    nb.execute(plan_for(nb, *SAMPLE))
+    assert nb.rows[switch.table][switch.uuid][switch.column] == {group, theirs.uuid}
+
+    alone = with_spec(BLUE, router=None)
+    nb.execute(plan_for(nb, PUBLIC, R1, alone, owners=[item.key for item in SAMPLE]))
+    assert nb.rows[switch.table][switch.uuid][switch.column] == {theirs.uuid}
+    assert nb.rows["Logical_Router"][logical_router("r1")]["load_balancer_group"] == {group}
+
+
+def test_a_routers_group_goes_with_it_unless_a_foreign_switch_uses_it(nb):
+    group = load_balancer_group("r1")
+    theirs = Insert("Logical_Switch", FOREIGN.format(1), {"name": "theirs", "load_balancer_group": frozenset({group})})
+    nb.execute(Plan((theirs,)))
+    held = plan_for(nb, owners=[R1.key, BLUE.key, VM1.key, VM2.key, FIP1.key, WEB.key, Key("FloatingIP", "fip2")])
+    assert [(conflict.kind, conflict.uuid) for conflict in held.conflicts] == [(ConflictKind.FOREIGN_HOLDER, group)]
+    nb.execute(Plan((Delete("Logical_Switch", theirs.uuid),)))
+    nb.execute(plan_for(nb, owners=[R1.key]))  # the switch of Network/blue still refers to it, and is ours
+    assert nb.rows["Load_Balancer_Group"] == {}
+    assert nb.rows["Logical_Switch"][network_switch("blue")]["load_balancer_group"] == frozenset()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.core.samples import BLUE, CONTEXT, FIP1, FIP2, PUBLIC, R1, SAMPLE, VM1, VM2, declared
+from tests.core.samples import BLUE, CONTEXT, FIP1, FIP2, PUBLIC, R1, SAMPLE, VM1, VM2, WEB, declared
 
 from ovenbird.model.objects import Declared, Key, Network, Port, Route, Router, RouterExternal, RouterGateways
 from ovenbird.plan.compile import compile_object
@@ -24,20 +24,23 @@ CHANGES = [
     (PUBLIC, {"mtu": 1400}, {PUBLIC.key, R1.key, R2.key}),
     (R1, {"routes": (Route(to="10.0.0.0/8", via="192.168.1.9"),)}, {R1.key}),
     (R1, {"gateways": RouterGateways(count=1)}, {R1.key}),
-    (R1, {"external": None}, {R1.key, BLUE.key, FIP1.key, FIP2.key}),
+    (R1, {"external": None}, {R1.key, BLUE.key, FIP1.key, FIP2.key, WEB.key}),
     (R1, {"external": RouterExternal(network="public", snat=False)}, {R1.key, BLUE.key}),
     (R1, {"address": "172.16.0.9"}, {R1.key, BLUE.key}),
-    (BLUE, {"router": None}, {BLUE.key, FIP1.key, FIP2.key}),
-    (BLUE, {"router": "r2"}, {BLUE.key, FIP1.key, FIP2.key}),
+    (BLUE, {"router": None}, {BLUE.key, FIP1.key, FIP2.key, WEB.key}),
+    (BLUE, {"router": "r2"}, {BLUE.key, FIP1.key, FIP2.key, WEB.key}),
     (BLUE, {"dhcp": False}, {BLUE.key, VM1.key, VM2.key}),
     (BLUE, {"mtu": 1400}, {BLUE.key}),
     (BLUE, {"dns": ()}, {BLUE.key}),
     (VM1, {"port_security": False}, {VM1.key, FIP1.key}),
     (VM1, {"network": "green"}, {VM1.key, FIP1.key}),
     (VM1, {"address": "192.168.1.99"}, {VM1.key, FIP1.key}),
+    (VM2, {"address": "192.168.1.99"}, {VM2.key, FIP2.key, WEB.key}),
     (FIP1, {"distributed": False}, {FIP1.key}),
     (FIP1, {"port": "vm2"}, {FIP1.key}),
     (FIP1, {"address": "172.16.0.199"}, {FIP1.key}),
+    (WEB, {"affinity": "client"}, {WEB.key}),
+    (WEB, {"address": "172.16.0.199"}, {WEB.key}),
 ]
 
 

@@ -1,18 +1,20 @@
-"""Verdicts on gateway drills, from records made by hand."""
+"""Verdicts on runs, from records made by hand."""
 
-from ovenbird.drill.judge import Run, judge
+from ovenbird.drill.judge import Bite, Expect, Outcome, judge
 from ovenbird.drill.outage import NS_PER_MS, Record
-from ovenbird.drill.result import Outcome
+from ovenbird.drill.record import Meta, RunRecord, Window, Write
 
-FAULT_MS, BACK_MS, END_MS = 2000, 8000, 12000
+FAULT_MS, HEAL_MS, BACK_MS, END_MS = 2000, 2000, 8000, 12000
+EXPECT = Expect(streams={"snat": 1500.0}, bite=Bite.STREAMS, return_outage_ms=2500.0, invariants=())
 
 
-def stream(*silences: tuple[int, int], name: str = "snat") -> Record:
+def stream(*silences: tuple[int, int], name: str = "snat", kind: str = "icmp") -> Record:
     """A stream at 5 ms spacing that delivers nothing during the silences (milliseconds, ends not included)."""
     times = range(0, END_MS + 5, 5)
     return Record(
         name=name,
         interval_ms=5,
+        kind=kind,
         sent=[(i, at * NS_PER_MS) for i, at in enumerate(times)],
         received=[
             (i, at * NS_PER_MS) for i, at in enumerate(times) if not any(start < at < end for start, end in silences)
@@ -20,64 +22,114 @@ def stream(*silences: tuple[int, int], name: str = "snat") -> Record:
     )
 
 
-def run(*records: Record, back_ms: int | None = BACK_MS, bit: bool = True) -> Run:
-    return Run(
-        name="gateway-crash",
-        seed=1,
-        records=records,
-        load_start_ns=0,
-        fault_ns=FAULT_MS * NS_PER_MS,
-        back_ns=None if back_ms is None else back_ms * NS_PER_MS,
-        end_ns=END_MS * NS_PER_MS,
-        fault_bit=bit,
-        detect_limit_ms=600,
+def run(*streams: Record, back_ms: int | None = BACK_MS, bit: bool = True, writes: tuple[Write, ...] = ()) -> RunRecord:
+    window = Window(
+        fault="kill", targets=("g1",), injected_ns=FAULT_MS * NS_PER_MS, healed_ns=HEAL_MS * NS_PER_MS, verified=bit
+    )
+    return RunRecord(
+        meta=Meta(
+            drill="t",
+            seed=1,
+            lab="t",
+            baseline=False,
+            started_ns=0,
+            load_started_ns=0,
+            ended_ns=END_MS * NS_PER_MS,
+            windows=(window,),
+            back_ns=None if back_ms is None else back_ms * NS_PER_MS,
+            detect_limit_ms=600,
+        ),
+        streams=streams,
+        writes=writes,
     )
 
 
+def write(number: int, at_ms: int, outcome: str = "acked") -> Write:
+    at_ns = at_ms * NS_PER_MS
+    return Write(number=number, object=f"w{number}", sent_ns=at_ns, answered_ns=at_ns, outcome=outcome)
+
+
 def test_outage_and_return_are_told_apart():
-    result = judge(run(stream((2000, 2650), (8000, 8900))))
-    assert result.outcome is Outcome.PASS
-    assert result.outage_ms == 650
-    assert result.return_outage_ms == 900
-    assert result.back_in_service_ms == 6000
-    assert result.noise_ms == 5
+    verdict = judge(run(stream((2000, 2650), (8000, 8900))), EXPECT)
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.figures.outage_ms == 650
+    assert verdict.figures.return_outage_ms == 900
+    assert verdict.figures.back_in_service_ms == 6000
+    assert verdict.figures.noise_ms == 5
 
 
 def test_a_return_without_a_gap_is_not_charged_with_the_outage_before():
-    assert judge(run(stream((2000, 2650)))).return_outage_ms == 5
+    assert judge(run(stream((2000, 2650))), EXPECT).figures.return_outage_ms == 5
 
 
-def test_the_worst_stream_counts():
-    result = judge(run(stream((2000, 2100)), stream((2000, 2600), name="fip")))
-    assert result.outage_ms == 600
-    assert result.streams["snat"]["outage_ms"] == 100
+def test_the_worst_stream_counts_and_each_has_its_own_limit():
+    verdict = judge(run(stream((2000, 2100)), stream((2000, 2600), name="east-west")), EXPECT)
+    assert verdict.figures.outage_ms == 600
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.reasons == ("east-west: an outage of 600 ms, the limit is 150 ms",)
 
 
-def test_an_outage_far_over_detection_fails():
-    result = judge(run(stream((2000, 3300))))
-    assert result.outcome is Outcome.FAIL
-    assert "1300 ms" in result.reasons[0]
+def test_a_pattern_gives_the_limit_of_all_streams_that_begin_so():
+    expect = Expect(streams={"snat*": 1000.0}, return_outage_ms=2500.0, invariants=())
+    assert judge(run(stream((2000, 2900), name="snat-udp")), expect).outcome is Outcome.PASS
+    assert judge(run(stream((2000, 3100), name="snat-udp")), expect).outcome is Outcome.FAIL
 
 
-def test_a_gateway_that_stays_away_fails():
-    result = judge(run(stream((2000, 2600)), back_ms=None))
-    assert result.outcome is Outcome.FAIL
-    assert result.return_outage_ms is None
+def test_an_outage_over_its_limit_fails():
+    verdict = judge(run(stream((2000, 3600))), EXPECT)
+    assert verdict.outcome is Outcome.FAIL
+    assert "1600 ms" in verdict.reasons[0]
+
+
+def test_what_stays_away_fails():
+    verdict = judge(run(stream((2000, 2600)), back_ms=None), EXPECT)
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.figures.return_outage_ms is None
 
 
 def test_a_fault_that_did_not_bite_proves_nothing():
-    assert judge(run(stream())).outcome is Outcome.INVALID
-    unverified = judge(run(stream((2000, 2600)), bit=False))
+    assert judge(run(stream()), EXPECT).outcome is Outcome.INVALID
+    unverified = judge(run(stream((2000, 2600)), bit=False), EXPECT)
     assert unverified.outcome is Outcome.INVALID
-    assert unverified.outage_ms is None
+    assert unverified.figures.outage_ms is None
 
 
 def test_a_load_below_its_floor_proves_nothing():
-    result = judge(run(stream((500, 1000), (2000, 2600))))
-    assert result.outcome is Outcome.INVALID
-    assert "floor" in result.reasons[0]
+    thin = Record(name="snat", interval_ms=5, sent=stream().sent, received=stream().received[::2])
+    verdict = judge(run(thin), EXPECT)
+    assert verdict.outcome is Outcome.INVALID
+    assert "floor" in verdict.reasons[0]
 
 
-def test_the_timeline_is_in_order_and_has_the_traffic_in_it():
-    timeline = judge(run(stream((2000, 2650)))).to_json()["timeline"]
-    assert [moment["at_ms"] for moment in timeline] == [0.0, 650.0]
+def test_a_machine_that_is_too_busy_proves_nothing():
+    late = [
+        (seq, at + (300 * NS_PER_MS if 1000 * NS_PER_MS <= at < 1300 * NS_PER_MS else 0)) for seq, at in stream().sent
+    ]
+    noisy = Record(name="snat", interval_ms=5, sent=stream().sent, received=sorted(late, key=lambda pair: pair[1]))
+    verdict = judge(run(noisy), EXPECT)
+    assert verdict.outcome is Outcome.INVALID
+    assert "too busy" in verdict.reasons[0]
+
+
+def test_reads_and_commits_are_not_packets():
+    slow = stream((1000, 1900), (2000, 5000), name="read", kind="read")
+    nb = stream((2000, 4000), name="nb", kind="nb")
+    verdict = judge(run(stream((2000, 2600)), slow, nb), EXPECT)
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.figures.outage_ms == 600
+    assert verdict.figures.nb_outage_ms == 2000
+    limited = Expect(streams={"snat": 1500.0, "nb": 1900.0}, return_outage_ms=2500.0, invariants=())
+    assert judge(run(stream((2000, 2600)), nb), limited).reasons == ("nb: an outage of 2000 ms, the limit is 1900 ms",)
+
+
+def test_time_without_an_acknowledged_write_is_a_figure_with_a_limit():
+    writes = tuple(write(i, at) for i, at in enumerate((*range(0, 2001, 100), *range(4500, 12001, 100)), start=1))
+    expect = Expect(write_outage_ms=2000.0, invariants=(), return_outage_ms=2500.0)
+    verdict = judge(run(stream(), writes=writes), expect)
+    assert verdict.figures.write_outage_ms == 2500
+    assert verdict.reasons == ("writes: an outage of 2500 ms, the limit is 2000 ms",)
+
+
+def test_writes_that_were_not_acknowledged_before_the_fault_prove_nothing():
+    writes = tuple(write(i, i * 100, "unknown") for i in range(1, 20))
+    assert judge(run(stream((2000, 2600)), writes=writes), EXPECT).outcome is Outcome.INVALID

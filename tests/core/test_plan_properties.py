@@ -18,22 +18,25 @@ from tests.core.samples import declared
 from ovenbird.model.objects import (
     KINDS,
     Assigned,
+    BalancedPort,
     Declared,
     ExternalNetwork,
     FloatingIP,
     Key,
+    LoadBalancer,
     Network,
     Port,
     Route,
     Router,
     RouterExternal,
+    Target,
 )
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.diff import audit, diff
 from ovenbird.plan.dirty import dirty, dirty_by_placement
 from ovenbird.plan.inventory import Inventory
 from ovenbird.plan.nb_view import TABLES, ActualRow
-from ovenbird.plan.rows import OWNER, Delete, Insert, Mutate, Placement, Plan, Update
+from ovenbird.plan.rows import Delete, Insert, Mutate, Placement, Plan, Update
 
 NAMES = ["a", "b", "c"]
 name = st.sampled_from(NAMES)
@@ -84,7 +87,17 @@ routers = st.builds(
 )
 ports = st.builds(Port, network=name, port_security=st.booleans())
 floating_ips = st.builds(FloatingIP, network=name, port=name, distributed=st.booleans())
+listeners = st.builds(
+    BalancedPort, port=st.sampled_from([80, 443]), targets=st.lists(st.builds(Target, port=name), min_size=1).map(tuple)
+)
+load_balancers = st.builds(
+    LoadBalancer,
+    network=name,
+    protocol=st.sampled_from(["tcp", "udp"]),
+    ports=st.lists(listeners, min_size=1, max_size=2).map(tuple),
+)
 objects = st.one_of(
+    kind(load_balancers, "172.16.0."),
     kind(externals, "172.16.0."),
     kind(networks, "10.0.0."),
     kind(routers, "172.16.0."),
@@ -102,10 +115,14 @@ def desired_of(inventory: Inventory, context: CompileContext) -> dict[Key, Any]:
     return {key: compile_object(key, inventory, context) for key in KEYS}
 
 
+def marked_rows(nb: NbMemory) -> dict[str, dict[str, Any]]:
+    """Return every row that says whose it is."""
+    return {uuid: row for table in TABLES for uuid, row in nb.rows[table].items() if ActualRow(table, uuid, row).owner}
+
+
 def foreign_rows(nb: NbMemory, wanted: Collection[str]) -> dict[str, Any]:
     """Return every row that is not ours. Its references to rows of ours are not its own: the server drops weak ones."""
-    marked = {uuid for table in TABLES for uuid, row in nb.rows[table].items() if OWNER in row["external_ids"]}
-    ours = marked.union(wanted)
+    ours = marked_rows(nb).keys() | set(wanted)
     return {
         uuid: {
             column: value - ours if isinstance(value, frozenset) else value
@@ -130,10 +147,13 @@ def assert_converges(nb: NbMemory, inventory: Inventory, context: CompileContext
     assert again.steps == ()
     assert again.conflicts == plan.conflicts
     if not plan.conflicts:
-        marked = {uuid: row for table in TABLES for uuid, row in nb.rows[table].items() if OWNER in row["external_ids"]}
+        marked = marked_rows(nb)
         assert marked.keys() == wanted.keys()
         for uuid, row in wanted.items():
-            assert row.columns.items() <= {**marked[uuid], "external_ids": row.columns["external_ids"]}.items()
+            columns = {name: value for name, value in row.columns.items() if name != "external_ids"}
+            assert columns.items() <= marked[uuid].items()
+            for column, members in row.members.items():
+                assert {uuid for uuid in marked[row.uuid][column] if uuid in marked} == members
             held = [parent for parent in nb.index.holders(uuid)]
             assert held == ([(row.parent.table, row.parent.uuid, row.parent.column)] if row.parent else [])
 
@@ -145,6 +165,11 @@ BASE = (
     declared("a", Network(cidr="10.0.0.0/24", router="a")),
     declared("a", Port(network="a"), address="10.0.0.10", mac="0a:00:00:00:00:01"),
     declared("a", FloatingIP(network="a", port="a"), address="172.16.0.12", mac="0a:00:00:00:00:03"),
+    declared(
+        "a",
+        LoadBalancer(network="a", ports=(BalancedPort(port=80, targets=(Target(port="a"),)),)),
+        address="172.16.0.13",
+    ),
 )
 """A network in which every object has users, so that a forgotten dependency shows."""
 
@@ -210,13 +235,18 @@ def damage(nb: NbMemory, number: int, data: Any) -> None:
     rows = [ActualRow(table, uuid, row) for table in TABLES for uuid, row in sorted(nb.rows[table].items())]
     parents = [row for row in rows if row.table in ("Logical_Switch", "Logical_Router")]
     fresh = f"00000000-0000-0000-0000-{number:012}"
-    table = data.draw(st.sampled_from(["Logical_Switch", "HA_Chassis_Group"]))
+    table = data.draw(st.sampled_from(["Logical_Switch", "HA_Chassis_Group", "Load_Balancer_Group"]))
     acts = [st.builds(lambda name: [Insert(table, fresh, {"name": name})], name)]
     if parents:
         acts += [
             st.builds(act, st.sampled_from(parents), st.just(fresh), port_names) for act in (add_port, empty, drop)
         ]
+        acts += [
+            st.builds(balance, st.sampled_from(parents), st.just(fresh)),
+            st.builds(unbalance, st.sampled_from(parents)),
+        ]
         acts += [st.builds(hang, st.sampled_from(parents), st.sampled_from(parents))]
+    rows = [row for row in rows if "external_ids" in row.columns]
     if rows:
         acts += [st.builds(edit, st.sampled_from(rows)), st.builds(unmark, st.sampled_from(rows))]
     nb.attempt(Plan(tuple(data.draw(st.one_of(acts)))))
@@ -241,6 +271,25 @@ def drop(parent: ActualRow, _fresh: str, _label: str) -> list[Any]:
 def hang(parent: ActualRow, other: ActualRow) -> list[Any]:
     same = parent.table == other.table
     return [Mutate(parent.table, parent.uuid, "ports", insert=other.columns["ports"])] if same else []
+
+
+def balance(parent: ActualRow, fresh: str) -> list[Any]:
+    """Put a load balancer of one's own beside ours, in a group of one's own and, where there is one, in ours."""
+    balancer, group = Insert("Load_Balancer", fresh, {"name": "theirs"}), fresh.replace("0000-", "1111-", 1)
+    return [
+        balancer,
+        Insert("Load_Balancer_Group", group, {"name": fresh, "load_balancer": frozenset({fresh})}),
+        Mutate(parent.table, parent.uuid, "load_balancer_group", insert=frozenset({group})),
+        *(
+            Mutate("Load_Balancer_Group", ours, "load_balancer", insert=frozenset({fresh}))
+            for ours in parent.columns["load_balancer_group"]
+        ),
+    ]
+
+
+def unbalance(parent: ActualRow) -> list[Any]:
+    column = "load_balancer_group"
+    return [Mutate(parent.table, parent.uuid, column, delete=parent.columns[column])]
 
 
 def edit(row: ActualRow) -> list[Any]:

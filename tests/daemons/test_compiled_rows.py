@@ -79,7 +79,7 @@ async def test_a_gateway_that_takes_over_announces_all_addresses(ovn):
     ovn.sbctl("wait-until", "Port_Binding", "public_to_r1", "nat_addresses!=[]")
     announced = ovn.binding("public_to_r1", "nat_addresses")
     gateway = 'is_chassis_resident("cr-r1_public")'
-    assert f"0a:00:00:00:00:01 172.16.0.1 172.16.0.102 {gateway}" in normal(announced)
+    assert f"0a:00:00:00:00:01 172.16.0.1 172.16.0.102 172.16.0.150 {gateway}" in normal(announced)
     assert '0a:00:00:00:00:21 172.16.0.101 is_chassis_resident("vm1")' in announced
 
 

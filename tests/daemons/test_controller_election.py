@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.controller_bench import Databases, databases, documents, network, port
+from tests.controller_bench import Databases, databases, documents, network, port, said, scribbler
 from tests.waiting import eventually
 
 from ovenbird.controller.events import LEADERSHIP_LOST, LEADERSHIP_WON
@@ -112,28 +111,6 @@ async def test_a_deleted_control_row_fences_and_is_made_again(dbs: Databases) ->
         await eventually(lambda: service.leadership.is_leader, within_s=10)
         assert service.leadership.epoch == 2
         assert service.nb.last_control.holder == "c1"
-
-
-@contextlib.asynccontextmanager
-async def scribbler(dbs: Databases, *traits: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    remotes = [",".join(dbs.remotes[database]) for database in (Database.NB, Database.OVENBIRD)]
-    command = [sys.executable, "-m", "tests.candidate_process", "old", *traits, *remotes]
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
-    )
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGCONT)
-        process.kill()
-        await process.communicate()
-
-
-async def said(process: asyncio.subprocess.Process, word: str) -> None:
-    assert process.stdout is not None
-    async with asyncio.timeout(20):
-        while not (await process.stdout.readline()).decode().startswith(word):
-            pass
 
 
 @pytest.mark.parametrize("fenced", ["fenced", "unfenced"])

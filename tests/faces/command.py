@@ -27,7 +27,13 @@ class Done:
         return json.loads(self.out)
 
 
-def ovenbird(*args: str | Path, server: Path | None = None, given: str = "", env: dict[str, str] | None = None) -> Done:
+def ovenbird(
+    *args: str | Path,
+    server: Path | None = None,
+    given: str = "",
+    env: dict[str, str] | None = None,
+    timeout_s: float = DEADLINE_S,
+) -> Done:
     """Run `ovenbird ARGS` to its end."""
     servers = ["--server", f"unix:{server}"] if server else []
     clean = {key: value for key, value in os.environ.items() if not key.startswith("OVENBIRD_")}
@@ -36,7 +42,7 @@ def ovenbird(*args: str | Path, server: Path | None = None, given: str = "", env
         input=given,
         capture_output=True,
         text=True,
-        timeout=DEADLINE_S,
+        timeout=timeout_s,
         env={**clean, **(env or {})},
         check=False,
     )

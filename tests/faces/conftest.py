@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.faces.central import Central, central
 
-from ovenbird.cli.client import Client
+from ovenbird.api.client import Client
 
 DEPENDENTS_FIRST = ("FloatingIP", "Port", "Network", "Router", "ExternalNetwork")
 

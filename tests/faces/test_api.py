@@ -15,8 +15,8 @@ import pytest
 from tests.waiting import eventually, eventually_sync
 
 from ovenbird.api.boundary import MAX_BODY_BYTES, http_status
+from ovenbird.api.client import Client
 from ovenbird.api.server import listen, serve
-from ovenbird.cli.client import Client
 from ovenbird.controller.service import ControllerService
 from ovenbird.model.cluster import Database
 from ovenbird.model.errors import Bug, Degraded, Down, OvenbirdError, Refused, Timeout, Unavailable, UserError

@@ -9,7 +9,7 @@ import yaml
 from tests.faces.central import Central, describe
 from tests.faces.command import ovenbird
 
-from ovenbird.cli.client import Client
+from ovenbird.api.client import Client
 from ovenbird.model.errors import UserError
 
 GOOD = """\

@@ -10,7 +10,7 @@ from tests.faces.central import Central, describe
 from tests.faces.command import ovenbird
 from tests.waiting import eventually_sync
 
-from ovenbird.cli.client import Client
+from ovenbird.api.client import Client
 from ovenbird.model.cluster import Database
 
 NETWORK = "kind: Network\nname: blue\nspec: {cidr: 192.168.1.0/24}\n"

@@ -93,6 +93,44 @@ def test_faults_are_listed_and_healed_by_later_commands(person: Person) -> None:
     assert person.types("fault", "heal").stderr == "no fault is active\n"
 
 
+@pytest.mark.parametrize(
+    ("node", "daemon"),
+    [("g1", "ovn-controller"), ("g1", "ovs-vswitchd"), ("g1", "ovsdb-server"), ("c1", "northd"), ("c1", "ovenbird")],
+)
+def test_every_daemon_can_be_asked_to_leave_and_is_started_again(person: Person, node: str, daemon: str) -> None:
+    lab = Lab.open(person.name)
+    victim = lab.nodes[node].daemon(daemon)
+    name = next(name for name, process in lab.nodes[node].pids().items() if process == victim)
+    done = person.types("fault", "inject", "exit", node, "--set", f"daemon={daemon}")
+    assert (done.returncode, done.stderr) == (0, f"orderly end of {daemon} on {node}\n")
+    assert not victim.is_alive
+    eventually_sync(lambda: lab.nodes[node].pids().get(name), within_s=20)
+    chassis = (
+        lab.nodes["c1"].run(["ovn-sbctl", "--timeout=10", "--bare", "--columns=name", "list", "Chassis"]).checked()
+    )
+    assert "g1" in chassis.stdout.split(), "whoever only restarts keeps its place"
+
+
+def test_any_kind_of_fault_can_be_injected_by_name(person: Person) -> None:
+    done = person.types("fault", "inject", "loss", "g1", "--set", "percent=50", "--set", "peers=c1,n1", "--limit", "60")
+    assert (done.returncode, done.stderr) == (
+        0,
+        "loss of 50% g1 <-x-> c1,n1; heal with `ovenbird lab fault heal`\n",
+    )
+    listed = json.loads(person.types("fault", "list", "-o", "json").stdout)["faults"]
+    assert [(fault["kind"], fault["limit_s"], fault["percent"]) for fault in listed] == [("loss", 60.0, 50)]
+    assert person.types("fault", "heal").stderr == "healed: loss of 50% g1 <-x-> c1,n1\n"
+
+
+def test_the_kinds_of_fault_are_listed_with_those_that_cannot_be(person: Person) -> None:
+    found = json.loads(person.types("fault", "kinds", "-o", "json").stdout)
+    by_kind = {item["kind"]: item["parameters"] for item in found["kinds"]}
+    assert by_kind["crash-loop"] == {"daemon": "", "times": "5"}
+    assert {"kill", "stop", "power-off", "partition", "delay", "disk-full", "db-damage"} <= set(by_kind)
+    assert "netem" in found["unavailable"]["reorder"]
+    assert not set(by_kind) & set(found["unavailable"])
+
+
 def test_power_cycle_and_repair(person: Person) -> None:
     assert person.types("fault", "power-off", "c1").returncode == 0
     refused = person.types("exec", "c1", "--", "true")
@@ -127,6 +165,11 @@ def test_bad_input(person: Person) -> None:
         (("up", "--central", "2"), "1, 3 or 5 central"),
         (("up", "--central", "3"), "has another shape"),
         (("fault", "kill", "g1", "nothing"), "no daemon nothing runs on g1"),
+        (("fault", "inject", "earthquake", "g1"), "no fault earthquake"),
+        (("fault", "inject", "loss", "g1", "--set", "percent=lots"), "percent must be a number, not 'lots'"),
+        (("fault", "inject", "loss", "g1", "--set", "colour=red"), "colour"),
+        (("fault", "inject", "partition", "g1", "--set", "plane=moral"), "plane moral"),
+        (("fault", "inject", "slow-fsync", "c1"), "dm-delay"),
         (("ps", "--name", "nowhere"), "there is no lab nowhere"),
     ):
         done = person.types(*words)

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
 
+from ovenbird.api.audit import audited
 from ovenbird.api.boundary import BAD_REQUEST, endpoint, field, json_body, on_http_exception
 from ovenbird.api.objects import described, keys_of, object_json, outcome_json, parsed
 from ovenbird.api.status import StatusReporter
@@ -20,6 +21,7 @@ from ovenbird.model.schema import json_schema
 
 READ_S = 10.0
 WRITE_S = 110.0
+AUDIT_S = 60.0
 READY_S = 4.0
 """How long a question waits for the Ovenbird database, through an election or two."""
 LONGEST_WAIT_S = 3600.0
@@ -80,6 +82,11 @@ class Api:
         await self._store.ready(READY_S)
         return (await self._service.realisation.wait(revision, timeout_s)).to_json()
 
+    async def audit(self, request: Request) -> Any:
+        """Tell what a full audit would do to NB, by the acting controller only; others are unavailable for it."""
+        await self._store.ready(READY_S)
+        return await audited(self._service)
+
     async def status(self, request: Request) -> Any:
         """Tell how it is."""
         return await self._reporter.report()
@@ -115,6 +122,7 @@ def make_app(service: ControllerService, reporter: StatusReporter) -> Starlette:
         Route("/v1/objects", endpoint(api.objects, timeout_s=READ_S)),
         Route(one, endpoint(api.one_object, timeout_s=READ_S)),
         Route("/v1/wait", endpoint(api.wait, timeout_s=None), methods=["POST"]),
+        Route("/v1/audit", endpoint(api.audit, timeout_s=AUDIT_S)),
         Route("/v1/status", endpoint(api.status, timeout_s=READ_S)),
         Route("/v1/attachments", endpoint(api.attachments, timeout_s=READ_S)),
         Route("/v1/attachments", endpoint(api.attach, timeout_s=WRITE_S), methods=["POST"]),

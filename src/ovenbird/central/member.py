@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from ovenbird.central.inspect import ask_peer, read_file
 from ovenbird.model.cluster import Cluster, Database, Host, bracketed
-from ovenbird.model.errors import Refused
+from ovenbird.model.errors import Refused, Unavailable
 from ovenbird.model.layout import Layout
 from ovenbird.model.raft_status import RaftStatus, parse_raft_status
 from ovenbird.ovsdb import OvsdbError
@@ -28,6 +29,7 @@ DATABASE_JOINING = "database.joining"
 DATABASE_WAITING = "database.waiting"
 DATABASE_READY = "database.ready"
 DATABASE_JOIN_RETRIED = "database.join_retried"
+DATABASE_FAILED = "database.failed"
 
 SCHEMAS = {
     Database.NB: Path("/usr/share/ovn/ovn-nb.ovsschema"),
@@ -39,6 +41,9 @@ PEER_POLL_S = 0.15
 LONGEST_PEER_POLL_S = 1.0
 JOIN_DEADLINE_S = 15.0
 """A join that took longer is started again: OVS 3.1.0 can hang in it for ever (fixed by af5a99737 in 3.1.5)."""
+FAILURE_POLL_S = 0.5
+PROBE_BYTES = 1 << 20
+"""Room that must be there before a member that failed is started again."""
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +85,7 @@ class Member:
         self._host = host
         self._layout = layout
         self._file = layout.database_file(database)
-        self._kept = Kept(self.spec, on_up=self._tune)
+        self._kept = Kept(self.spec, before_start=self._need_room, on_up=self._tune)
 
     async def run(self) -> None:
         """Get the file, then keep the server, until cancelled. Raises `Refused` when a person must decide."""
@@ -88,6 +93,7 @@ class Member:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._kept.run())
             group.create_task(self._watch_join())
+            group.create_task(self._watch_failure())
 
     async def status(self) -> RaftStatus:
         """Ask the server. Raises `OvsdbError` or `OSError` when it cannot be asked."""
@@ -154,6 +160,11 @@ class Member:
         half.rename(self._file)
         lock.unlink(missing_ok=True)
 
+    async def _need_room(self) -> None:
+        """Raise `Unavailable` while the disk takes no data: a log that cannot grow is not to be opened."""
+        if not await asyncio.to_thread(_takes_data, self._file.parent):
+            raise Unavailable(f"{self._file.parent} takes no data", code="no_room", subject=self.database.value)
+
     async def _tune(self) -> None:
         """Apply what the server forgets with each start (ovsdb-server(8))."""
         with suppress(OvsdbError, OSError):
@@ -178,6 +189,38 @@ class Member:
                     _log.warning(DATABASE_JOIN_RETRIED, extra={"database": self.database.value, "sid": status.sid})
                     await daemon.stop(self.spec)
             await asyncio.sleep(POLL_S)
+
+    async def _watch_failure(self) -> None:
+        """End a member that could not write its log; it starts again once its disk takes data.
+
+        OVS 3.1.0 never recovers from that by itself: it stays "failed", and an old leader goes on believing to lead. It
+        must end *before* there is room again: it would go on and note commits of entries that it never wrote, and such
+        a log cannot be opened any more ("advances commit index to N but last log index is N-1").
+        """
+        await self.ready.wait()
+        while True:
+            await asyncio.sleep(FAILURE_POLL_S)
+            with suppress(OvsdbError, OSError):
+                status = await self.status()
+                if status.status == "failed":
+                    _log.error(DATABASE_FAILED, extra={"database": self.database.value, "file": str(self._file)})
+                    await daemon.kill(self.spec)
+
+
+def _takes_data(directory: Path) -> bool:
+    """Whether a file of some size can be written here and reaches the disk."""
+    probe = directory / ".ovenbird-probe"
+    try:
+        with probe.open("wb") as file:
+            file.write(bytes(PROBE_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        return False
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+    return True
 
 
 def _gist(peers: tuple[Peer, ...]) -> list[tuple[str, PeerAnswer, str]]:

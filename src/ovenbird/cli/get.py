@@ -45,7 +45,20 @@ COLUMNS: dict[str, dict[str, Cell]] = {
         "port": lambda spec, _: spec.get("port"),
         "distributed": lambda spec, _: scalar(spec.get("distributed", False)),
     },
+    "LoadBalancer": {
+        "network": lambda spec, _: spec.get("network"),
+        "address": lambda spec, assigned: assigned.get("address") or spec.get("address"),
+        "protocol": lambda spec, _: spec.get("protocol", "tcp"),
+        "ports": lambda spec, _: ", ".join(map(_listener, spec.get("ports") or ())),
+    },
 }
+
+
+def _listener(listener: Mapping[str, Any]) -> str:
+    """Return "80 -> vm1:8080 vm2:8080"."""
+    outer = listener["port"]
+    targets = (f"{target['port']}:{target.get('target_port') or outer}" for target in listener["targets"])
+    return f"{outer} -> {' '.join(targets)}"
 
 
 def tables(objects: Sequence[Mapping[str, Any]]) -> str:
@@ -67,7 +80,8 @@ def tables(objects: Sequence[Mapping[str, Any]]) -> str:
 
 
 @click.command(
-    epilog=f"Kinds: {', '.join(ALIASES)}; also short (net, extnet, fip) and in the plural.  Example: ovenbird get ports"
+    epilog=f"Kinds: {', '.join(ALIASES)}; also in the plural and short (net, extnet, fip, lb)."
+    "  Example: ovenbird get ports"
 )
 @kind_argument(required=False)
 @click.argument("name", required=False)

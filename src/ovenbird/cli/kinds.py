@@ -17,6 +17,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "Router": (),
     "Port": (),
     "FloatingIP": ("fip",),
+    "LoadBalancer": ("lb",),
 }
 """Kind -> short forms. Tests hold the kinds equal to those of the model."""
 

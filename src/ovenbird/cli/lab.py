@@ -113,7 +113,7 @@ def ps(name: str | None, output: str) -> None:
 
 
 def _rows(found: Lab) -> list[dict[str, Any]]:
-    from ovenbird.lab.faults import active, concerns
+    from ovenbird.lab.faults import active
 
     faults = active(found)
     return [
@@ -125,7 +125,7 @@ def _rows(found: Lab) -> list[dict[str, Any]]:
             "address": _address(found, node),
             "roles": sorted(role.value for role in node.spec.roles) if node.spec else [],
             "processes": len(node.processes()),
-            "faults": [fault.describe() for fault in faults if concerns(fault, node.name)],
+            "faults": [fault.describe() for fault in faults if fault.concerns(node.name)],
         }
         for node in (*found.nodes.values(), found.outside)
     ]

@@ -5,7 +5,7 @@ Each command injects one fault and proves by its effect that it bites before it 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -134,6 +134,54 @@ def partition(name: str | None, nodes: tuple[str, ...], peers: tuple[str, ...], 
     _inject(Partition(lab=lab, nodes=nodes, peers=peers, direction=direction, plane=plane))  # type: ignore[arg-type]
 
 
+@fault.command(epilog="Example: ovenbird lab fault inject loss g1 --set percent=5 --limit 60")
+@name_option
+@click.argument("kind")
+@click.argument("nodes", nargs=-1)
+@click.option("--set", "settings", multiple=True, metavar="PARAMETER=VALUE", help="As `lab fault kinds` lists them.")
+@click.option("--limit", "limit_s", type=float, metavar="SECONDS", help="Heal by itself after this time.")
+def inject(
+    name: str | None, kind: str, nodes: tuple[str, ...], settings: tuple[str, ...], limit_s: float | None
+) -> None:
+    """Inject any kind of fault, with or without a time limit."""
+    import yaml
+
+    from ovenbird.drill.fault import make_fault
+    from ovenbird.model.errors import UserError
+
+    values = {}
+    for item in settings:
+        key, found, value = item.partition("=")
+        if not found:
+            raise UserError(f"not PARAMETER=VALUE: {item}")
+        values[key] = value.split(",") if key == "peers" else yaml.safe_load(value)
+    wanted = make_fault(opened(name), kind, nodes, limit_s=limit_s, **values)
+    wanted.inject()
+    wanted.verify_injected()
+    say(wanted.describe() + ("; heal with `ovenbird lab fault heal`" if wanted.stays else ""))
+
+
+@fault.command(epilog="Example: ovenbird lab fault kinds -o json")
+@output_option
+def kinds(output: str) -> None:
+    """List every kind of fault, its parameters, and the faults that cannot be injected, with the reason."""
+    from ovenbird.drill.fault import UNAVAILABLE, parameters
+    from ovenbird.lab.faults import KINDS
+
+    found: list[dict[str, Any]] = [
+        {"kind": kind, "what": (cls.__doc__ or "").partition("\n")[0], "parameters": dict(parameters(kind))}
+        for kind, cls in KINDS.items()
+    ]
+    rows = [
+        [item["kind"], " ".join(f"{key}={value}" for key, value in item["parameters"].items()), item["what"]]
+        for item in found
+    ]
+    rows += [[kind, "", f"not available: {reason}"] for kind, reason in UNAVAILABLE.items()]
+    emit(
+        {"kinds": found, "unavailable": dict(UNAVAILABLE)}, output, lambda: table(("kind", "parameters", "what"), rows)
+    )
+
+
 @fault.command(epilog="Example: ovenbird lab fault heal g1")
 @name_option
 @click.argument("node", required=False)
@@ -156,6 +204,6 @@ def show(name: str | None, output: str) -> None:
     from ovenbird.lab.faults import active
 
     faults = active(opened(name))
-    data = [{"id": each.number, "kind": each.kind, **each.parameters()} for each in faults]
+    data = [{"id": each.number, "kind": each.kind, "limit_s": each.limit_s, **each.parameters()} for each in faults]
     rows = [[each.number, each.kind, each.describe()] for each in faults]
     emit({"faults": data}, output, lambda: table(("id", "kind", "fault"), rows) if rows else "no fault is active")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ovenbird.cli.client import Client
+from ovenbird.api.client import Client
 from ovenbird.cli.output import emit, outline, output_option, say, table
 from ovenbird.cli.servers import Servers
 from ovenbird.model.errors import Timeout

@@ -15,7 +15,7 @@ from ovenbird.cli.output import say
 from ovenbird.model.errors import Unavailable, UserError
 
 if TYPE_CHECKING:
-    from ovenbird.cli.client import Client
+    from ovenbird.api.client import Client
 
 LOCAL_SOCKET = Path("/run/ovenbird/api.sock")
 
@@ -29,7 +29,7 @@ class Servers:
 
     def client(self) -> Client:
         """Return a client of the chosen servers; raises UserError or Unavailable when there are none."""
-        from ovenbird.cli.client import Client
+        from ovenbird.api.client import Client
 
         return Client(self.sockets())
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ovenbird.cli.client import Client
+from ovenbird.api.client import Client
 from ovenbird.cli.output import emit, output_option, table
 from ovenbird.cli.servers import Servers
 from ovenbird.model.errors import Degraded, OvenbirdError, Problem, Timeout

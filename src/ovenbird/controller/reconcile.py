@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from ovenbird.controller.events import DRIFT_REPAIRED, NB_COMMITTED, NB_UNREACHABLE, Events
 from ovenbird.controller.fence import is_passing
@@ -29,7 +29,7 @@ from ovenbird.model.objects import KINDS, Key
 from ovenbird.ovsdb import NotConnected, OvsdbError, SchemaError, Transaction, TransactionError
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.diff import diff
-from ovenbird.plan.rows import Plan
+from ovenbird.plan.rows import Conflict, Plan, Step
 
 AUDIT_SLICE = 100
 """Objects that the audit compares between two turns of the event loop."""
@@ -269,18 +269,37 @@ class Reconciler:
                 self._work.suspect(await self._audit())
                 self._woken.set()
 
+    async def audit(self) -> Plan:
+        """Return what a full audit would do to NB, and do none of it. LeadershipLost: only the acting controller knows.
+
+        What was declared but not yet written counts too; wait for the revision first.
+        """
+        if self._epoch is None or self._epoch != self._leadership.epoch or not (self._nb.synced and self._store.synced):
+            raise LeadershipLost("not the acting controller, or not up to date")
+        await self._nb.settle()
+        steps: list[Step] = []
+        conflicts: list[Conflict] = []
+        async for _part, plan in self._slices():
+            steps += plan.steps
+            conflicts += plan.conflicts
+        return Plan(tuple(steps), tuple(conflicts))
+
     async def _audit(self) -> set[Key]:
-        """Return the objects whose rows in NB are not as they should be, slice by slice so that others get a turn."""
-        keys = sorted({declared.key for declared in self._store.inventory} | set(self._nb.index.owners()))
+        """Return the objects whose rows in NB are not as they should be."""
         found: set[Key] = set()
-        for start in range(0, len(keys), AUDIT_SLICE):
-            part = keys[start : start + AUDIT_SLICE]
-            plan = self._plan(part)
+        async for part, plan in self._slices():
             if plan.steps:
                 found.update(part)
             found.update(conflict.owner for conflict in plan.conflicts)
-            await asyncio.sleep(0)
         return found
+
+    async def _slices(self) -> AsyncIterator[tuple[Sequence[Key], Plan]]:
+        """Compare everything, slice by slice so that others get a turn."""
+        keys = sorted({declared.key for declared in self._store.inventory} | set(self._nb.index.owners()))
+        for start in range(0, len(keys), AUDIT_SLICE):
+            part = keys[start : start + AUDIT_SLICE]
+            yield part, self._plan(part)
+            await asyncio.sleep(0)
 
 
 def _halves(owners: Collection[Key]) -> tuple[list[Key], ...]:

@@ -1,114 +1,270 @@
-"""Judges one run of a gateway drill from its records: pure, so that an old run can be judged again by a newer rule.
+"""Judges one run from its record: pure, so that an old run can be judged again by a newer rule.
 
-Validity comes first: a run whose load was too thin before the fault, or whose fault did not bite, is invalid and
-gives no figure. This module must never read a clock or a file.
+Validity comes first: a run whose load was too thin before the fault, or whose fault did not bite, is invalid: it proves
+nothing and gives no figure. Then the limits, then the invariants. This module must never read a clock or a file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
 
+from ovenbird.drill.integrity import flaws
+from ovenbird.drill.invariants import ALWAYS, Violation, check, unproven
 from ovenbird.drill.outage import NS_PER_MS, Gap, Record, gaps, largest
-from ovenbird.drill.result import DrillResult, Moment, Outcome
+from ovenbird.drill.record import RunRecord, Write
 
 DELIVERY_FLOOR = 0.99
 """Share of requests that must be answered before the fault."""
+WRITE_FLOOR = 0.5
+"""Share of the wanted writes that must be acknowledged before the fault."""
 BITE_MS = 50.0
-"""A killed gateway that makes no stream wait this long was not carrying the traffic."""
-SLACK_FACTOR, SLACK_MS = 1.5, 300.0
-"""An outage passes up to detection * factor + slack: the slack is for scheduling on a small machine."""
+"""A fault that makes nothing wait this long was not felt."""
+WRITE_SPACINGS = 2
+"""A gap between writes that is not longer than this many of their usual spacings was not felt, either."""
+QUIET_MS = 150.0
+"""What a stream that must lose nothing may wait all the same: scheduling on a small, busy machine."""
+
+
+NOISE_MS = 250.0
+"""A machine that delays packets this long with nothing broken is too busy for figures."""
+FIGURES = ("outage_ms", "write_outage_ms", "nb_outage_ms", "return_outage_ms", "back_in_service_ms", "noise_ms")
+"""The figures of a run, by their field of `Figures`."""
+PACKETS = frozenset({"icmp", "udp", "tcp"})
+"""Kinds of stream that carry a workload's packets; reads of the API and commits in NB have figures of their own."""
+
+
+class Outcome(Enum):
+    """The verdict of one run."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INVALID = "invalid"
+
+
+class Bite(Enum):
+    """Where a fault must be felt for the run to prove anything; that it took effect is verified by its injector."""
+
+    NOWHERE = "nowhere"
+    STREAMS = "streams"
+    WRITES = "writes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """The facts of one run; times are unix nanoseconds."""
+class Expect:
+    """What must hold in a drill."""
 
-    name: str
-    seed: int
-    records: Sequence[Record]
-    load_start_ns: int
-    fault_ns: int
-    back_ns: int | None
-    """When the gateway was in service again; None if it was not in time."""
-    end_ns: int
-    fault_bit: bool
-    """Whether the injector saw its fault take effect."""
-    detect_limit_ms: float
-    timeline: Sequence[Moment] = ()
+    streams: Mapping[str, float] = field(default_factory=dict)
+    """Stream -> largest outage allowed, milliseconds. A name ending in * stands for all that begin so."""
+    others_ms: float | None = QUIET_MS
+    """Limit of every other stream of packets; None: not limited."""
+    write_outage_ms: float | None = None
+    """Longest time without an acknowledged write; None: not limited."""
+    return_outage_ms: float | None = None
+    bite: Bite = Bite.NOWHERE
+    must_return: bool = True
+    invariants: tuple[str, ...] = ALWAYS
 
 
-def judge(run: Run) -> DrillResult:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """The figures of one run; None: not measured, or worth nothing because the run is invalid."""
+
+    outage_ms: float | None
+    """Largest gap in any stream of packets."""
+    write_outage_ms: float | None
+    """Longest time without an acknowledged write."""
+    return_outage_ms: float | None
+    back_in_service_ms: float | None
+    noise_ms: float
+    """Largest gap in any stream of packets before the fault: what this machine does when nothing is broken."""
+    nb_outage_ms: float | None = None
+    """Longest time in which no write reached NB."""
+    streams: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Each stream of packets by itself."""
+    calls: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Reads of the API and commits in NB, in the same form."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a run proves."""
+
+    outcome: Outcome
+    reasons: tuple[str, ...]
+    figures: Figures
+    violations: tuple[Violation, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict as `verdict.json` holds it; milliseconds have one decimal."""
+        figures = self.figures
+        return {
+            "outcome": self.outcome.value,
+            "reasons": list(self.reasons),
+            "outage_ms": rounded(figures.outage_ms),
+            "write_outage_ms": rounded(figures.write_outage_ms),
+            "nb_outage_ms": rounded(figures.nb_outage_ms),
+            "return_outage_ms": rounded(figures.return_outage_ms),
+            "back_in_service_ms": rounded(figures.back_in_service_ms),
+            "noise_ms": rounded(figures.noise_ms),
+            "streams": _rounded(figures.streams),
+            "calls": _rounded(figures.calls),
+            "violations": [
+                {"invariant": one.invariant, "at_ns": one.at_ns, "what": one.what, "evidence": one.evidence}
+                for one in self.violations
+            ],
+        }
+
+
+def _rounded(streams: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    return {name: {key: rounded(value) for key, value in one.items()} for name, one in streams.items()}
+
+
+def rounded(value: float | None) -> float | None:
+    """Return milliseconds with one decimal."""
+    return None if value is None else round(value, 1)
+
+
+def judge(record: RunRecord, expect: Expect) -> Verdict:
     """Return the verdict and the figures of one run."""
-    invalid = _invalid(run)
-    noise_ms = max((gap.ms for record in run.records for gap in _before_fault(record, run)), default=0.0)
-    outages = {record.name: _outage(record, run) for record in run.records}
-    returns = {record.name: largest(record, outages[record.name].end_ns, run.end_ns) for record in run.records}
-    worst = max(gap.ms for gap in outages.values())
-    if not invalid and worst < BITE_MS:
-        invalid = [f"no stream waited longer than {worst:.0f} ms: the fault did not bite"]
-    failed = _failed(run, worst)
-    return DrillResult(
-        name=run.name,
-        outcome=Outcome.INVALID if invalid else Outcome.FAIL if failed else Outcome.PASS,
-        reasons=invalid or failed,
-        seed=run.seed,
-        outage_ms=None if invalid else worst,
-        detect_limit_ms=run.detect_limit_ms,
-        return_outage_ms=None if invalid or run.back_ns is None else max(gap.ms for gap in returns.values()),
-        back_in_service_ms=None if run.back_ns is None else (run.back_ns - run.fault_ns) / NS_PER_MS,
-        noise_ms=noise_ms,
-        streams={
-            record.name: {
-                "outage_ms": outages[record.name].ms,
-                "return_outage_ms": returns[record.name].ms,
-                "sent": len(record.sent),
-                "lost": record.lost(),
-            }
-            for record in run.records
-        },
-        timeline=sorted([*run.timeline, *_traffic(run, outages)], key=lambda moment: moment.at_ms),
+    packets = [stream for stream in record.streams if stream.kind in PACKETS]
+    outages = {stream.name: outage_gap(stream, record) for stream in packets}
+    returns = {stream.name: return_gap(stream, record).ms for stream in packets}
+    nb = next((stream for stream in record.streams if stream.kind == "nb"), None)
+    write_outage_ms = _write_outage_ms(record)
+    invalid = _invalid(record, expect, outages, write_outage_ms)
+    figures = Figures(
+        outage_ms=None if invalid else max((gap.ms for gap in outages.values()), default=None),
+        write_outage_ms=None if invalid else write_outage_ms,
+        nb_outage_ms=None if invalid or nb is None else largest(nb, record.fault_ns, record.meta.ended_ns).ms,
+        return_outage_ms=None if invalid or record.meta.back_ns is None else max(returns.values(), default=None),
+        back_in_service_ms=_since_fault_ms(record, record.meta.back_ns),
+        noise_ms=_noise_ms(record),
+        streams={stream.name: _alone(stream, record) for stream in packets},
+        calls={stream.name: _alone(stream, record) for stream in record.streams if stream.kind not in PACKETS},
     )
+    if invalid:
+        return Verdict(outcome=Outcome.INVALID, reasons=tuple(invalid), figures=figures)
+    violations = () if record.meta.baseline else check(record, expect.invariants)
+    failed = [*_over_limits(record, expect, figures), *(f"{one.invariant}: {one.what}" for one in violations)]
+    outcome = Outcome.FAIL if failed else Outcome.PASS
+    return Verdict(outcome=outcome, reasons=tuple(failed), figures=figures, violations=violations)
 
 
-def _invalid(run: Run) -> list[str]:
-    reasons = [] if run.fault_bit else ["the injector could not verify its fault"]
-    for record in run.records:
-        ratio = record.delivered_ratio(run.load_start_ns, run.fault_ns)
-        if ratio < DELIVERY_FLOOR:
-            reasons.append(
-                f"{record.name}: only {ratio:.1%} of requests were answered before the fault, "
-                f"the floor is {DELIVERY_FLOOR:.0%}"
-            )
-    return reasons
+def _alone(stream: Record, record: RunRecord) -> dict[str, float]:
+    return {
+        "outage_ms": outage_gap(stream, record).ms,
+        "return_outage_ms": return_gap(stream, record).ms,
+        "sent": len(stream.sent),
+        "lost": stream.lost(),
+    }
 
 
-def _failed(run: Run, worst_ms: float) -> list[str]:
-    limit_ms = run.detect_limit_ms * SLACK_FACTOR + SLACK_MS
-    reasons = []
-    if worst_ms > limit_ms:
-        reasons.append(f"the outage of {worst_ms:.0f} ms is over the limit of {limit_ms:.0f} ms")
-    if run.back_ns is None:
-        reasons.append("the gateway did not come back into service in time")
-    return reasons
+def _since_fault_ms(record: RunRecord, at_ns: int | None) -> float | None:
+    return None if at_ns is None else (at_ns - record.fault_ns) / NS_PER_MS
 
 
-def _before_fault(record: Record, run: Run) -> list[Gap]:
+def _noise_ms(record: RunRecord) -> float:
+    packets = [stream for stream in record.streams if stream.kind in PACKETS]
+    return max((gap.ms for stream in packets for gap in _before_fault(stream, record)), default=0.0)
+
+
+def _before_fault(stream: Record, record: RunRecord) -> list[Gap]:
     """Return the gaps that ended before the fault; the last one of the window reaches over it."""
-    return gaps(record, run.load_start_ns, run.fault_ns)[:-1]
+    return gaps(stream, record.meta.load_started_ns, record.fault_ns)[:-1]
 
 
-def _outage(record: Record, run: Run) -> Gap:
-    """Return the largest gap that began before the loss could be known; what comes later is the return's."""
-    return largest(record, run.fault_ns, run.fault_ns + int(run.detect_limit_ms * NS_PER_MS))
+def outage_gap(stream: Record, record: RunRecord) -> Gap:
+    """Return the largest gap while the fault was in force, or before its loss could be known everywhere."""
+    noticed_ns = record.fault_ns + int(record.meta.detect_limit_ms * NS_PER_MS)
+    return largest(stream, record.fault_ns, max(noticed_ns, record.healed_ns))
 
 
-def _traffic(run: Run, outages: dict[str, Gap]) -> list[Moment]:
-    moments = []
-    for name, gap in outages.items():
-        if gap.ms >= BITE_MS:
-            moments.append(Moment((gap.start_ns - run.fault_ns) / NS_PER_MS, f"{name}: last packet before the gap"))
-            moments.append(
-                Moment((gap.end_ns - run.fault_ns) / NS_PER_MS, f"{name}: first packet after {gap.ms:.0f} ms")
-            )
-    return moments
+def return_gap(stream: Record, record: RunRecord) -> Gap:
+    """Return the largest gap after the outage was over, until the load ended."""
+    start_ns = min(outage_gap(stream, record).end_ns, record.meta.ended_ns)
+    return largest(stream, start_ns, record.meta.ended_ns)
+
+
+def _write_outage_ms(record: RunRecord) -> float | None:
+    gap = write_gap(record)
+    return None if gap is None else gap.ms
+
+
+def write_gap(record: RunRecord) -> Gap | None:
+    """Return the longest time without an acknowledged write from the fault until the end; None without writes."""
+    acked = sorted(write.answered_ns for write in record.writes if write.outcome == "acked" and write.answered_ns)
+    if not record.writes:
+        return None
+    times = Record(name="writes", interval_ms=0, sent=(), received=[(i, at) for i, at in enumerate(acked)])
+    return largest(times, record.fault_ns, record.meta.ended_ns)
+
+
+def _invalid(record: RunRecord, expect: Expect, outages: Mapping[str, Gap], write_outage_ms: float | None) -> list[str]:
+    reasons = [
+        f"{window.fault} on {', '.join(window.targets)}: the injector could not verify its effect"
+        for window in record.meta.windows
+        if not window.verified
+    ]
+    reasons += flaws(record)
+    if (noise_ms := _noise_ms(record)) > NOISE_MS:
+        reasons.append(f"packets waited up to {noise_ms:.0f} ms with nothing broken: this machine is too busy")
+    for stream in record.streams:
+        if stream.kind not in PACKETS:
+            continue
+        ratio = stream.delivered_ratio(record.meta.load_started_ns, record.fault_ns - NS_PER_MS)
+        if ratio < DELIVERY_FLOOR:
+            floor = f"the floor is {DELIVERY_FLOOR:.0%}"
+            reasons.append(f"{stream.name}: {ratio:.1%} of requests were answered before the fault, {floor}")
+    early = [write for write in record.writes if write.sent_ns < record.fault_ns]
+    if record.writes and _acked(early) < WRITE_FLOOR * max(1, len(early)):
+        reasons.append(f"{_acked(early)} of {len(early)} writes were acknowledged before the fault")
+    worst = max((gap.ms for gap in outages.values()), default=0.0)
+    if expect.bite is Bite.STREAMS and worst < BITE_MS:
+        reasons.append(f"no stream waited longer than {worst:.0f} ms: the fault was not felt")
+    if not record.meta.baseline:  # of stock OVN nothing but packets is looked at
+        reasons += [f"the record holds no evidence for {name}" for name in unproven(record, expect.invariants)]
+    if expect.bite is Bite.WRITES and (write_outage_ms or 0.0) < BITE_MS + WRITE_SPACINGS * _spacing_ms(early):
+        reasons.append(f"no write waited longer than {write_outage_ms or 0.0:.0f} ms: the fault was not felt")
+    return reasons
+
+
+def _spacing_ms(writes: Sequence[Write]) -> float:
+    return (writes[-1].sent_ns - writes[0].sent_ns) / (len(writes) - 1) / NS_PER_MS if len(writes) > 1 else 0.0
+
+
+def _acked(writes: Sequence[Write]) -> int:
+    return sum(write.outcome == "acked" for write in writes)
+
+
+def _over_limits(record: RunRecord, expect: Expect, figures: Figures) -> list[str]:
+    reasons = []
+    limits_ms = {name: stream_limit_ms(expect, name) for name in figures.streams}
+    limits_ms |= {name: expect.streams.get(name) for name in figures.calls}
+    for name, one in (*figures.streams.items(), *figures.calls.items()):
+        limit_ms = limits_ms[name]
+        worst_ms = max(one["outage_ms"], 0.0 if expect.return_outage_ms is not None else one["return_outage_ms"])
+        if limit_ms is not None and worst_ms > limit_ms:
+            reasons.append(f"{name}: an outage of {worst_ms:.0f} ms, the limit is {limit_ms:.0f} ms")
+    pairs = (
+        ("writes", figures.write_outage_ms, expect.write_outage_ms),
+        ("return", figures.return_outage_ms, expect.return_outage_ms),
+    )
+    for what, value_ms, limit_ms in pairs:
+        if value_ms is not None and limit_ms is not None and value_ms > limit_ms:
+            reasons.append(f"{what}: an outage of {value_ms:.0f} ms, the limit is {limit_ms:.0f} ms")
+    if expect.must_return and record.meta.back_ns is None and not record.meta.baseline:
+        reasons.append("what was broken did not come back into service in time")
+    return reasons
+
+
+def stream_limit_ms(expect: Expect, name: str) -> float | None:
+    """Return the limit of a stream: by its name, by a pattern, or that of all others."""
+    if name in expect.streams:
+        return expect.streams[name]
+    for pattern, limit_ms in expect.streams.items():
+        if pattern.endswith("*") and name.startswith(pattern[:-1]):
+            return limit_ms
+    return expect.others_ms

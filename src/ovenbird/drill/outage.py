@@ -8,6 +8,7 @@ This module must never read a clock or a file.
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,11 @@ class Record:
     interval_ms: float
     sent: Sequence[tuple[int, int]]
     received: Sequence[tuple[int, int]]
+    """In the order of their times."""
+    kind: str = "icmp"
+    """icmp, udp, tcp (one long connection), read (of the API), or nb (a write, sent to the API and seen in NB)."""
+    breaks: Sequence[tuple[int, str]] = ()
+    """tcp: when and why the connection ended and a new one had to be opened."""
 
     @classmethod
     def from_json(cls, name: str, data: dict[str, Any]) -> Record:
@@ -45,7 +51,14 @@ class Record:
             interval_ms=float(data["interval_ms"]),
             sent=[(int(seq), int(at)) for seq, at in data["sent"]],
             received=sorted(((int(seq), int(at)) for seq, at in data["received"]), key=lambda item: item[1]),
+            kind=str(data.get("kind", "icmp")),
+            breaks=[(int(at), str(why)) for at, why in data.get("breaks", [])],
         )
+
+    @property
+    def survived(self) -> bool:
+        """Whether the connection of a tcp stream lived through the run."""
+        return not self.breaks
 
     def lost(self) -> int:
         """How many requests were never answered."""
@@ -61,15 +74,19 @@ class Record:
 
 def gaps(record: Record, start_ns: int, end_ns: int) -> list[Gap]:
     """Return every gap that overlaps the window, in order; silence up to the window's ends counts as a gap."""
-    arrivals = [at for _seq, at in record.received]
-    before = [at for at in arrivals if at <= start_ns]
-    after = [at for at in arrivals if at > end_ns]
-    inside = [at for at in arrivals if start_ns < at <= end_ns]
-    points = [before[-1] if before else start_ns, *inside, after[0] if after else end_ns]
-    return [Gap(start_ns=a, end_ns=b) for a, b in itertools.pairwise(points)]
+    return [Gap(start_ns=a, end_ns=b) for a, b in itertools.pairwise(_points(record, start_ns, end_ns))]
 
 
 def largest(record: Record, start_ns: int, end_ns: int) -> Gap:
     """Return the largest gap that overlaps the window."""
-    found = gaps(record, start_ns, end_ns)
-    return max(found, key=lambda gap: gap.end_ns - gap.start_ns)
+    pairs = itertools.pairwise(_points(record, start_ns, end_ns))
+    first, behind = max(pairs, key=lambda pair: pair[1] - pair[0])
+    return Gap(start_ns=first, end_ns=behind)
+
+
+def _points(record: Record, start_ns: int, end_ns: int) -> list[int]:
+    arrivals = [at for _seq, at in record.received]
+    first, behind = bisect_right(arrivals, start_ns), bisect_right(arrivals, end_ns)
+    before = arrivals[first - 1] if first else start_ns
+    after = arrivals[behind] if behind < len(arrivals) else end_ns
+    return [before, *arrivals[first:behind], after]

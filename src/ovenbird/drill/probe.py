@@ -1,24 +1,44 @@
-"""A traffic probe: sends ICMP echo requests at a fixed spacing and records when each answer arrived.
+"""One end of a drill's traffic: sends on each stream at a fixed spacing, records when answers came, answers others.
 
-It runs as a script of its own inside a workload's network namespace (`python probe.py TARGET ...`), so that
-the outage is measured where a workload would see it. Arrival times are the kernel's (SO_TIMESTAMPNS), not those of
-a busy interpreter. It must never import anything but the standard library: it starts in milliseconds.
-Output at its end, on stdout: JSON object {"target", "interval_ms", "sent": [[seq, unix_ns], ...], "received": [...]}.
+It runs as a script of its own inside a network namespace (`python probe.py '{...}'`), one process for all streams of
+that namespace, so that outages are measured where a workload would see them and a small machine is not kept busy by
+the measuring. Arrival times are the kernel's (SO_TIMESTAMPNS), not those of a busy interpreter. It must never import
+anything but the standard library: it starts in milliseconds, wherever the machine's Python is.
+
+Its argument is a JSON object {"interval_ms", "duration_s", "first_sequence", "streams": [{"name", "kind", "target"}]}.
+On stdout, one JSON object per line: {"flowing": name} at a stream's first answer; every second what was new since,
+{"name", "sent": [[seq, unix_ns], ...], "received": [...], "breaks": [[unix_ns, why], ...]}, so that a killed probe
+leaves what it saw. It ends when its stdin closes: when whoever started it is done, or dead.
 """
 
 from __future__ import annotations
 
-import argparse
+import contextlib
+import errno
 import json
 import os
-import select
+import selectors
 import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 SO_TIMESTAMPNS = 35
+SOL_RAW, ICMP_FILTER = 255, 1
+"""linux/icmp.h; the kinds of message to drop, one bit each."""
 ECHO_REQUEST, ECHO_REPLY = 8, 0
+MAGIC = 0x6F76656E
+UDP_PORT, TCP_PORT = 7007, 7007
+FRAME = struct.Struct("!II")
+CONNECT_S, RETRY_S = 1.0, 0.2
+STALL_S = 30.0
+"""A connection that has been silent for this long is given up. TCP itself would go on for a quarter of an hour."""
+FLUSH_S = 1.0
+URGENCY = -10
+"""nice(2) value: a machine that is busy with the fault should not look like an outage."""
+BUFFER_BYTES = 1 << 20
 
 
 def checksum(data: bytes) -> int:
@@ -31,7 +51,7 @@ def checksum(data: bytes) -> int:
 
 def echo_request(identifier: int, sequence: int) -> bytes:
     """Return an ICMP echo request (RFC 792) that carries the whole sequence number in its data."""
-    body = struct.pack("!II", sequence, 0x6F76656E)
+    body = FRAME.pack(sequence, MAGIC)
     header = struct.pack("!BBHHH", ECHO_REQUEST, 0, 0, identifier, sequence & 0xFFFF)
     return struct.pack("!BBHHH", ECHO_REQUEST, 0, checksum(header + body), identifier, sequence & 0xFFFF) + body
 
@@ -45,65 +65,12 @@ def parse_reply(packet: bytes, identifier: int) -> int | None:
     kind, _code, _sum, got_identifier, _short = struct.unpack("!BBHHH", icmp[:8])
     if kind != ECHO_REPLY or got_identifier != identifier:
         return None
-    sequence, magic = struct.unpack("!II", icmp[8:16])
-    return int(sequence) if magic == 0x6F76656E else None
+    sequence, magic = FRAME.unpack(icmp[8:16])
+    return int(sequence) if magic == MAGIC else None
 
 
-class Probe:
-    """One stream of echo requests to one target."""
-
-    def __init__(self, target: str, interval_ms: float, duration_s: float) -> None:
-        self.target = target
-        self.interval_s = interval_ms / 1000
-        self.duration_s = duration_s
-        self.sent: list[tuple[int, int]] = []
-        self.received: list[tuple[int, int]] = []
-        self._identifier = os.getpid() & 0xFFFF
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self._socket.setblocking(False)
-
-    def run(self) -> None:
-        """Send and receive until the duration is over, or stdin says that whoever started us is done or dead."""
-        start = time.monotonic()
-        sequence = 0
-        while True:
-            due = start + sequence * self.interval_s
-            now = time.monotonic()
-            if now - start >= self.duration_s:
-                return
-            if now >= due:
-                self._send(sequence)
-                sequence += 1
-                continue
-            ready = select.select([self._socket, sys.stdin], [], [], due - now)[0]
-            if self._socket in ready:
-                self._receive()
-            if sys.stdin in ready:
-                return
-
-    def _send(self, sequence: int) -> None:
-        self.sent.append((sequence, time.time_ns()))
-        try:
-            self._socket.sendto(echo_request(self._identifier, sequence), (self.target, 0))
-        except OSError:
-            return  # no route or no buffer: a loss like any other, and the record shows it
-        finally:
-            self._receive()
-
-    def _receive(self) -> None:
-        while True:
-            try:
-                packet, ancillary, _flags, _address = self._socket.recvmsg(2048, 64)
-            except BlockingIOError:
-                return
-            sequence = parse_reply(packet, self._identifier)
-            if sequence is not None:
-                self.received.append((sequence, _kernel_time_ns(ancillary)))
-
-
-def _kernel_time_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
+def kernel_time_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """Return when the kernel got what was just received."""
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
             seconds, nanoseconds = struct.unpack("@qq", data[:16])
@@ -111,23 +78,277 @@ def _kernel_time_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
     return time.time_ns()
 
 
-def main() -> None:
-    """Run one probe from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("target")
-    parser.add_argument("--interval-ms", type=float, default=5.0)
-    parser.add_argument("--duration-s", type=float, default=60.0)
-    arguments = parser.parse_args()
-    probe = Probe(arguments.target, arguments.interval_ms, arguments.duration_s)
-    probe.run()
-    record = {
-        "target": arguments.target,
-        "interval_ms": arguments.interval_ms,
-        "sent": probe.sent,
-        "received": probe.received,
-    }
-    json.dump(record, sys.stdout)
+class Stream:
+    """What one stream sent and got back."""
+
+    def __init__(self, name: str, target: str, selector: selectors.BaseSelector) -> None:
+        self.name = name
+        self.target = target
+        self.sent: list[tuple[int, int]] = []
+        self.received: list[tuple[int, int]] = []
+        self.breaks: list[tuple[int, str]] = []
+        self.flows = False
+        self._selector = selector
+
+    def tick(self, sequence: int) -> None:
+        """Send one request."""
+        raise NotImplementedError
+
+    def arrived(self, sequence: int, at_ns: int) -> None:
+        """Record an answer."""
+        self.received.append((sequence, at_ns))
+        if not self.flows:
+            self.flows = True
+            say({"flowing": self.name})
+
+    def flush(self) -> None:
+        """Write out what is new."""
+        if self.sent or self.received or self.breaks:
+            say({"name": self.name, "sent": self.sent, "received": self.received, "breaks": self.breaks})
+            self.sent, self.received, self.breaks = [], [], []
+
+
+class DatagramStream(Stream):
+    """Echo requests by ICMP or UDP: each answered for itself, or lost."""
+
+    def __init__(self, name: str, target: str, selector: selectors.BaseSelector, *, identifier: int | None) -> None:
+        super().__init__(name, target, selector)
+        self._identifier = identifier
+        if identifier is None:
+            self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        else:
+            self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+            wanted = struct.pack("=I", ~(1 << ECHO_REPLY) & 0xFFFFFFFF)
+            self._socket.setsockopt(SOL_RAW, ICMP_FILTER, wanted)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        self._socket.setblocking(False)
+        self._connected = False
+        selector.register(self._socket, selectors.EVENT_READ, self._receive)
+
+    def tick(self, sequence: int) -> None:
+        """Send one request."""
+        self.sent.append((sequence, time.time_ns()))
+        identifier = self._identifier
+        packet = FRAME.pack(sequence, MAGIC) if identifier is None else echo_request(identifier, sequence)
+        with contextlib.suppress(OSError):  # no route or no buffer: a loss like any other, and the record shows it
+            if not self._connected:
+                self._socket.connect((self.target, UDP_PORT))
+                self._connected = True
+            self._socket.send(packet)
+
+    def _receive(self, _events: int) -> None:
+        while True:
+            try:
+                packet, ancillary, _flags, _address = self._socket.recvmsg(2048, 64)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # an ICMP error for something sent before
+            sequence = self._parse(packet)
+            if sequence is not None:
+                self.arrived(sequence, kernel_time_ns(ancillary))
+
+    def _parse(self, packet: bytes) -> int | None:
+        if self._identifier is not None:
+            return parse_reply(packet, self._identifier)
+        if len(packet) != FRAME.size:
+            return None
+        sequence, magic = FRAME.unpack(packet)
+        return int(sequence) if magic == MAGIC else None
+
+
+class TcpStream(Stream):
+    """Small segments on one long connection, echoed by the other end; a new connection only when that one has ended."""
+
+    def __init__(self, name: str, target: str, selector: selectors.BaseSelector) -> None:
+        super().__init__(name, target, selector)
+        self._socket: socket.socket | None = None
+        self._open = False
+        self._was_open = False
+        self._deadline_s = 0.0
+        """While connecting: when to give that up. Else: when silence has lasted too long."""
+        self._retry_s = 0.0
+        self._unsent = b""
+        self._partial = b""
+
+    def tick(self, sequence: int) -> None:
+        """Send one segment, or see to the connection."""
+        now_s = time.monotonic()
+        if self._was_open:
+            self.sent.append((sequence, time.time_ns()))
+        if self._socket is None:
+            if now_s >= self._retry_s:
+                self._connect(now_s)
+        elif now_s >= self._deadline_s:
+            self._end(f"no answer for {STALL_S:g} s" if self._open else "")
+        elif self._open:
+            self._send(b"" if self._unsent else FRAME.pack(sequence, MAGIC))
+
+    def _connect(self, now_s: float) -> None:
+        fresh = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        fresh.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        fresh.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        fresh.setblocking(False)
+        self._socket, self._open, self._deadline_s = fresh, False, now_s + CONNECT_S
+        self._unsent = self._partial = b""
+        if fresh.connect_ex((self.target, TCP_PORT)) not in (0, errno.EINPROGRESS):
+            self._end("")
+            return
+        self._selector.register(fresh, selectors.EVENT_WRITE, self._ready)
+
+    def _ready(self, events: int) -> None:
+        assert self._socket is not None
+        if self._open:
+            if events & selectors.EVENT_READ:
+                self._receive(self._socket)
+            return
+        failure = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if failure:
+            self._end("")
+            return
+        self._open = self._was_open = True
+        self._deadline_s = time.monotonic() + STALL_S
+        self._selector.modify(self._socket, selectors.EVENT_READ, self._ready)
+
+    def _send(self, frame: bytes) -> None:
+        assert self._socket is not None
+        data = self._unsent + frame
+        try:
+            self._unsent = data[self._socket.send(data) :]
+        except BlockingIOError:
+            self._unsent = data
+        except OSError as error:
+            self._end(error.strerror or str(error))
+
+    def _receive(self, connection: socket.socket) -> None:
+        try:
+            data, ancillary, _flags, _address = connection.recvmsg(65536, 64)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._end(error.strerror or str(error))
+            return
+        if not data:
+            self._end("closed by the other end")
+            return
+        self._deadline_s = time.monotonic() + STALL_S
+        at_ns, data = kernel_time_ns(ancillary), self._partial + data
+        whole = len(data) - len(data) % FRAME.size
+        self._partial = data[whole:]
+        for sequence, magic in FRAME.iter_unpack(data[:whole]):
+            if magic == MAGIC:
+                self.arrived(sequence, at_ns)
+
+    def _end(self, why: str) -> None:
+        """Close; `why` is empty for a connection that never was."""
+        if self._socket is not None:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(self._socket)
+            self._socket.close()
+        if why:
+            self.breaks.append((time.time_ns(), why))
+        self._socket, self._open, self._retry_s = None, False, time.monotonic() + RETRY_S
+
+
+class Responder:
+    """Sends back what comes in by UDP and TCP."""
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        self._selector = selector
+        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        self._tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for one, port in ((self._udp, UDP_PORT), (self._tcp, TCP_PORT)):
+            one.setblocking(False)
+            one.bind(("0.0.0.0", port))
+        self._tcp.listen(64)
+        selector.register(self._udp, selectors.EVENT_READ, self._datagrams)
+        selector.register(self._tcp, selectors.EVENT_READ, self._accept)
+
+    def _datagrams(self, _events: int) -> None:
+        while True:
+            try:
+                packet, sender = self._udp.recvfrom(2048)
+                self._udp.sendto(packet, sender)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue
+
+    def _accept(self, _events: int) -> None:
+        try:
+            connection, _address = self._tcp.accept()
+        except OSError:
+            return
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._selector.register(connection, selectors.EVENT_READ, lambda _events: self._echo(connection))
+
+    def _echo(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            data = connection.recv(65536)
+            if data and connection.send(data) == len(data):
+                return
+        # Ended, or so far behind that its buffer is full: the other end sees it as a break of the connection.
+        self._selector.unregister(connection)
+        connection.close()
+
+
+def say(line: dict[str, Any]) -> None:
+    """Write one line of the record."""
+    sys.stdout.write(json.dumps(line, separators=(",", ":")) + "\n")
+    sys.stdout.flush()
+
+
+def make(streams: list[dict[str, str]], selector: selectors.BaseSelector) -> list[Stream]:
+    """Return the streams that the argument describes."""
+    made: list[Stream] = []
+    for at, one in enumerate(streams):
+        if one["kind"] == "tcp":
+            made.append(TcpStream(one["name"], one["target"], selector))
+        else:
+            identifier = (os.getpid() + at) & 0xFFFF if one["kind"] == "icmp" else None
+            made.append(DatagramStream(one["name"], one["target"], selector, identifier=identifier))
+    return made
+
+
+def run(given: dict[str, Any]) -> None:
+    """Send, receive and answer until the time is over or stdin closes."""
+    with contextlib.suppress(OSError):
+        os.nice(URGENCY)
+    selector = selectors.DefaultSelector()
+    ended = False
+
+    def end(_events: int) -> None:
+        nonlocal ended
+        ended = True
+
+    selector.register(sys.stdin, selectors.EVENT_READ, end)
+    Responder(selector)
+    streams = make(given["streams"], selector)
+    interval_s = float(given["interval_ms"]) / 1000 if streams else FLUSH_S
+    start_s = due_s = flush_s = time.monotonic()
+    sequence = int(given["first_sequence"])
+    while not ended and due_s - start_s < float(given["duration_s"]):
+        now_s = time.monotonic()
+        if now_s >= due_s:
+            for stream in streams:
+                stream.tick(sequence)
+            sequence += 1
+            # Ticks missed while this process had no processor are left out, not made up for in a burst.
+            due_s = max(due_s + interval_s, now_s)
+        if now_s - flush_s >= FLUSH_S:
+            flush_s = now_s
+            for stream in streams:
+                stream.flush()
+        for key, events in selector.select(max(0.0, due_s - time.monotonic())):
+            handler: Callable[[int], None] = key.data
+            handler(events)
+    for stream in streams:
+        stream.flush()
 
 
 if __name__ == "__main__":
-    main()
+    run(json.loads(sys.argv[1]))

@@ -10,6 +10,7 @@ Folder of a run:
     streams/NAME.json  what a probe sent and received (see `outage.Record`)
     writes.jsonl     one Write per line: every write that was sent through the API, with its acknowledgement
     final.json       Final: what the cluster looked like after everything was healed
+    totals.json      how much was recorded, with digests (see `integrity`): a folder that lost something is refused
     logs/NODE/DAEMON.log   what the daemons logged during the run
     verdict.json     the verdict that was given at the time (may be given anew)
     index.html       the report
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,20 @@ LOAD_STOPPED = "load.stopped"
 ROLE_CHANGED = "role.changed"
 """subject: "DATABASE@NODE"; data: {"database", "node", "role" (leader, follower, unknown), "term", "sid", "cid"}."""
 EPOCH_CHANGED = "epoch.changed"
-"""A controller's claim was seen in NB; data: {"epoch", "holder", "revision"}."""
+"""The acting controller's row in NB was seen to change; data: {"epoch", "holder", "revision", "member"}.
+In the order of NB's log, each state once, whichever member showed it first."""
 GATEWAY_CLAIMED = "gateway.claimed"
 """subject: the cr- port; data: {"chassis"} ("" for none)."""
 ARP_ANSWERED = "arp.answered"
-"""Seen by the outside host; subject: address; data: {"mac", "port"} (port of the outside switch, so: which gateway)."""
+"""Another than before answers for an address on the outside switch; subject: address; data: {"mac", "port" (of the
+switch), "node" (behind that port), "previous": {"mac", "port", "node", "last_ns"} or null}. `last_ns` is the last
+answer of the one before, so that the answers of each can be laid over each other."""
 LOG_LINE = "log.line"
 """A line of level ERR or EMER; subject: "NODE/DAEMON"; data: {"level", "text"}."""
 DAEMON_CHANGED = "daemon.changed"
 """subject: "NODE/DAEMON"; data: {"pid"} (0: gone)."""
+OBSERVER_FAILED = "observer.failed"
+"""Something could not be watched for a while; subject: which observer; data: {"error"}."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +76,8 @@ class Write:
     outcome: str
     """"acked", "refused" (certainly not done), or "unknown" (no answer, or an error that leaves it open)."""
     detail: str = ""
+    revision: int | None = None
+    """Declared revision that holds it, by the acknowledgement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,14 +122,18 @@ class Final:
 
     members: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     """database -> node -> {"digest": content, "servers": [sid, ...], "cid", "error"}."""
-    objects: Mapping[str, Any] = field(default_factory=dict)
-    """Written objects that are really there: name -> value (the Write.number they carry)."""
+    objects: Mapping[str, Any] | None = None
+    """Written objects in the declared state: name -> value (the Write.number they carry); None: could not be read."""
+    nb_objects: Mapping[str, Sequence[int]] | None = None
+    """Written objects in NB: name of the declared object -> numbers that its rows carry; None: could not be read."""
     realised: str = "unknown"
     """done | lagging | dead | unknown."""
     plan_changes: int | None = None
     """Changes that a full audit still wanted to make; None: could not be asked."""
     arp: Mapping[str, str] = field(default_factory=dict)
     """Gateway address -> MAC that the outside host ends up with."""
+    answers: Mapping[str, str] = field(default_factory=dict)
+    """Gateway address -> node that answered for it last."""
     active: Mapping[str, str] = field(default_factory=dict)
     """Gateway port -> chassis that has it."""
     residue: Sequence[str] = ()
@@ -157,7 +169,7 @@ def save(record: RunRecord, folder: Path) -> None:
     _dump_lines(folder / "timeline.jsonl", (asdict(event) for event in record.timeline))
     _dump_lines(folder / "writes.jsonl", (asdict(write) for write in record.writes))
     for stream in record.streams:
-        _dump(folder / "streams" / f"{stream.name}.json", asdict(stream))
+        _dump(folder / "streams" / f"{stream.name}.json", _stream(stream), indent=None)
 
 
 def load(folder: Path) -> RunRecord:
@@ -176,8 +188,14 @@ def load(folder: Path) -> RunRecord:
     )
 
 
-def _dump(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+def _stream(stream: Record) -> dict[str, Any]:
+    """Return what `asdict` would, without a copy of every packet."""
+    packets = {"sent": stream.sent, "received": stream.received}
+    return {**asdict(replace(stream, sent=(), received=())), **packets}
+
+
+def _dump(path: Path, data: Any, *, indent: int | None = 1) -> None:
+    path.write_text(json.dumps(data, indent=indent, separators=None if indent else (",", ":")) + "\n", encoding="utf-8")
 
 
 def _dump_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""The stage of a drill: a small network of its own, with workloads whose traffic is measured.
+"""The stage of a drill: two small networks behind a router of their own, with workloads whose traffic is measured.
 
 A drill must not depend on what somebody happened to declare, nor leave anything behind: it declares objects whose names
 start with `drill-`, attaches workloads, and takes all of it away again. What a killed run left over is found by those
@@ -15,14 +15,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ovenbird.drill import writer
+from ovenbird.drill.load import Place, Stream
 from ovenbird.model.errors import OvenbirdError, Refused, Timeout
 
 PREFIX = "drill-"
-ROUTER, NETWORK = "drill-r", "drill-net"
-SNAT_PORT, FIP_PORT, FLOATING_IP = "drill-snat", "drill-fip", "drill-fip"
+ROUTER, NETWORK, FAR_NETWORK = "drill-r", "drill-net", "drill-far"
+SNAT_PORT, FIP_PORT, DISTRIBUTED_PORT = "drill-snat", "drill-fip", "drill-dfip"
+"""On `NETWORK`: a workload without and one with a floating IP; on `FAR_NETWORK`: one with a distributed floating IP.
+The floating IPs have the names of their ports."""
 EXTERNAL = "drill-ext"
-CIDR = "10.213.0.0/24"
+CIDR, FAR_CIDR = "10.213.0.0/24", "10.213.1.0/24"
+OUTSIDE_NODE = "outside"
 POLL_S = 0.1
+DELETE_AT_ONCE = 500
 
 
 class Api(Protocol):
@@ -47,8 +53,19 @@ class Stage:
     outside: str
     """Address of the upstream router, which answers pings."""
     floating_address: str
+    """Of the centralised floating IP."""
+    distributed_address: str
+    router_address: str
+    """The router's in the external network: SNAT's, and that of its ARP answers."""
     workloads: Mapping[str, str]
     """port -> node that it is attached on."""
+    addresses: Mapping[str, str]
+    """port -> its own address."""
+
+    @property
+    def gateway_addresses(self) -> tuple[str, ...]:
+        """Addresses for which only the active gateway may answer."""
+        return (self.router_address, self.floating_address)
 
     @property
     def gateway_port(self) -> str:
@@ -64,29 +81,55 @@ def prepare(api: Api, computes: Sequence[str], *, outside: str, physnet: str, ti
     if not computes:
         raise Refused("a drill needs a compute host for its workloads", code="no_compute")
     external, extra = _external_network(api, outside, physnet)
-    documents = [
-        *extra,
-        _document("Router", ROUTER, {"external": {"network": external, "snat": True}}),
-        _document("Network", NETWORK, {"cidr": CIDR, "router": ROUTER}),
-        _document("Port", SNAT_PORT, {"network": NETWORK}),
-        _document("Port", FIP_PORT, {"network": NETWORK}),
-        _document("FloatingIP", FLOATING_IP, {"network": external, "port": FIP_PORT}),
-    ]
-    text = "---\n".join(json.dumps(document) + "\n" for document in documents)
+    forget_writes(api)
+    text = "---\n".join(json.dumps(document) + "\n" for document in [*extra, *_documents(external)])
     answer = api.post("/v1/apply", {"documents": [{"file": "drill", "text": text}], "dry_run": False})
-    workloads = {SNAT_PORT: computes[0], FIP_PORT: computes[-1]}
+    workloads = {SNAT_PORT: computes[0], FIP_PORT: computes[-1], DISTRIBUTED_PORT: computes[-1]}
     for port, node in workloads.items():
         _attach(api, port, node)
     _wait_attached(api, list(workloads), timeout_s)
     api.post("/v1/wait", {"revision": answer.get("revision"), "timeout_s": timeout_s}, timeout_s=timeout_s + 5)
-    floating = api.get(f"/v1/objects/FloatingIP/{FLOATING_IP}")
     return Stage(
         router=ROUTER,
         external=external,
         outside=outside,
-        floating_address=str(floating["assigned"]["address"]),
+        floating_address=_assigned(api, "FloatingIP", FIP_PORT),
+        distributed_address=_assigned(api, "FloatingIP", DISTRIBUTED_PORT),
+        router_address=_assigned(api, "Router", ROUTER),
         workloads=workloads,
+        addresses={port: _assigned(api, "Port", port) for port in workloads},
     )
+
+
+def streams(stage: Stage) -> tuple[Stream, ...]:
+    """Return every stream that the stage can carry; those between workloads have names that begin with "east-west"."""
+    outside = Place(OUTSIDE_NODE)
+    snat, fip, far = (Place(stage.workloads[port], port) for port in (SNAT_PORT, FIP_PORT, DISTRIBUTED_PORT))
+    address = stage.addresses
+    return (
+        _stream("east-west", snat, fip, address[FIP_PORT]),
+        _stream("east-west-udp", snat, fip, address[FIP_PORT], "udp"),
+        _stream("east-west-tcp", snat, fip, address[FIP_PORT], "tcp"),
+        _stream("east-west-routed", snat, far, address[DISTRIBUTED_PORT]),
+        _stream("east-west-routed-tcp", snat, far, address[DISTRIBUTED_PORT], "tcp"),
+        _stream("snat", snat, outside, stage.outside),
+        _stream("snat-udp", snat, outside, stage.outside, "udp"),
+        _stream("snat-tcp", snat, outside, stage.outside, "tcp"),
+        _stream("floating-ip", fip, outside, stage.outside),
+        _stream("distributed", far, outside, stage.outside),
+        _stream("from-outside", outside, fip, stage.floating_address),
+        _stream("from-outside-tcp", outside, fip, stage.floating_address, "tcp"),
+        _stream("distributed-from-outside", outside, far, stage.distributed_address),
+    )
+
+
+def forget_writes(api: Api) -> None:
+    """Take away the ports that a writer declared, in parts that a small cluster can swallow."""
+    there = api.get("/v1/objects", query={"kind": "Port"})["objects"]
+    names = sorted(str(item["name"]) for item in there if str(item["name"]).startswith(writer.PREFIX))
+    for start in range(0, len(names), DELETE_AT_ONCE):
+        part = [{"kind": "Port", "name": name} for name in names[start : start + DELETE_AT_ONCE]]
+        api.post("/v1/delete", {"objects": part, "dry_run": False})
 
 
 def strike(api: Api) -> None:
@@ -94,6 +137,7 @@ def strike(api: Api) -> None:
     for attachment in api.get("/v1/attachments")["attachments"]:
         if str(attachment["port"]).startswith(PREFIX):
             api.delete(f"/v1/attachments/{attachment['port']}")
+    forget_writes(api)
     ours = [
         {"kind": item["kind"], "name": item["name"]}
         for item in api.get("/v1/objects")["objects"]
@@ -116,6 +160,30 @@ def _external_network(api: Api, outside: str, physnet: str) -> tuple[str, list[d
         "pool": [f"{first_three}.200-{first_three}.219"],
     }
     return EXTERNAL, [_document("ExternalNetwork", EXTERNAL, spec)]
+
+
+def _documents(external: str) -> list[dict[str, Any]]:
+    distributed = {"network": external, "port": DISTRIBUTED_PORT, "distributed": True}
+    return [
+        _document("Router", ROUTER, {"external": {"network": external, "snat": True}}),
+        _document("Network", NETWORK, {"cidr": CIDR, "router": ROUTER}),
+        _document("Network", FAR_NETWORK, {"cidr": FAR_CIDR, "router": ROUTER}),
+        _document("Network", writer.NETWORK, {"cidr": writer.CIDR, "dhcp": False}),
+        _document("Port", SNAT_PORT, {"network": NETWORK}),
+        _document("Port", FIP_PORT, {"network": NETWORK}),
+        _document("Port", DISTRIBUTED_PORT, {"network": FAR_NETWORK}),
+        _document("FloatingIP", FIP_PORT, {"network": external, "port": FIP_PORT}),
+        _document("FloatingIP", DISTRIBUTED_PORT, distributed),
+    ]
+
+
+def _stream(name: str, source: Place, target: Place, address: str, kind: str = "icmp") -> Stream:
+    peer = None if kind == "icmp" else target
+    return Stream(name=name, node=source.node, workload=source.workload, target=address, kind=kind, peer=peer)
+
+
+def _assigned(api: Api, kind: str, name: str) -> str:
+    return str(api.get(f"/v1/objects/{kind}/{name}")["assigned"]["address"])
 
 
 def _document(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:

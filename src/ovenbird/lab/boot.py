@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 import ovenbird
+from ovenbird.lab.command import run
 from ovenbird.lab.process import Process
 from ovenbird.model.errors import Timeout, Unavailable
 
@@ -44,6 +46,10 @@ NODE_DIRECTORIES = (
 )
 """Directories of a node's disk; the init mounts them over the host's."""
 
+VOLUME = "volume.img"
+"""A file system of a node's own for its /var/lib, in a sparse file on its disk."""
+VOLUME_BYTES = 256 * 1024 * 1024
+
 
 def start_init(name: str, directory: Path, *, record: Callable[[Process], None]) -> Process:
     """Boot a node whose disk is `directory`; `record` is called with its init before that does anything.
@@ -51,6 +57,7 @@ def start_init(name: str, directory: Path, *, record: Callable[[Process], None])
     Returns when the node's file system is built. Raises `Unavailable` with the init's own words if it fails.
     """
     _make_disk(directory)
+    _await_detached(directory / VOLUME)
     log = directory / "init.log"
     with log.open("wb") as errors:
         try:
@@ -81,6 +88,54 @@ def start_init(name: str, directory: Path, *, record: Callable[[Process], None])
                 raise Timeout(f"node {name} did not boot in {_BOOT_TIMEOUT_S:g} s", subject=name, hint=f"see {log}")
             raise _failed(name, log)
     return init
+
+
+def make_volume(directory: Path) -> bool:
+    """Give a node that never was on a small /var/lib of its own, so that it can be full; False if that cannot be.
+
+    No journal: a lab's power cut ends processes, not the kernel, so nothing is ever lost in the page cache; and the
+    databases' fsync costs what it costs on the host.
+    """
+    volume = directory / VOLUME
+    used = any((directory / "var/lib").glob("*/*"))
+    if volume.exists() or used or shutil.which("mkfs.ext4") is None:
+        return volume.exists()
+    directory.mkdir(parents=True, exist_ok=True)
+    half = volume.with_suffix(".new")
+    with half.open("wb") as file:
+        file.truncate(VOLUME_BYTES)
+    words = ["mkfs.ext4", "-q", "-F", "-O", "^has_journal", "-m", "0", "-E", "lazy_itable_init=1,nodiscard", str(half)]
+    run(words, timeout_s=_BOOT_TIMEOUT_S).checked(subject=directory.name)
+    # Whether loop devices work here is tried once, now: later on, a volume that cannot be mounted must stop the boot,
+    # or the node would come up without its databases.
+    trial = run(["losetup", "--find", "--show", str(half)], timeout_s=_BOOT_TIMEOUT_S)
+    if not trial.ok:
+        half.unlink()
+        return False
+    run(["losetup", "--detach", trial.stdout.strip()], timeout_s=_BOOT_TIMEOUT_S).checked(subject=directory.name)
+    half.rename(volume)
+    return True
+
+
+def _await_detached(volume: Path) -> None:
+    """Wait until no loop device has the volume any more: the kernel unmounts a dead node's file systems a moment later.
+
+    Mounted twice, it would be destroyed. Raises `Timeout` when something still holds it.
+    """
+    deadline = time.monotonic() + _BOOT_TIMEOUT_S
+    while holders := [path for path in Path("/sys/block").glob("loop*/loop/backing_file") if _holds(path, volume)]:
+        if time.monotonic() > deadline:
+            raise Timeout(
+                f"{volume} is still in use", subject=volume.parent.name, evidence=", ".join(map(str, holders))
+            )
+        time.sleep(0.02)
+
+
+def _holds(backing_file: Path, volume: Path) -> bool:
+    try:
+        return backing_file.read_text(encoding="utf-8", errors="replace").rstrip("\n") == str(volume.resolve())
+    except OSError:  # detached in this very moment
+        return False
 
 
 def _make_disk(directory: Path) -> None:

@@ -47,6 +47,10 @@ if ! $mount -t overlay -o "lowerdir=/etc,upperdir=etc,workdir=etc.work" labetc /
     done
     $mount --bind etc /etc
 fi
+if [ -e volume.img ]; then # a small file system of the node's own; without it the node must not come up empty
+    $mount -t ext4 -o loop volume.img var/lib
+    mkdir -p var/lib/ovn var/lib/openvswitch var/lib/ovenbird var/lib/misc
+fi
 for path in "$@"; do # the code may also lie below /var/lib, which the node's own is about to cover
     case $path in /var/lib/*)
         mkdir -p "var/lib${path#/var/lib}"

@@ -20,6 +20,7 @@ from ovenbird.lab.process import Process, boot_id
 from ovenbird.lab.spec import FABRIC, OUTSIDE, UNDERLAY_INTERFACE, UPLINK_INTERFACE, LabSpec
 from ovenbird.lab.state import ROOT, State, StateFile
 from ovenbird.lab.wiring import OUTSIDE_SWITCH, UNDERLAY_SWITCH, Cable
+from ovenbird.model.cluster import Role
 from ovenbird.model.errors import Degraded, Refused, Timeout, UserError
 
 Progress = Callable[[str], None]
@@ -107,7 +108,7 @@ class Lab:
         return [
             node.path("/run/ovenbird/api.sock")
             for node in self.nodes.values()
-            if node.spec is not None and any(role.value == "central" for role in node.spec.roles) and node.is_up
+            if node.spec is not None and Role.CENTRAL in node.spec.roles and node.is_up
         ]
 
     def cables(self, node: Node) -> list[Cable]:
@@ -186,6 +187,8 @@ class Lab:
             with self.file.change() as changed:
                 changed.bootstrapped = True
             files.permit_bootstrap(node.directory)
+        if node.spec is not None and Role.CENTRAL in node.spec.roles:
+            boot.make_volume(node.directory)
         boot.start_init(node.name, node.directory, record=record)
         return node
 
@@ -242,6 +245,8 @@ def remove(name: str, *, root: Path = ROOT) -> bool:
         return False
     with file.locked():
         state = file.read()
+        # The keeper first: it must not heal what is being taken away.
+        _end([state.keeper] if state is not None and state.keeper is not None else [])
         _end([] if state is None else state.inits.values())
         existed = state is not None
         _remove_directory(file, existed)
@@ -259,7 +264,7 @@ def _end(inits: Iterable[Process]) -> None:
 
 def _remove_directory(file: StateFile, known: bool) -> None:
     contents = {path.name for path in file.directory.iterdir()}
-    ours = {"lock", "state.json", "state.new", "nodes"}
+    ours = {"lock", "state.json", "state.new", "keeper.log", "nodes", "faults"}
     if not known and contents - {"lock", "state.new"}:
         raise Refused(
             f"{file.directory} is not a lab: it has no state file",
@@ -277,9 +282,9 @@ def _remove_directory(file: StateFile, known: bool) -> None:
             evidence=", ".join([*mounted, *sorted(contents - ours)]),
             hint="remove that first",
         )
-    if "nodes" in contents:
+    for tree in sorted(contents & {"nodes", "faults"}):
         try:
-            shutil.rmtree(file.directory / "nodes")
+            shutil.rmtree(file.directory / tree)
         except OSError as error:
             raise Degraded(
                 f"the processes of lab {file.name} are gone, its files are not",
@@ -288,7 +293,7 @@ def _remove_directory(file: StateFile, known: bool) -> None:
                 hint="run this again",
             ) from error
     # The state file last but for the lock: until here a repeated `down` still knows what to do.
-    for last in ("state.new", "state.json", "lock"):
+    for last in ("keeper.log", "state.new", "state.json", "lock"):
         (file.directory / last).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # another command may be waiting here for the lock; it will remove the directory
         file.directory.rmdir()

@@ -85,7 +85,10 @@ class Node:
         return Path(f"/proc/{self.require_init().pid}/root") / inside.lstrip("/")
 
     def disk(self, inside: str) -> Path:
-        """Return where a file below /etc, /var/lib or /var/log of the node lies on the host, even while it is off."""
+        """Return where a file below /etc or /var/log of the node lies on the host, even while it is off.
+
+        Also below /var/lib, but for central nodes: theirs is a volume that is mounted only while they are on.
+        """
         return self.directory / inside.lstrip("/")
 
     def enter(self, argv: Sequence[str]) -> list[str]:
@@ -169,13 +172,17 @@ def agent_command() -> list[str]:
     return [str(script), "agent"] if script.exists() else [sys.executable, "-m", "ovenbird.cli.main", "agent"]
 
 
-def start_agent(node: Node) -> bool:
-    """Start the node's agent detached, as its init system would; False if it already runs."""
+def start_agent(node: Node, *, variables: Mapping[str, str] | None = None) -> bool:
+    """Start the node's agent detached, as its init system would; False if it already runs.
+
+    `variables` are added to its environment, and so to that of every daemon that it starts.
+    """
     if "agent" in node.pids():
         return False
+    command = ["env", *(f"{key}={value}" for key, value in (variables or {}).items()), *agent_command()]
     script = (
         "mkdir -p /run/ovenbird /var/log/ovenbird && cd / || exit 1;"
-        f" setsid {shlex.join(agent_command())} < /dev/null >> /var/log/ovenbird/agent.log 2>&1 &"
+        f" setsid {shlex.join(command)} < /dev/null >> /var/log/ovenbird/agent.log 2>&1 &"
         " echo $! > /run/ovenbird/agent.pid"
     )
     # Not through pipes: the agent must not keep any end of ours open.

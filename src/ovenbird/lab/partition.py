@@ -20,6 +20,8 @@ Direction = Literal["in", "out", "both"]
 Plane = Literal["control", "data", "all"]
 
 TABLE = "ovenbird_lab"
+CUTS = ("partition", "loss", "rate")
+"""Kinds of recorded faults that are cuts."""
 TUNNEL_PORT = 6081
 """UDP port of Geneve (RFC 8926)."""
 CONTROL_PORTS = tuple(sorted({port for item in Database for port in (item.client_port, item.raft_port)}))
@@ -27,7 +29,7 @@ CONTROL_PORTS = tuple(sorted({port for item in Database for port in (item.client
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """No packets of one plane between two groups of nodes on the underlay."""
+    """What happens to packets of one plane between two groups of nodes on the underlay."""
 
     fault: int
     """Number of the fault it belongs to."""
@@ -37,6 +39,10 @@ class Cut:
     direction: Direction = "both"
     """As `nodes` see it: `out` drops what they send, `in` what they would receive."""
     plane: Plane = "all"
+    percent: float = 100.0
+    """Share of the packets that is dropped, chosen at random."""
+    kbit_per_s: int | None = None
+    """Drop only what exceeds this rate, each way."""
 
     @property
     def ways(self) -> tuple[str, ...]:
@@ -50,10 +56,21 @@ class Cut:
         # A switch forwards only among its own ports, so "not near" means the underlay's other ports.
         paths = {"out": f"iifname {near} oifname {far}", "in": f"iifname {far} oifname {near}"}
         return [
-            f'{paths[way]} {match}counter drop comment "{self.fault} {way}"'
+            f'{paths[way]} {match}{self._which}counter drop comment "{self.fault} {way}"'
             for way in self.ways
             for match in _matches(self.plane)
         ]
+
+    @property
+    def burst_bytes(self) -> int:
+        """What may pass at once in spite of the rate: a tenth of a second's worth, but a few full packets at least."""
+        return max(6000, (self.kbit_per_s or 0) * 125 // 10)
+
+    @property
+    def _which(self) -> str:
+        if self.kbit_per_s is not None:
+            return f"limit rate over {self.kbit_per_s * 125} bytes/second burst {self.burst_bytes} bytes "
+        return "" if self.percent >= 100 else f"numgen random mod 10000 < {round(self.percent * 100)} "
 
 
 def cuts(faults: Sequence[Mapping[str, Any]]) -> list[Cut]:
@@ -65,9 +82,11 @@ def cuts(faults: Sequence[Mapping[str, Any]]) -> list[Cut]:
             peers=tuple(item["peers"]),
             direction=item["direction"],
             plane=item["plane"],
+            percent=item.get("percent", 100.0),
+            kbit_per_s=item.get("kbit_per_s"),
         )
         for item in faults
-        if item["kind"] == "partition"
+        if item["kind"] in CUTS
     ]
 
 
@@ -113,4 +132,4 @@ def _matches(plane: Plane) -> tuple[str, ...]:
 
 
 def _port_set(names: Sequence[str]) -> str:
-    return "{ " + ", ".join(f'"u-{name}"' for name in names) + " }"
+    return "{ " + ", ".join(f'"{port}"' for name in names for port in wiring.underlay_ports(name)) + " }"

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 import socket
+import struct
 import threading
 from collections.abc import Sequence
 
@@ -19,23 +20,38 @@ from ovenbird.model.cluster import Database
 
 _CLONE_NEWNET = 0x40000000
 _DISCARD_PORT = 9
+_SEGMENT = struct.Struct("!HHIIBBHHH")
+"""TCP's header (RFC 9293): ports, sequence, acknowledgement, data offset, flags, window, checksum, urgent."""
 
 
-def send(source: Process, addresses: Sequence[str], plane: Plane) -> None:
-    """Send one packet of a plane to each address: a datagram, or the first segment of a connection."""
+def send(source: Process, addresses: Sequence[str], plane: Plane, *, count: int = 1, size: int = 1) -> None:
+    """Send packets of a plane to each address: datagrams, or segments that belong to no connection.
+
+    The segments have a wrong checksum: whoever gets one drops it without an answer.
+    """
+    if plane == "control":
+        with socket_of(source, socket.SOCK_RAW, socket.IPPROTO_TCP) as endpoint:
+            segment = _SEGMENT.pack(_DISCARD_PORT, Database.SB.client_port, 0, 0, 5 << 4, 0, 0, 0, 0) + b"\0" * size
+            _send(endpoint, segment, addresses, 0, count)
+    else:
+        port = TUNNEL_PORT if plane == "data" else _DISCARD_PORT
+        with socket_of(source, socket.SOCK_DGRAM) as endpoint:
+            _send(endpoint, b"\0" * size, addresses, port, count)
+
+
+def _send(endpoint: socket.socket, packet: bytes, addresses: Sequence[str], port: int, count: int) -> None:
+    endpoint.setblocking(False)
     for address in addresses:
-        stream = plane == "control"
-        port = {"control": Database.SB.client_port, "data": TUNNEL_PORT, "all": _DISCARD_PORT}[plane]
-        with socket_of(source, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM) as endpoint:
-            endpoint.setblocking(False)
-            # Unreachable, refused and in progress are all fine: what counts is what the switch saw.
+        for _ in range(count):
+            # Unreachable and refused are fine: what counts is what the switch saw.
             with contextlib.suppress(OSError):
-                endpoint.connect((address, port))
-                endpoint.send(b"\0") if not stream else None
+                endpoint.sendto(packet, (address, port))
 
 
-def socket_of(process: Process, kind: socket.SocketKind) -> socket.socket:
-    """Return an IPv4 socket in the network namespace of a process; raises `OSError`."""
+def socket_of(
+    process: Process, kind: socket.SocketKind, protocol: int = 0, *, family: socket.AddressFamily = socket.AF_INET
+) -> socket.socket:
+    """Return a socket, of IPv4 by default, in the network namespace of a process; raises `OSError`."""
     made: list[socket.socket] = []
     errors: list[OSError] = []
 
@@ -47,7 +63,7 @@ def socket_of(process: Process, kind: socket.SocketKind) -> socket.socket:
                 if libc.setns(descriptor, _CLONE_NEWNET) != 0:
                     number = ctypes.get_errno()
                     raise OSError(number, os.strerror(number))
-                made.append(socket.socket(socket.AF_INET, kind))
+                made.append(socket.socket(family, kind, protocol))
             finally:
                 os.close(descriptor)
         except OSError as error:

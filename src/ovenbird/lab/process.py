@@ -54,6 +54,16 @@ class Process:
         return _start_ticks(self.pid) == self.start_ticks
 
     @property
+    def inner_pid(self) -> int:
+        """The pid that the process has in its own PID namespace (proc(5), NSpid); 0 if the process is gone."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return 0
+        line = next((line for line in status.splitlines() if line.startswith("NSpid:")), "")
+        return int(line.split()[-1]) if line else 0
+
+    @property
     def state(self) -> str:
         """One letter of proc(5): R, S, D, T (stopped), ...; empty if the process is gone."""
         try:
@@ -142,12 +152,4 @@ def lock_owner(path: Path) -> Process | None:
 
 def by_inner_pid(init: Process, inner_pid: int) -> Process | None:
     """Return the process that has pid `inner_pid` inside the PID namespace of `init` (proc(5), NSpid)."""
-    for process in members(init):
-        try:
-            status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
-        line = next((line for line in status.splitlines() if line.startswith("NSpid:")), "")
-        if line.split()[-1:] == [str(inner_pid)]:
-            return process
-    return None
+    return next((process for process in members(init) if process.inner_pid == inner_pid), None)

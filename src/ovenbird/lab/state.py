@@ -43,6 +43,10 @@ class State:
     """Nodes whose boot was finished (cables, addresses); one that is not whole is booted again."""
     faults: list[dict[str, Any]] = field(default_factory=list)
     """Active faults, oldest first, in the form that `ovenbird.lab.faults` reads."""
+    last_fault: int = 0
+    """Number of the last fault that was recorded; a number is never used twice."""
+    keeper: Process | None = None
+    """The process that heals faults at their time limit (`ovenbird.lab.faults.keeper`)."""
 
 
 class StateFile:
@@ -64,7 +68,9 @@ class StateFile:
             data = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        inits = {name: Process(*pair) for name, pair in data["inits"].items()} if data["boot"] == boot_id() else {}
+        same_boot = data["boot"] == boot_id()
+        inits = {name: Process(*pair) for name, pair in data["inits"].items()} if same_boot else {}
+        keeper, faults = data.get("keeper"), data.get("faults", [])
         return State(
             spec=specs.parse(data["spec"]),
             boot=boot_id(),
@@ -72,7 +78,9 @@ class StateFile:
             bootstrapped=data.get("bootstrapped", True),
             inits=inits,
             whole=set(data.get("whole", inits)),
-            faults=data.get("faults", []),
+            faults=faults,
+            last_fault=data.get("last_fault", max((item["id"] for item in faults), default=0)),
+            keeper=Process(*keeper) if keeper and same_boot else None,
         )
 
     def write(self, state: State) -> None:
@@ -85,6 +93,8 @@ class StateFile:
             "inits": {name: [process.pid, process.start_ticks] for name, process in state.inits.items()},
             "whole": sorted(state.whole),
             "faults": state.faults,
+            "last_fault": state.last_fault,
+            "keeper": [state.keeper.pid, state.keeper.start_ticks] if state.keeper else None,
         }
         with self._mutex:
             temporary = self.path.with_suffix(".new")

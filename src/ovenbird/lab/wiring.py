@@ -109,6 +109,35 @@ def ports(fabric: Process) -> dict[str, bool]:
     return result
 
 
+def underlay_ports(node: str) -> tuple[str, str]:
+    """Return the underlay switch's port of a node, and the one that stands for it while its cable is held up."""
+    port = Cable(node=node, interface="", switch=UNDERLAY_SWITCH).port
+    return port, f"d{port}"
+
+
+def hold_up(fabric: Process, cable: Cable) -> tuple[str, str]:
+    """Take a cable's port out of its switch and put another in its place; safe to repeat.
+
+    Returns two interfaces of the fabric: whoever copies frames between them joins the node to the switch again.
+    """
+    port, (inner, outer) = cable.port, (f"d{cable.port}", f"r{cable.port}")
+    in_network_of(fabric, ["ip", "-force", "-batch", "-"], stdin=f"link del {inner}\n")
+    batch = [
+        f"link add {inner} mtu {cable.mtu} type veth peer name {outer} mtu {cable.mtu}",
+        f"link set {inner} master {cable.switch} up",
+        f"link set {outer} up",
+        f"link set {port} nomaster",
+    ]
+    in_network_of(fabric, ["ip", "-batch", "-"], stdin=_lines(batch)).checked(subject=cable.node)
+    return port, outer
+
+
+def let_go(fabric: Process, cable: Cable) -> None:
+    """Undo `hold_up`, however much of it was done."""
+    batch = [f"link set {cable.port} master {cable.switch}", f"link del d{cable.port}"]
+    in_network_of(fabric, ["ip", "-force", "-batch", "-"], stdin=_lines(batch))
+
+
 def _script(interfaces: Sequence[str]) -> str:
     """Return a shell script that feeds its stdin to `ip -batch` and then turns off checksum offload.
 

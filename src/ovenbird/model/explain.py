@@ -49,10 +49,9 @@ def _explain(kind: str, path: Path, value: Any, context: Mapping[str, Any], mode
             return path, f"{field}: {value!r} is not a valid name", name_hint(value)
         case "literal_error":
             return path, f"{field} must be {context['expected']}, not {_shown(value)}", ""
-        case "greater_than_equal":
-            return path, f"{field} must be at least {context['ge']}, not {value}", ""
-        case "less_than_equal":
-            return path, f"{field} must be at most {context['le']}, not {value}", ""
+        case "greater_than_equal" | "less_than_equal":
+            bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
+            return path, f"{field} must be {bound}, not {value}", ""
         case "value_error":
             return path, f"{field}: {context['error']}", ""
     wanted, hint = _WANTED.get(kind, ("something else", ""))
@@ -68,6 +67,7 @@ _WANTED = {
     "int_type": ("a whole number", ""),
     "int_from_float": ("a whole number", ""),
     "bool_type": ("true or false", ""),
+    "too_short": ("a list with at least one item", ""),
     "tuple_type": ("a list", "write [a, b], or one item a line, each after '- '"),
     "model_type": ("a mapping of fields", "write {field: value}, or one field a line, indented"),
     "model_attributes_type": ("a mapping of fields", "write {field: value}, or one field a line, indented"),
@@ -90,7 +90,7 @@ def _shown(value: Any) -> str:
     if value is None:
         return "empty"
     if isinstance(value, tuple | list):
-        return "a list"
+        return "a list" if value else "an empty list"
     if isinstance(value, dict):
         return "a mapping"
     text = str(value).lower() if isinstance(value, bool) else repr(value)

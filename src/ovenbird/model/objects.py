@@ -43,6 +43,7 @@ Address = Annotated[str, AfterValidator(_checked_address), Field(examples=["192.
 Cidr = Annotated[str, AfterValidator(_checked_subnet), Field(examples=["192.168.1.0/24"])]
 Prefix = Annotated[str, AfterValidator(_checked_prefix), Field(examples=["10.20.0.0/16", "0.0.0.0/0"])]
 PoolRange = Annotated[str, AfterValidator(_checked_range), Field(examples=["172.16.0.100-172.16.0.199"])]
+L4Port = Annotated[int, Field(ge=1, le=65535)]
 Mac = Annotated[str, AfterValidator(parse_mac), Field(examples=["0a:00:00:00:00:01"])]
 
 
@@ -74,8 +75,8 @@ class ExternalNetwork(Spec):
     gateway: Address | None = None
     """Address of the upstream router; routers on this network send their default route there."""
     pool: tuple[PoolRange, ...] = ()
-    """Addresses given out to routers and floating IPs, each "first-last" or one address; empty: the whole network.
-    A floating IP is always one of them; a router may ask for another address of the network."""
+    """Addresses given out to routers, floating IPs and load balancers, each "first-last" or one address; empty: the
+    whole network. A router may ask for another address of the network; the others' addresses are always of the pool."""
     mtu: Annotated[int, Field(ge=576, le=9216)] = 1500
     """MTU of the physical network."""
 
@@ -163,9 +164,45 @@ class FloatingIP(Spec):
     """Translate on the workload's own chassis, so that the loss of every gateway does not matter."""
 
 
-AnySpec = ExternalNetwork | Network | Router | Port | FloatingIP
+class Target(Spec):
+    """A backend of a load balancer."""
 
-KINDS: dict[str, type[Spec]] = {cls.__name__: cls for cls in (ExternalNetwork, Network, Router, Port, FloatingIP)}
+    port: Name
+    """Port that connections are led to."""
+    target_port: L4Port | None = None
+    """TCP or UDP port that the workload listens on; the same as the outer one when not given."""
+
+
+class BalancedPort(Spec):
+    """One TCP or UDP port of a load balancer."""
+
+    port: L4Port
+    """TCP or UDP port that clients connect to."""
+    targets: Annotated[tuple[Target, ...], Field(min_length=1)]
+    """Backends that new connections are spread over; a single one is plain port forwarding."""
+
+
+class LoadBalancer(Spec):
+    """An external address whose TCP or UDP ports lead to one or several ports each (DNAT)."""
+
+    network: Name
+    """External network that the address is taken from; all targets are behind one router that leads there."""
+    address: Address | None = None
+    """Allocated from the network's pool when not given. Several load balancers of one router may share an address as
+    long as no two have the same protocol and port."""
+    protocol: Literal["tcp", "udp"] = "tcp"
+    """Protocol of all its ports."""
+    ports: Annotated[tuple[BalancedPort, ...], Field(min_length=1)]
+    """What is led where."""
+    affinity: Literal["none", "client"] = "none"
+    """"none": each connection goes to any target; "client": all connections of one client address to the same."""
+
+
+AnySpec = ExternalNetwork | Network | Router | Port | FloatingIP | LoadBalancer
+
+KINDS: dict[str, type[Spec]] = {
+    cls.__name__: cls for cls in (ExternalNetwork, Network, Router, Port, FloatingIP, LoadBalancer)
+}
 """Every kind, in an order in which each only refers to kinds before it, or to its own network's router."""
 
 
@@ -174,7 +211,8 @@ class Assigned:
     """What admission chose for an object and must stay the same for its whole life."""
 
     address: str = ""
-    """Port: its address. Router: its external address. FloatingIP: the address. Network: its gateway."""
+    """Port: its address. Router: its external address. FloatingIP and LoadBalancer: the address.
+    Network: its gateway."""
     mac: str = ""
     """Port: its MAC. Router: MAC of its external leg. FloatingIP: MAC used when distributed.
     Network: MAC of the gateway, the router's leg in it."""

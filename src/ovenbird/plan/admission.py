@@ -87,7 +87,7 @@ def admit_delete(base: Inventory, keys: Iterable[Key]) -> Admission:
     return Admission(changes=tuple(change_of(key, base.get(key), None) for key in ordered))
 
 
-_DELETE_ORDER = ("FloatingIP", "Port", "Network", "Router", "ExternalNetwork")
+_DELETE_ORDER = ("LoadBalancer", "FloatingIP", "Port", "Network", "Router", "ExternalNetwork")
 
 
 def _repeated(documents: Sequence[Document]) -> list[Problem]:
@@ -136,7 +136,7 @@ def _dependants(base: Inventory, draft: Draft, key: Key) -> set[Key]:
                 found |= {user for port in ports for user in draft.users(port)}
             return found
         case (Router() as before, Router() as after) if before.external != after.external:
-            return {floating.key for floating in draft.floating_ips_of(key.name)}
+            return {each.key for each in (*draft.floating_ips_of(key.name), *draft.load_balancers_of(key.name))}
         case (Port() as before, Port() as after) if before.network != after.network:
             return set(draft.users(key))
     return set()

@@ -28,6 +28,7 @@ from ovenbird.model.objects import (
     ExternalNetwork,
     FloatingIP,
     Key,
+    LoadBalancer,
     Network,
     Port,
     Router,
@@ -70,8 +71,8 @@ def kept(old: Declared | None, spec: Spec, view: InventoryView) -> Assigned:
             same = bool(old and isinstance(old.spec, Port) and old.spec.network == spec.network)
             address = spec.address or (had.address if same and _fits(had.address, spec, view) else "")
             return Assigned(address=address, mac=spec.mac or had.mac)
-        case FloatingIP():
-            same = bool(old and isinstance(old.spec, FloatingIP) and old.spec.network == spec.network)
+        case FloatingIP() | LoadBalancer():
+            same = bool(old and isinstance(old.spec, type(spec)) and old.spec.network == spec.network)
             address = spec.address or (had.address if same and _fits(had.address, spec, view) else "")
             return Assigned(address=address, mac=had.mac)
         case Router(external=external) if external:
@@ -98,7 +99,7 @@ def room_for(spec: Spec, view: InventoryView) -> tuple[Key, tuple[Range, ...]]:
             network = view.spec(Network, name)
             subnet = parse_subnet(network.cidr) if network else None
             return Key("Network", name), (Range(subnet.first, subnet.last),) if subnet else ()
-        case FloatingIP(network=name):
+        case FloatingIP(network=name) | LoadBalancer(network=name):
             pass
         case Router(external=external) if external:
             name = external.network
@@ -119,7 +120,7 @@ def allocate(draft: Draft, keys: Iterable[Key]) -> list[Key]:
         if isinstance(spec, Router) and not spec.external:
             continue
         address, mac = assigned.address, assigned.mac
-        if address and mac:
+        if address and (mac or isinstance(spec, LoadBalancer)):
             continue
         if not address:
             space, ranges = room_for(spec, draft)
@@ -128,7 +129,10 @@ def allocate(draft: Draft, keys: Iterable[Key]) -> list[Key]:
                 without.append(key)
                 continue
             address = format_address(free)
-        assigned = Assigned(address=address, mac=mac or _free_mac(draft, declared, address))
+        # A load balancer is only ever seen behind its router's MAC.
+        if not mac and not isinstance(spec, LoadBalancer):
+            mac = _free_mac(draft, declared, address)
+        assigned = Assigned(address=address, mac=mac)
         # Not dataclasses.replace: a file may have 10,000 objects, and it takes three times as long.
         revision = declared.revision
         draft.put(Declared(kind=key.kind, name=key.name, spec=spec, assigned=assigned, revision=revision))

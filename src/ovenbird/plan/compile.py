@@ -2,10 +2,11 @@
 
     ExternalNetwork  Logical_Switch, localnet port
     Network          Logical_Switch, DHCP_Options; on its router: router port, peer port, SNAT
-    Router           Logical_Router, static routes; its external leg: HA_Chassis_Group, HA_Chassis, router port, peer
-                     port, default route
+    Router           Logical_Router, static routes, Load_Balancer_Group; its external leg: HA_Chassis_Group, HA_Chassis,
+                     router port, peer port, default route
     Port             Logical_Switch_Port
     FloatingIP       NAT
+    LoadBalancer     Load_Balancer
 
 A row belongs to the object whose change most often changes it, so that few objects are compiled again after a change
 (`ovenbird.plan.dirty` says which). Compile never looks at NB and never fails: an object whose references are missing
@@ -14,12 +15,14 @@ has only the rows that can be made without them; refusing such objects is admiss
 
 from __future__ import annotations
 
-from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Key, Network, Port, Router
+from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Key, LoadBalancer, Network, Port, Router
 from ovenbird.plan import compile_names as names
 from ovenbird.plan.compile_context import CompileContext
+from ovenbird.plan.compile_load_balancer import load_balancer_rows
 from ovenbird.plan.compile_network import external_network_rows, network_rows
 from ovenbird.plan.compile_router import router_rows
 from ovenbird.plan.inventory import InventoryView
+from ovenbird.plan.reach import router_between
 from ovenbird.plan.rows import OWNER, NbRow, Parent, row_uuid
 
 __all__ = ["CompileContext", "compile_object"]
@@ -39,6 +42,8 @@ def compile_object(key: Key, inventory: InventoryView, context: CompileContext) 
             return router_rows(declared, spec, inventory, context)
         case FloatingIP() as spec:
             return _floating_ip_rows(declared, spec, inventory)
+        case LoadBalancer() as spec:
+            return load_balancer_rows(declared, spec, inventory)
         case ExternalNetwork() as spec:
             return external_network_rows(declared, spec)
     return ()
@@ -70,13 +75,8 @@ def _port_rows(declared: Declared, spec: Port, inventory: InventoryView) -> tupl
 
 def _floating_ip_rows(declared: Declared, spec: FloatingIP, inventory: InventoryView) -> tuple[NbRow, ...]:
     port = inventory.get(Key("Port", spec.port))
-    if port is None or not isinstance(port.spec, Port) or not port.assigned.address or not declared.assigned.address:
-        return ()
-    network = inventory.spec(Network, port.spec.network)
-    router = inventory.spec(Router, network.router) if network else None
-    if network is None or network.router is None or router is None:
-        return ()
-    if router.external is None or router.external.network != spec.network:
+    router = router_between(spec.network, spec.port, inventory)
+    if router is None or port is None or not port.assigned.address or not declared.assigned.address:
         return ()
     # northd translates on the workload's chassis only when both are set (ovn-nb(5), NAT.external_mac).
     distributed = spec.distributed and bool(declared.assigned.mac)
@@ -93,6 +93,6 @@ def _floating_ip_rows(declared: Declared, spec: FloatingIP, inventory: Inventory
                 "external_ids": {OWNER: str(declared.key)},
             },
             declared.key,
-            Parent("Logical_Router", names.logical_router(network.router), "nat"),
+            Parent("Logical_Router", names.logical_router(router), "nat"),
         ),
     )

@@ -50,6 +50,11 @@ def gateway_group(router: str) -> str:
     return row_uuid("HA_Chassis_Group", router)
 
 
+def load_balancer_group(router: str) -> str:
+    """Return the UUID of a Router's Load_Balancer_Group, which is named like the router."""
+    return row_uuid("Load_Balancer_Group", router)
+
+
 def dhcp_options(network: str) -> str:
     """Return the UUID of a Network's DHCP_Options."""
     return row_uuid("DHCP_Options", network)

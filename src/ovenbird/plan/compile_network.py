@@ -49,7 +49,19 @@ def network_rows(
     """Return the switch of a network, its DHCP options, and what connects it to its router."""
     owner = {OWNER: str(declared.key)}
     switch = names.network_switch(declared.name)
-    rows = [NbRow("Logical_Switch", switch, {"name": declared.name, "external_ids": owner}, declared.key)]
+    router = inventory.get(Key("Router", spec.router)) if spec.router else None
+    # Workloads reach their own router's load balancers only if the switch balances too (northd does it where the client
+    # is). While the router has none, its group is empty, and northd sends nothing through connection tracking for it.
+    groups = frozenset((names.load_balancer_group(router.name),) if router else ())
+    rows = [
+        NbRow(
+            "Logical_Switch",
+            switch,
+            {"name": declared.name, "external_ids": owner},
+            declared.key,
+            members={"load_balancer_group": groups},
+        )
+    ]
     if spec.dhcp:
         options = _dhcp_options(declared, spec, context)
         rows.append(
@@ -60,7 +72,6 @@ def network_rows(
                 declared.key,
             )
         )
-    router = inventory.get(Key("Router", spec.router)) if spec.router else None
     if router and isinstance(router.spec, Router):
         rows += _attachment_rows(declared, spec, router.name, context)
         if snat := _snat_row(declared, spec, router, router.spec):

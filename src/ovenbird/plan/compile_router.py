@@ -1,4 +1,4 @@
-"""Rows of a router: the Logical_Router, its static routes, and its leg into an external network.
+"""Rows of a router: the Logical_Router, its static routes, its group of load balancers, and its external leg.
 
 The leg is a distributed gateway port: a router port with an HA chassis group. `options:chassis` would turn the router
 into a gateway router and make northd skip such a port with no more than a log line, so the whole `options` column is
@@ -26,7 +26,9 @@ def router_rows(
     declared: Declared, spec: Router, inventory: InventoryView, context: CompileContext
 ) -> tuple[NbRow, ...]:
     """Return the rows of a router, without those that its networks and floating IPs own."""
+    balancers = names.load_balancer_group(declared.name)
     rows = [
+        NbRow("Load_Balancer_Group", balancers, {"name": declared.name}, declared.key),
         NbRow(
             "Logical_Router",
             names.logical_router(declared.name),
@@ -36,7 +38,8 @@ def router_rows(
                 "external_ids": {OWNER: str(declared.key)},
             },
             declared.key,
-        )
+            members={"load_balancer_group": frozenset((balancers,))},
+        ),
     ]
     external = inventory.spec(ExternalNetwork, spec.external.network) if spec.external else None
     gateways = context.placement.routers.get(declared.name, ())

@@ -1,11 +1,12 @@
 """Diff: the steps of one transaction that turn the rows that are into the rows that should be, and nothing else.
 
-What it must never do: touch a row that is not ours (no OWNER in its external_ids and not a UUID of ours), remove a
+What it must never do: touch a row that is not ours (`ActualRow.owner`, and not a UUID that we want), remove a
 foreign member of a set, or plan a step that would make the server refuse the whole transaction. Where it would have
 to, it leaves that one difference alone, says so in a `Conflict`, and goes on with the rest.
 
 A row that is not in a root table lives only as long as a parent's set holds it: it is made with its parent's set and
-removed from it; the server collects it (RFC 7047 section 3.2, isRoot).
+removed from it; the server collects it (RFC 7047 section 3.2, isRoot). Load balancers live in a group's set, but stay
+without it (STANDING): they are deleted. Their groups are members of sets that others may use too (MEMBER_SETS).
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from ovenbird.plan.compile_context import CompileContext
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.nb_view import (
     CHILD_SETS,
+    MEMBER_SETS,
     NAME_SPACES,
     REFERENCES,
+    STANDING,
     STRONG,
     TABLES,
     ActualRow,
@@ -98,6 +101,8 @@ class _Differ:
                 self._leaving[row.uuid] = row
 
     def _may_leave(self, row: ActualRow) -> bool:
+        if row.table in STANDING:
+            return True
         if row.table not in CHILD_SETS:
             foreign = [holder for holder in self._actual.holders(row.uuid) if not self._ours(holder)]
             if foreign:
@@ -107,13 +112,17 @@ class _Differ:
         if children:
             self._conflict(ConflictKind.FOREIGN_CHILDREN, row, f"should go but holds {_listed(children)}, not ours")
             return False
-        users = [user for user in self._actual.referrers(row.uuid) if user.column in STRONG and self._stays(user, row)]
+        users = [user for user in self._actual.referrers(row.uuid) if self._stays(user, row)]
         if users:
             self._conflict(ConflictKind.FOREIGN_HOLDER, row, f"should go but is used by {_listed(users)}")
         return not users
 
     def _stays(self, user: Holder, row: ActualRow) -> bool:
-        """Whether a row will go on referring to another after this plan."""
+        """Whether a row will go on holding another after this plan."""
+        if user.column in MEMBER_SETS.get(user.table, ()):
+            return not self._ours(user)
+        if user.column not in STRONG:
+            return False
         wanted = self._wanted.get(user.uuid)
         return wanted.columns.get(user.column) == row.uuid if wanted else user.uuid not in self._leaving
 
@@ -124,7 +133,10 @@ class _Differ:
                     yield child
 
     def _remove(self, row: ActualRow) -> Delete | None:
-        if row.table in CHILD_SETS:
+        for user in self._actual.referrers(row.uuid):
+            if user.column in MEMBER_SETS.get(user.table, ()) and user.uuid not in self._leaving:
+                self._mutation(user)[1].add(row.uuid)
+        if row.table in CHILD_SETS or row.table in STANDING:
             return Delete(row.table, row.uuid, f"{row.owner} no longer needs it")
         for holder in self._actual.holders(row.uuid):
             if holder.uuid not in self._leaving:
@@ -151,6 +163,27 @@ class _Differ:
             self._updates.append(Update(row.table, row.uuid, changed, reason))
         if row.parent:
             self._hang(row, Holder(row.parent.table, row.parent.uuid, row.parent.column))
+        for column, members in row.members.items():
+            self._join(row, column, members)
+
+    def _join(self, row: NbRow, column: str, members: frozenset[str]) -> None:
+        """See to it that a shared set holds these members, and no others that are ours."""
+        table = MEMBER_SETS[row.table][column]
+        for missing in sorted(uuid for uuid in members if not self._exists(table, uuid)):
+            self._conflict(ConflictKind.MISSING_ROW, row, f"needs {table} {missing} for {column}, not there")
+        there = {uuid for uuid in members if self._exists(table, uuid)}
+        current = self._actual.row(row.table, row.uuid)
+        if current is None:
+            if there:
+                self._folded.setdefault(row.uuid, {})[column] = sorted(there)
+            return
+        have: frozenset[str] = current.columns.get(column, frozenset())
+        others = (self._actual.row(table, uuid) for uuid in have - members)
+        surplus = {other.uuid for other in others if other and other.owner}
+        if there - have or surplus:
+            come, gone = self._mutation(Holder(row.table, row.uuid, column))
+            come |= there - have
+            gone |= surplus
 
     def _name_is_free(self, row: NbRow, current: ActualRow | None) -> bool:
         space = NAME_SPACES.get(row.table)

@@ -17,7 +17,7 @@ def dirty(changed: Iterable[Key], old: InventoryView, new: InventoryView) -> fro
     """Return the objects whose rows may change when `changed` went from one inventory to the other.
 
     Objects that were declared in either are returned, removed ones included. The work is that of the change: a port
-    costs its floating IPs, a network's DHCP its ports, a router's external address its networks.
+    costs its floating IPs and load balancers, a network's DHCP its ports, a router's external address its networks.
     """
     found: set[Key] = set()
     for key in changed:
@@ -52,6 +52,7 @@ def _followers(key: Key, before: Declared | None, after: Declared | None, view: 
                 yield from networks
                 if _leg(before)[:2] != _leg(after)[:2]:
                     yield from (fip.key for fip in view.floating_ips_of(key.name))
+                    yield from (balancer.key for balancer in view.load_balancers_of(key.name))
         case (Declared(spec=Port()), _, _):
             yield from view.users(key)
         case (Declared(spec=Network()), _, _):

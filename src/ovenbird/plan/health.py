@@ -10,7 +10,7 @@
 | database.member_missing | a member is not serving or disconnected, a majority is left | degraded |
 | database.member_unknown | a member could not be asked | degraded |
 | northd.none_active | every ovn-northd is known, none is active: no change reaches a chassis | down |
-| northd.taking_over | none says it is active; one that was a standby when its agent last told may be by now | degraded |
+| northd.taking_over | none says it is active; a standby, by what its agent last told, may be by now | degraded |
 | northd.unknown_active | none is known to be active, some could not be asked | degraded |
 | northd.two_active | two say they are active (normal for a moment) | degraded |
 | northd.missing | one does not run or is paused | degraded |
@@ -181,7 +181,7 @@ def northd_rules(snapshot: Snapshot) -> Iterator[Reason]:
     for northd in snapshot.northds:
         by_state[northd.state].append(northd)
     active, unknown = by_state[NorthdState.ACTIVE], by_state[NorthdState.UNKNOWN]
-    told = ", ".join(f"{northd.host} {northd.state.value}" for northd in snapshot.northds)
+    told = ", ".join(f"{northd.host} {northd.state.value}{_told(northd.age_s)}" for northd in snapshot.northds)
     if not active and not unknown and any(northd.age_s is not None for northd in by_state[NorthdState.STANDBY]):
         yield _degraded("northd.taking_over", "northd", f"no ovn-northd says that it is active yet: {told}")
     elif not active and not unknown:
@@ -197,6 +197,10 @@ def northd_rules(snapshot: Snapshot) -> Iterator[Reason]:
         yield _degraded(
             "northd.unknown", "northd", f"ovn-northd on {northd.host} could not be asked{_because(northd.why)}"
         )
+
+
+def _told(age_s: float | None) -> str:
+    return "" if age_s is None else f" ({age_s:.0f} s ago)"
 
 
 def controller_rules(snapshot: Snapshot) -> Iterator[Reason]:

@@ -20,6 +20,7 @@ from ovenbird.model.objects import (
     ExternalNetwork,
     FloatingIP,
     Key,
+    LoadBalancer,
     Network,
     Port,
     Router,
@@ -74,6 +75,9 @@ class InventoryView(Protocol):
     def floating_ips_of(self, router: str) -> list[Declared]:
         """Return the FloatingIPs whose port's network is attached to a router, by name."""
 
+    def load_balancers_of(self, router: str) -> list[Declared]:
+        """Return the LoadBalancers with a target in a network attached to a router, by name."""
+
     def externals_on(self, physnet: str, vlan: int | None) -> AbstractSet[Key]:
         """Return the ExternalNetworks of a physical network and VLAN."""
 
@@ -89,7 +93,14 @@ def references(declared: Declared) -> tuple[Key, ...]:
             return (Key("Network", network),)
         case FloatingIP(network=network, port=port):
             return (Key("ExternalNetwork", network), Key("Port", port))
+        case LoadBalancer(network=network) as spec:
+            return (Key("ExternalNetwork", network), *(Key("Port", port) for port in target_ports(spec)))
     return ()
+
+
+def target_ports(spec: LoadBalancer) -> tuple[str, ...]:
+    """Return the names of the ports that a load balancer leads to, each once, in their order."""
+    return tuple(dict.fromkeys(target.port for listener in spec.ports for target in listener.targets))
 
 
 def claimed_address(declared: Declared) -> tuple[Key, str] | None:
@@ -100,7 +111,7 @@ def claimed_address(declared: Declared) -> tuple[Key, str] | None:
             space, address = Key("Network", spec.network), address or spec.address or ""
         case Network():
             space, address = declared.key, address or gateway_of(spec.cidr, spec.gateway)
-        case FloatingIP():
+        case FloatingIP() | LoadBalancer():
             space, address = Key("ExternalNetwork", spec.network), address or spec.address or ""
         case Router(external=external) if external is not None:
             space, address = Key("ExternalNetwork", external.network), address or external.address or ""
@@ -178,7 +189,7 @@ class _Indexed(ABC):
             self._index_translated(port, present=True)
 
     def _index_translated(self, port: Key, *, present: bool) -> None:
-        """Keep, per network, which of its ports have a floating IP."""
+        """Keep, per network, which of its ports have a floating IP or are a load balancer's target."""
         declared = self.get(port)
         if declared is None or not isinstance(declared.spec, Port):
             return
@@ -233,10 +244,16 @@ class _Indexed(ABC):
         return list(self._existing(self.users(Key("Router", router))))
 
     def floating_ips_of(self, router: str) -> list[Declared]:
+        return self._translating(router, "FloatingIP")
+
+    def load_balancers_of(self, router: str) -> list[Declared]:
+        return self._translating(router, "LoadBalancer")
+
+    def _translating(self, router: str, kind: str) -> list[Declared]:
         ports = (
             port for network in self.users(Key("Router", router)) for port in self._members((_TRANSLATED, network))
         )
-        return list(self._existing(user for port in ports for user in self.users(port)))
+        return list(self._existing({user for port in ports for user in self.users(port) if user.kind == kind}))
 
     def _existing(self, keys: Iterable[Key]) -> Iterator[Declared]:
         return (declared for key in sorted(keys) if (declared := self.get(key)))
@@ -265,9 +282,8 @@ def _claims(declared: Declared) -> list[Term]:
 
 def _translated_candidates(key: Key, old: Declared | None, new: Declared | None) -> set[Key]:
     """Return the ports whose place among their network's translated ports a change may alter."""
-    if key.kind == "FloatingIP":
-        specs = (each.spec for each in (old, new) if each)
-        return {Key("Port", spec.port) for spec in specs if isinstance(spec, FloatingIP)}
+    if key.kind in ("FloatingIP", "LoadBalancer"):
+        return {target for each in (old, new) if each for target in references(each) if target.kind == "Port"}
     return {key} if key.kind == "Port" else set()
 
 

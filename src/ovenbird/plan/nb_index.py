@@ -6,11 +6,11 @@ It must never be asked in the middle of a transaction's changes: apply all of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from ovenbird.model.objects import Key
-from ovenbird.plan.nb_view import CHILD_SETS, NAME_SPACES, REFERENCES, TABLES, ActualRow, Holder
+from ovenbird.plan.nb_view import CHILD_SETS, MEMBER_SETS, NAME_SPACES, REFERENCES, TABLES, ActualRow, Holder
 from ovenbird.plan.rows import Columns
 
 K = TypeVar("K")
@@ -62,9 +62,8 @@ class NbIndex:
         if space := NAME_SPACES.get(row.table):
             name = (space, row.columns.get("name", ""))
             self._names[name] = (*self._names.get(name, ()), row)
-        for column in REFERENCES.get(row.table, ()):
-            if target := row.columns.get(column):
-                self._referrers.setdefault(target, set()).add(Holder(row.table, row.uuid, column))
+        for target, column in _targets(row):
+            self._referrers.setdefault(target, set()).add(Holder(row.table, row.uuid, column))
 
     def _forget(self, row: ActualRow) -> None:
         if (owner := row.owner) and (owned := self._owned.get(owner)):
@@ -73,8 +72,8 @@ class NbIndex:
                 del self._owned[owner]
         if space := NAME_SPACES.get(row.table):
             _drop(self._names, (space, row.columns.get("name", "")), row)
-        for column in REFERENCES.get(row.table, ()):
-            if (target := row.columns.get(column)) and (referrers := self._referrers.get(target)):
+        for target, column in _targets(row):
+            if referrers := self._referrers.get(target):
                 referrers.discard(Holder(row.table, row.uuid, column))
                 if not referrers:
                     del self._referrers[target]
@@ -112,6 +111,16 @@ class NbIndex:
     def named(self, table: str, name: str) -> Iterable[ActualRow]:
         """Return the rows that have a name in the table's name space."""
         return self._names.get((NAME_SPACES[table], name), ())
+
+
+def _targets(row: ActualRow) -> Iterator[tuple[str, str]]:
+    """Yield the rows that a row refers to, and by which column."""
+    for column in REFERENCES.get(row.table, ()):
+        if target := row.columns.get(column):
+            yield target, column
+    for column in MEMBER_SETS.get(row.table, ()):
+        for target in _members(row, column):
+            yield target, column
 
 
 def _members(row: ActualRow | None, column: str) -> frozenset[str]:

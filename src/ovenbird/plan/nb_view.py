@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from ovenbird.model.objects import Key
-from ovenbird.plan.rows import OWNER, Columns
+from ovenbird.plan.rows import OWNER, Columns, row_uuid
 
 CHILD_SETS: dict[str, dict[str, str]] = {
+    "Load_Balancer_Group": {"load_balancer": "Load_Balancer"},
     "Logical_Switch": {"ports": "Logical_Switch_Port"},
     "Logical_Router": {
         "ports": "Logical_Router_Port",
@@ -22,6 +23,15 @@ CHILD_SETS: dict[str, dict[str, str]] = {
     "DHCP_Options": {},
 }
 """Our root tables, parents before those that refer to them: column -> table of the rows in its set."""
+
+STANDING: frozenset[str] = frozenset({"Load_Balancer"})
+"""Tables of CHILD_SETS whose rows the server keeps when no set holds them: they must be deleted."""
+
+MEMBER_SETS: dict[str, dict[str, str]] = {
+    "Logical_Switch": {"load_balancer_group": "Load_Balancer_Group"},
+    "Logical_Router": {"load_balancer_group": "Load_Balancer_Group"},
+}
+"""Sets of root rows that we share with others (`NbRow.members`). The last to let go is the first that may delete."""
 
 REFERENCES: dict[str, dict[str, str]] = {
     "Logical_Router_Port": {"ha_chassis_group": "HA_Chassis_Group"},
@@ -36,6 +46,7 @@ NAME_SPACES: dict[str, str] = {
     "Logical_Switch_Port": "port",
     "Logical_Router_Port": "port",
     "HA_Chassis_Group": "group",
+    "Load_Balancer_Group": "load balancer group",
 }
 """Tables whose rows' names must be unique, and with whose: northd has one name space for all logical ports."""
 
@@ -43,8 +54,9 @@ TABLES: tuple[str, ...] = (*CHILD_SETS, *(child for sets in CHILD_SETS.values() 
 """Every table that we make rows in, root tables first."""
 
 WATCHED_COLUMNS: dict[str, tuple[str, ...]] = {
-    "Logical_Switch": ("name", "ports", "external_ids"),
-    "Logical_Router": ("name", "ports", "static_routes", "nat", "options", "external_ids"),
+    "Load_Balancer_Group": ("name", "load_balancer"),
+    "Logical_Switch": ("name", "ports", "load_balancer_group", "external_ids"),
+    "Logical_Router": ("name", "ports", "static_routes", "nat", "load_balancer_group", "options", "external_ids"),
     "HA_Chassis_Group": ("name", "ha_chassis", "external_ids"),
     "DHCP_Options": ("cidr", "options", "external_ids"),
     "Logical_Switch_Port": (
@@ -63,6 +75,7 @@ WATCHED_COLUMNS: dict[str, tuple[str, ...]] = {
     "Logical_Router_Static_Route": ("ip_prefix", "nexthop", "output_port", "policy", "external_ids"),
     "NAT": ("type", "external_ip", "logical_ip", "external_mac", "logical_port", "external_ids"),
     "HA_Chassis": ("chassis_name", "priority", "external_ids"),
+    "Load_Balancer": ("name", "vips", "protocol", "selection_fields", "options", "external_ids"),
 }
 """All columns that compile writes or diff reads: what a replica of NB must hold."""
 
@@ -77,7 +90,7 @@ class ActualRow(NamedTuple):
     @property
     def owner(self) -> Key | None:
         """The declared object that the row says it exists for; None when it is not ours."""
-        return owner_of(self.columns)
+        return owner_of(self.columns) or _owner_by_name(self)
 
 
 class Holder(NamedTuple):
@@ -104,7 +117,7 @@ class NbView(Protocol):
         """Return the rows whose child set holds this row."""
 
     def referrers(self, uuid: str) -> Iterable[Holder]:
-        """Return the rows that refer to this row by a column of REFERENCES."""
+        """Return the rows that refer to this row by a column of REFERENCES or MEMBER_SETS."""
 
     def named(self, table: str, name: str) -> Iterable[ActualRow]:
         """Return the rows that have a name in the table's name space (NAME_SPACES)."""
@@ -117,3 +130,11 @@ def owner_of(columns: Columns) -> Key | None:
         return None
     kind, _, name = mark.partition("/")
     return Key(kind, name)
+
+
+def _owner_by_name(row: ActualRow) -> Key | None:
+    """Return the router whose Load_Balancer_Group this is: that table has no external_ids, but our UUIDs tell."""
+    if row.table != "Load_Balancer_Group":
+        return None
+    name = row.columns["name"]
+    return Key("Router", name) if row.uuid == row_uuid(row.table, name) else None

@@ -41,7 +41,7 @@ def row_uuid(table: str, identity: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """The row and column whose set holds a non-root row."""
+    """The row and column whose set holds another row."""
 
     table: str
     uuid: str
@@ -57,7 +57,9 @@ class NbRow:
     columns: Columns
     owner: Key
     parent: Parent | None = None
-    """None for root tables."""
+    """None for rows that stand by themselves."""
+    members: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Set columns in which only these members are ours: others may put theirs beside them."""
 
 
 @dataclass(frozen=True, slots=True)

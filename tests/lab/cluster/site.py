@@ -25,7 +25,7 @@ from typing import Any
 from tests.faces.command import Done, ovenbird
 from tests.waiting import eventually_sync
 
-from ovenbird.cli.client import Client
+from ovenbird.api.client import Client
 from ovenbird.lab.lab import Lab
 from ovenbird.lab.node import Node, Workload
 from ovenbird.model.errors import OvenbirdError, Unavailable
@@ -123,9 +123,9 @@ class Site:
 
     # The product's own faces.
 
-    def cli(self, *words: str, given: str = "") -> Done:
+    def cli(self, *words: str, given: str = "", timeout_s: float = 60.0) -> Done:
         """Run the CLI against this cluster."""
-        return ovenbird(*words, given=given, env={"OVENBIRD_LAB": self.lab.name})
+        return ovenbird(*words, given=given, env={"OVENBIRD_LAB": self.lab.name}, timeout_s=timeout_s)
 
     @property
     def api(self) -> Client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 from typing import Any
@@ -13,9 +14,12 @@ from tests.lab.test_life import machine
 from tests.waiting import eventually_sync
 
 from ovenbird.lab.faults import Kill
+from ovenbird.lab.faults.database_file import raft_status
+from ovenbird.lab.faults.disk_full import DiskFull
 from ovenbird.lab.lab import Lab, remove
 from ovenbird.lab.readiness import wait_ready
 from ovenbird.lab.spec import sized
+from ovenbird.model.errors import OvenbirdError
 
 pytestmark = pytest.mark.lab
 
@@ -128,3 +132,25 @@ def test_another_northd_takes_over_and_the_killed_one_comes_back(breakable: Site
     eventually_sync(whole_again, within_s=30)
     assert northd_states(site)[successor] == "active"
     assert site.lab.node(active).daemon("northd") != victim
+
+
+def test_a_member_whose_disk_was_full_takes_part_again(breakable: Site) -> None:
+    """The server never recovers from a write that failed; its host's agent starts it again once there is room."""
+    leader = breakable.status()["databases"]["nb"]["leader"]
+    fault = DiskFull(lab=breakable.lab, node=leader)
+    fault.inject()
+    fault.verify_injected()
+    writes = iter(range(100))
+
+    def another_leads() -> bool:
+        with contextlib.suppress(OvenbirdError):
+            name = f"disk-{next(writes)}"
+            breakable.apply(f"kind: Network\nname: {name}\nspec: {{cidr: 10.77.0.0/24}}\n")
+            breakable.delete(("Network", name))
+        return raft_status(breakable.lab.node(leader), "nb").status == "failed"
+
+    eventually_sync(another_leads, within_s=60)
+    fault.heal()
+    breakable.settled()
+    status = raft_status(breakable.lab.node(leader), "nb")
+    assert status.is_serving

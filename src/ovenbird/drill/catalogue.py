@@ -1,0 +1,255 @@
+"""The catalogue of drills. Data only: what each breaks, what must hold meanwhile, and how soon it must be over.
+
+Limits are for the timers of a lab (BFD 200 ms x 3, election timer 1 s) on a small machine: they are bounds that a run
+must keep, not the figures; the figures are what was measured (docs/figures.md).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from functools import partial
+
+from ovenbird.drill.invariants import ALWAYS
+from ovenbird.drill.judge import Bite, Expect
+from ovenbird.drill.script import (
+    Detector,
+    Drill,
+    Each,
+    Heal,
+    Hold,
+    Inject,
+    Needs,
+    Ready,
+    Return,
+    once,
+)
+from ovenbird.model.errors import UserError
+
+VSWITCHD, CONTROLLER = "ovs-vswitchd", "ovn-controller"
+FAILOVER_MS = 1500.0
+ELECTION_MS = 6000.0
+"""Longest time without an acknowledged write over one election of each database, one after the other."""
+TCP_MS = 4000.0
+"""A TCP connection goes on with its next retransmission, whose time-out doubles while nothing comes back."""
+NORTH_SOUTH = {
+    "snat-tcp": TCP_MS,
+    "from-outside-tcp": TCP_MS,
+    "snat*": FAILOVER_MS,
+    "floating-ip*": FAILOVER_MS,
+    "from-outside*": FAILOVER_MS,
+}
+RESTART_MS = 5000.0
+"""What a workload may wait while the switch of its own host starts again, with TCP's doubled time-outs."""
+HA = Needs(centrals=3, gateways=2, computes=2)
+
+PEER_LOST = ("no response to inactivity probe",)
+"""What every daemon says of a peer that was cut off, stopped or switched off."""
+
+CONTROL_PLANE = (*ALWAYS, "east-west-lossless")
+"""What must hold when only the control plane is hurt."""
+LOCK_MS = 13_000.0
+"""A controller that hangs keeps its lock until the database server's own probe gives its connection up: 5 s + 5 s."""
+
+DISK_FULL = (
+    r"No space left on device",
+    r"raft: (internal error: deferred append_reply|Dropped)",
+    r"database\.failed",
+    r"daemon\.start_failed",
+)
+"""What a database server and the agent beside it say while nothing can be written."""
+
+_gateway = partial(
+    Drill,
+    expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, return_outage_ms=2500.0),
+    needs=HA,
+    detector=Detector.BFD,
+    returns=Return.GATEWAY,
+    has_baseline=True,
+    announced=PEER_LOST,
+)
+_database = partial(
+    Drill,
+    expect=Expect(write_outage_ms=ELECTION_MS, streams={"nb": ELECTION_MS}, invariants=CONTROL_PLANE),
+    needs=HA,
+    detector=Detector.ELECTION,
+    announced=PEER_LOST,
+)
+_control_plane_gone = partial(
+    Drill,
+    expect=Expect(invariants=CONTROL_PLANE),
+    needs=HA,
+    detector=Detector.ELECTION,
+    announced=PEER_LOST,
+    return_timeout_s=90.0,
+)
+
+DRILLS: tuple[Drill, ...] = (
+    Drill(
+        name="noop",
+        what="break nothing: shows what this machine does to packets by itself",
+        steps=once("noop", "everything", hold_s=5.0),
+        expect=Expect(write_outage_ms=1000.0),
+        returns=Return.NONE,
+        is_safe_live=True,
+        has_baseline=True,
+    ),
+    _gateway(
+        name="gateway-crash",
+        what=f"kill -9 of the active gateway's {VSWITCHD}",
+        steps=once("kill", "gateway-active", daemon=VSWITCHD),
+    ),
+    _gateway(
+        name="gateway-power-off",
+        what="the active gateway loses power for 10 s",
+        steps=once("power-off", "gateway-active", hold_s=10),
+    ),
+    _gateway(
+        name="gateway-tunnel-cut",
+        what="the active gateway's tunnels are cut for 10 s, its uplink stays",
+        steps=once("partition", "gateway-active", hold_s=10, plane="data"),
+    ),
+    _gateway(
+        name="gateway-uplink-cut",
+        what="the active gateway's uplink is down for 10 s",
+        steps=once("link-down", "gateway-active", hold_s=10, interface="eth1"),
+        returns=Return.HEALTHY,
+        expected_failure="BFD does not see a dead uplink, and nothing else watches it yet",
+    ),
+    _gateway(
+        name="gateway-flap",
+        what="the active gateway's underlay link flaps five times",
+        steps=once("link-flap", "gateway-active", interface="eth0", times=5, down_s=1.0, up_s=1.0),
+    ),
+    _database(
+        name="nb-leader-kill",
+        what="kill -9 of the NB leader",
+        steps=once("kill", "nb-leader", daemon="nb"),
+    ),
+    _database(
+        name="nb-leader-stop",
+        what="the NB leader is stopped for 10 s and then goes on",
+        steps=once("stop", "nb-leader", hold_s=10, daemon="nb"),
+    ),
+    _database(
+        name="nb-leader-partition",
+        what="the NB leader's host is cut off for 10 s",
+        steps=once("partition", "nb-leader", hold_s=10),
+    ),
+    _database(
+        name="nb-leader-send-only-partition",
+        what="the NB leader's host can send but hears nothing for 10 s",
+        steps=once("partition", "nb-leader", hold_s=10, direction="in"),
+    ),
+    _database(
+        name="sb-leader-kill",
+        what="kill -9 of the SB leader",
+        steps=once("kill", "sb-leader", daemon="sb"),
+    ),
+    _database(
+        name="central-minority-off",
+        what="a minority of the central hosts, the NB leader among them, loses power for 10 s",
+        steps=once("power-off", "minority-centrals", hold_s=10),
+    ),
+    _control_plane_gone(
+        name="central-all-off-10s",
+        what="all central hosts are off for 10 s: east-west traffic loses nothing",
+        steps=once("power-off", "centrals", hold_s=10),
+    ),
+    _control_plane_gone(
+        name="central-all-off-60s",
+        what="all central hosts are off for 60 s: east-west traffic loses nothing",
+        steps=once("power-off", "centrals", hold_s=60),
+    ),
+    _database(
+        name="northd-kill",
+        what="kill -9 of the active ovn-northd",
+        steps=once("kill", "northd-active", daemon="northd"),
+        detector=Detector.NONE,
+    ),
+    _database(
+        name="northd-stop",
+        what="the active ovn-northd hangs for 20 s",
+        steps=once("stop", "northd-active", hold_s=20, daemon="northd"),
+        detector=Detector.NONE,
+    ),
+    _database(
+        name="controller-kill",
+        what="kill -9 of the agent that holds the controller's leadership",
+        steps=once("kill", "controller-leader", hold_s=5, daemon="agent"),
+        detector=Detector.NONE,
+    ),
+    _database(
+        name="controller-stop",
+        what="the acting controller hangs for 15 s and then goes on",
+        steps=once("stop", "controller-leader", hold_s=15, daemon="agent"),
+        detector=Detector.NONE,
+        expect=Expect(write_outage_ms=ELECTION_MS, streams={"nb": LOCK_MS}, invariants=CONTROL_PLANE),
+    ),
+    _database(
+        name="controller-partition",
+        what="the acting controller's host is cut off for 15 s",
+        steps=once("partition", "controller-leader", hold_s=15),
+        expect=Expect(write_outage_ms=LOCK_MS, streams={"nb": LOCK_MS}, invariants=CONTROL_PLANE),
+    ),
+    Drill(
+        name="ovn-controller-kill",
+        what="kill -9 of ovn-controller on the active gateway",
+        steps=once("kill", "gateway-active", daemon=CONTROLLER),
+        expect=Expect(),
+        needs=HA,
+        has_baseline=True,
+    ),
+    Drill(
+        name="ovn-controller-restart",
+        what="SIGTERM to ovn-controller on every compute host; the agent starts it again",
+        steps=once("kill", "computes", daemon=CONTROLLER, signal="TERM"),
+        expect=Expect(),
+        needs=HA,
+        is_safe_live=True,
+    ),
+    Drill(
+        name="vswitchd-restart",
+        what="ovs-vswitchd of one compute host is ended and starts again",
+        steps=once("kill", "one-compute", daemon=VSWITCHD, signal="TERM"),
+        expect=Expect(others_ms=RESTART_MS),
+        needs=HA,
+    ),
+    _database(
+        name="disk-full-on-leader",
+        what="the NB leader's disk is full for 10 s",
+        steps=once("disk-full", "nb-leader", hold_s=10),
+        announced=(*PEER_LOST, *DISK_FULL),
+    ),
+    _database(
+        name="rolling-restart",
+        what="every central host is power-cycled, one after the other",
+        steps=(Each("centrals", (Inject("power-off", "it"), Hold(2.0), Heal(), Ready(60.0))),),
+    ),
+    Drill(
+        name="everything-off-and-on",
+        what="all hosts lose power and come back in random order",
+        steps=(Inject("power-off", "everything"), Hold(3.0), Heal()),
+        expect=Expect(others_ms=None),
+        needs=HA,
+        return_timeout_s=90.0,
+        announced=(*PEER_LOST, "Network is down"),
+    ),
+)
+
+BY_NAME: dict[str, Drill] = {drill.name: drill for drill in DRILLS}
+
+
+def chosen(names: Sequence[str]) -> tuple[Drill, ...]:
+    """Return the drills of these names, in the order given; "all" is every one. Raises `UserError` for a wrong name."""
+    found: list[Drill] = []
+    for name in names:
+        if name == "all":
+            found += DRILLS
+        elif name in BY_NAME:
+            found.append(BY_NAME[name])
+        else:
+            near = difflib.get_close_matches(name, BY_NAME, n=1)
+            hint = f'did you mean "{near[0]}"?' if near else "`ovenbird drill list` names them"
+            raise UserError(f"there is no drill {name}", subject=name, hint=hint)
+    return tuple(found)

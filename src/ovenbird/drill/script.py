@@ -1,0 +1,116 @@
+"""What a drill is, as data: what it needs, what it does in which order, and what must hold. Pure values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from ovenbird.drill.judge import Expect
+
+
+@dataclass(frozen=True, slots=True)
+class Inject:
+    """Inject one fault on the nodes that a target names at that moment (see `targets.py`)."""
+
+    kind: str
+    target: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Leave things as they are for a while."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Heal:
+    """Heal every fault that is in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Wait until the cluster calls itself healthy again."""
+
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """Do the steps once for each node of a target, in an order that follows from the seed; inside, it is "it"."""
+
+    target: str
+    steps: tuple[Inject | Hold | Heal | Ready, ...]
+
+
+Step = Inject | Hold | Heal | Ready | Each
+
+
+class Return(Enum):
+    """What it means that the broken thing is back in service."""
+
+    NONE = "none"
+    HEALTHY = "healthy"
+    """The cluster calls itself healthy."""
+    GATEWAY = "gateway"
+    """The gateway has the router again that it carried before."""
+
+
+class Detector(Enum):
+    """Whose timers bound how fast anything can be noticed."""
+
+    NONE = "none"
+    BFD = "bfd"
+    ELECTION = "election"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """The least lab that a drill can run on."""
+
+    centrals: int = 1
+    gateways: int = 1
+    computes: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drill:
+    """One entry of the catalogue."""
+
+    name: str
+    what: str
+    """One line for people."""
+    steps: tuple[Step, ...]
+    expect: Expect
+    needs: Needs = Needs()
+    detector: Detector = Detector.NONE
+    returns: Return = Return.HEALTHY
+    return_timeout_s: float = 60.0
+    settle_s: float = 3.0
+    """Load goes on for this long after the return, so that its cost is seen."""
+    writes_per_s: float = 10.0
+    announced: tuple[str, ...] = ()
+    """Regular expressions of ERR/EMER log lines that this drill causes on purpose."""
+    is_safe_live: bool = False
+    """Whether an operator may run it on a live cluster."""
+    has_baseline: bool = False
+    """Whether it means something for stock OVN, with our agents and controllers stopped."""
+    expected_failure: str = ""
+    """Why it fails today; a run that fails then counts as expected, one that passes as a surprise."""
+
+    @property
+    def faults(self) -> tuple[Inject, ...]:
+        """Every injection of the script, in order."""
+        found: list[Inject] = []
+        for step in self.steps:
+            inner = step.steps if isinstance(step, Each) else (step,)
+            found += [each for each in inner if isinstance(each, Inject)]
+        return tuple(found)
+
+
+def once(kind: str, target: str, *, hold_s: float = 0.0, **params: Any) -> tuple[Step, ...]:
+    """Return the usual script: inject, hold, heal."""
+    return (Inject(kind, target, params), Hold(hold_s), Heal()) if hold_s else (Inject(kind, target, params),)

@@ -1,0 +1,180 @@
+"""What admission asks of addresses that lead from an external network inward to ports: floating IPs, load balancers.
+
+Each check records what is wrong in `Findings` and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ovenbird.model.addresses import outside, parse_address, parse_subnet
+from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Key, LoadBalancer, Network, Port, Router
+from ovenbird.plan.admission_addresses import AddressChecks
+from ovenbird.plan.allocation import pool_of
+from ovenbird.plan.findings import Findings, Place
+from ovenbird.plan.inventory import InventoryView, target_ports
+from ovenbird.plan.reach import router_between
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InwardChecks:
+    """The rules of floating IPs and load balancers."""
+
+    view: InventoryView
+    found: Findings
+    addresses: AddressChecks
+
+    def check_floating_ip(self, declared: Declared, spec: FloatingIP) -> None:
+        """Record everything that is wrong with a floating IP."""
+        key = declared.key
+        self._own_address(declared, spec)
+        port = self.view.spec(Port, spec.port)
+        if not port:
+            self.found.missing(Key("Port", spec.port), Place(key, ("port",)))
+            return
+        users = self.view.users(Key("Port", spec.port))
+        first = self.found.first_of(user for user in users if user.kind == "FloatingIP")
+        if first != key:
+            message = f"Port/{spec.port} already has {first}{self.found.line_note(first)}"
+            self.found.problem(message, Place(key, ("port",)), hint="a port has at most one floating IP")
+        self._reached(key, ("port",), spec.network, spec.port, port)
+        for user in sorted(users):
+            if user.kind == "LoadBalancer":
+                self._past_gateway(user, (), spec.port)
+
+    def check_load_balancer(self, declared: Declared, spec: LoadBalancer) -> None:
+        """Record everything that is wrong with a load balancer."""
+        key = declared.key
+        self._own_address(declared, spec)
+        listening: dict[int, int] = {}
+        for at, listener in enumerate(spec.ports):
+            if listening.setdefault(listener.port, at) != at:
+                message = f"{spec.protocol} port {listener.port} is given twice"
+                hint = "give all its targets in one place"
+                self.found.problem(message, Place(key, ("ports", at, "port")), hint=hint)
+        self._targets(key, spec)
+        self._sharing(declared, spec)
+
+    def _own_address(self, declared: Declared, spec: FloatingIP | LoadBalancer) -> None:
+        key, space = declared.key, Key("ExternalNetwork", spec.network)
+        external = self.view.spec(ExternalNetwork, spec.network)
+        if not external:
+            self.found.missing(space, Place(key, ("network",)))
+            return
+        beside = "LoadBalancer" if isinstance(spec, LoadBalancer) else ""
+        self.addresses.check(declared, space, parse_subnet(external.cidr), ("address",), beside=beside)
+        if spec.address and outside(pool_of(external), parse_address(spec.address)):
+            message = f"{spec.address} is outside the pool of {space}"
+            hint = f"choose one of {', '.join(map(str, pool_of(external)))}, or widen the pool"
+            self.found.problem(message, Place(key, ("address",)), hint=hint)
+
+    # Load balancers.
+
+    def _targets(self, key: Key, spec: LoadBalancer) -> None:
+        """Check that every target is there once, behind one and the same router, and answers through its gateway."""
+        first: tuple[str, str] | None = None
+        for path, name, is_repeated in _targets_of(spec):
+            port = self.view.spec(Port, name)
+            if not port:
+                self.found.missing(Key("Port", name), Place(key, path))
+                continue
+            if is_repeated:
+                self.found.problem(f"Port/{name} is given twice as a target", Place(key, path), hint="keep one of them")
+            router = self._reached(key, path, spec.network, name, port)
+            first = first or ((router, name) if router else None)
+            if router and first and first[0] != router:
+                message = f"Port/{name} is behind Router/{router}, but Port/{first[1]} is behind Router/{first[0]}"
+                hint = "one router carries the address: make a load balancer for each"
+                moved = Place(Key("Port", name), ("network",))
+                self.found.problem(message, Place(key, path), moved, Place(_network_of(port), ("router",)), hint=hint)
+            self._past_gateway(key, path, name)
+
+    def _past_gateway(self, balancer: Key, path: Path, port: str) -> None:
+        """Refuse distributed floating IPs of targets: replies would go past the gateway that has to translate them."""
+        for user in sorted(self.view.users(Key("Port", port))):
+            floating = self.view.spec(FloatingIP, user.name) if user.kind == "FloatingIP" else None
+            if floating and floating.distributed and self.found.once("past gateway", balancer, user):
+                message = (
+                    f"Port/{port} has the distributed {user}{self.found.line_note(user)}: what it answers to clients of"
+                    f" {balancer} would leave from its own host, past the gateway that translates it"
+                )
+                hint = f"set 'distributed: false' in {user}, or take another target"
+                at_floating = Place(user, ("distributed",))
+                places = (Place(balancer, path), at_floating) if path else (at_floating, Place(balancer))
+                self.found.problem(message, *places, Place(user, ("port",)), hint=hint)
+
+    def _sharing(self, declared: Declared, spec: LoadBalancer) -> None:
+        """Check that load balancers of one address are of one router, and of different protocols or ports."""
+        key, space = declared.key, Key("ExternalNetwork", spec.network)
+        if not declared.assigned.address:
+            return
+        address = declared.assigned.address
+        for other in sorted(self.view.address_owners(space, parse_address(address)) - {key}):
+            theirs = self.view.spec(LoadBalancer, other.name) if other.kind == "LoadBalancer" else None
+            if not theirs or self.found.first_of((key, other)) == key:
+                continue
+            note = self.found.line_note(other)
+            mine, its = self._router_of(spec), self._router_of(theirs)
+            if mine and its and mine != its:
+                message = f"{address} is already used by {other}{note} on Router/{its}, not on Router/{mine}"
+                hint = "only load balancers of one router can share an address"
+                self.found.problem(message, Place(key, ("address",)), *self._movable(spec), hint=hint)
+            elif spec.protocol == theirs.protocol:
+                taken = {listener.port for listener in theirs.ports}
+                for at, listener in enumerate(spec.ports):
+                    if listener.port in taken:
+                        message = f"{address} {spec.protocol} port {listener.port} is already used by {other}{note}"
+                        self.found.problem(message, Place(key, ("ports", at, "port")), hint="choose another port")
+
+    def _router_of(self, spec: LoadBalancer) -> str | None:
+        routers = (router_between(spec.network, port, self.view) for port in target_ports(spec))
+        return next(filter(None, routers), None)
+
+    def _movable(self, spec: LoadBalancer) -> Iterator[Place]:
+        """Yield the places besides the load balancer that decide which router it is on."""
+        for name in target_ports(spec):
+            if port := self.view.spec(Port, name):
+                yield Place(Key("Port", name), ("network",))
+                yield Place(_network_of(port), ("router",))
+
+    # Both.
+
+    def _reached(self, key: Key, path: Path, external: str, name: str, port: Port) -> str | None:
+        """Check that the port's router leads to the external network, and return that router."""
+        network = self.view.spec(Network, port.network)
+        router = self.view.spec(Router, network.router) if network else None
+        if not self.view.spec(ExternalNetwork, external) or not network or (network.router and not router):
+            return None  # said already where the reference is
+        at_port, at_network = Place(key, path), Place(_network_of(port), ("router",))
+        moved = Place(Key("Port", name), ("network",))
+        if not router:
+            message = f"Port/{name} is in {_network_of(port)}, which is attached to no router"
+            hint = f"set 'router' of {_network_of(port)} to one that leads to ExternalNetwork/{external}"
+            self.found.problem(message, at_port, moved, at_network, hint=hint)
+            return None
+        leads_to = router.external.network if router.external else None
+        if leads_to != external:
+            where = f"leads to {leads_to!r}, not to {external!r}" if leads_to else "has no external network"
+            message = f"Port/{name} is behind Router/{network.router}, which {where}"
+            hint = f"take the address from {leads_to!r}" if leads_to else f"give Router/{network.router} 'external'"
+            at_router = Place(Key("Router", network.router or ""), ("external", "network"))
+            self.found.problem(message, at_port, moved, at_network, at_router, hint=hint)
+            return None
+        return network.router
+
+
+def _targets_of(spec: LoadBalancer) -> Iterator[tuple[Path, str, bool]]:
+    """Yield every target's path and port, and whether its listener has it already."""
+    for at, listener in enumerate(spec.ports):
+        seen: set[tuple[str, int]] = set()
+        for position, target in enumerate(listener.targets):
+            identity = (target.port, target.target_port or listener.port)
+            yield ("ports", at, "targets", position, "port"), target.port, identity in seen
+            seen.add(identity)
+
+
+def _network_of(port: Port) -> Key:
+    return Key("Network", port.network)

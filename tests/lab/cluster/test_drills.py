@@ -1,0 +1,88 @@
+"""Drills on a whole cluster: figures from real packets; a run that proves nothing, and one that was killed."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.faces.command import PROGRAM
+from tests.lab.cluster.site import Site
+from tests.waiting import eventually_sync
+
+from ovenbird.drill import fault, runner
+from ovenbird.drill.catalogue import BY_NAME
+from ovenbird.drill.judge import Outcome, judge
+from ovenbird.lab import faults
+from ovenbird.lab.faults.daemons import Kill
+
+TRIES = 3
+"""A run on a machine that is too busy is invalid: it says so and is run again."""
+
+
+def drill_objects(site: Site) -> list[str]:
+    return [item["name"] for item in site.api.get("/v1/objects")["objects"] if item["name"].startswith("drill-")]
+
+
+@pytest.mark.timeout(240)
+def test_gateway_crash_gives_the_outage_that_workloads_saw(breakable: Site, tmp_path: Path) -> None:
+    for _attempt in range(TRIES):
+        words = ("drill", "run", "gateway-crash", "-o", "json", "--reports", str(tmp_path))
+        done = breakable.cli(*words, timeout_s=120)
+        if done.json["outcome"] != "invalid":
+            break
+    found = done.json
+    assert (found["outcome"], done.status) == ("pass", 0), found["reasons"]
+    assert found["name"] == "gateway-crash"
+    assert found["detect_limit_ms"] == 600
+    assert 200 < found["outage_ms"] < 4000
+    assert 0 <= found["return_outage_ms"] < 2500
+    assert found["streams"]["distributed"]["outage_ms"] < found["streams"]["snat"]["outage_ms"]
+    kinds = [moment["kind"] for moment in found["timeline"]]
+    assert {"fault.injected", "fault.verified", "gateway.claimed", "arp.answered"} <= set(kinds)
+    assert (Path(found["report"]) / "index.html").stat().st_size > 10_000
+    assert drill_objects(breakable) == []
+
+
+class Harmless(Kill):
+    """A planted bug: a fault that does nothing."""
+
+    def act(self) -> None:
+        """Leave the daemon alone."""
+
+
+@pytest.mark.timeout(120)
+def test_a_runner_whose_fault_does_not_bite_proves_nothing(breakable: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fault, "FAULTS", {**fault.FAULTS, "kill": Harmless})
+    drill = dataclasses.replace(BY_NAME["gateway-crash"], returns=BY_NAME["noop"].returns, settle_s=0.5)
+    record = asyncio.run(runner.run(breakable.lab, drill, progress=lambda _line: None))
+    verdict = judge(record, drill.expect)
+    assert verdict.outcome is Outcome.INVALID
+    assert any("could not verify" in reason for reason in verdict.reasons)
+    assert verdict.figures.outage_ms is None
+
+
+@pytest.mark.timeout(120)
+def test_what_a_killed_runner_left_is_healed(breakable: Site, tmp_path: Path) -> None:
+    command = [*PROGRAM, "--lab", breakable.lab.name, "drill", "run", "gateway-tunnel-cut", "--reports", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as running:
+        eventually_sync(lambda: faults.active(breakable.lab), within_s=60)
+        os.killpg(running.pid, signal.SIGKILL)
+    assert drill_objects(breakable)
+    assert breakable.cli("drill", "heal").status == 0
+    assert faults.active(breakable.lab) == []
+    assert drill_objects(breakable) == []
+    breakable.settled()
+
+
+def test_a_drill_that_the_lab_cannot_carry_is_refused(site: Site) -> None:
+    done = site.cli("drill", "run", "controller-kill", "--baseline")
+    assert done.status == 3
+    assert "no baseline" in done.err
+    done = site.cli("drill", "run", "gateway-crush")
+    assert done.status == 2
+    assert "gateway-crash" in done.err
