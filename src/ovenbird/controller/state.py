@@ -110,7 +110,8 @@ class DeclaredState:
 
     def _put(self, key: Key, declared: Declared | None, change: StateChange) -> None:
         change.objects.setdefault(key, self.inventory.get(key))
-        self.unreadable.pop(key, None)
+        if self.unreadable:
+            self.unreadable.pop(key, None)
         if declared is None:
             self.inventory.remove(key)
         else:
@@ -119,8 +120,11 @@ class DeclaredState:
     def _read(self, key: Key, row: Mapping[str, Any]) -> Declared:
         if (expected := self._expected.pop(key, None)) is not None:
             declared, written = expected
-            if all(row[column] == value for column, value in written.items()):
-                return declared
+            if row["revision"] == written["revision"] and (row["spec"], row["assigned"]) == (
+                written["spec"],
+                written["assigned"],
+            ):
+                return declared  # its kind and name are the key
         return read_object(row)
 
     def _feed_node(self, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, change: StateChange) -> None:

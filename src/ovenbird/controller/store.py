@@ -43,6 +43,7 @@ class Store:
             Database.OVENBIRD.value, tuple(remotes or cluster.remotes(Database.OVENBIRD)), leader_only=True
         )
         self.state = DeclaredState()
+        self.still = asyncio.Lock()
         self._writer = Writer(self)
         self._replica = Replica(self.client, TABLES)
         self._subscribers: list[Callable[[StateChange], None]] = []
@@ -154,7 +155,9 @@ class Store:
     ) -> ApplyOutcome:
         """Declare objects: all of them or none. UserError carries all problems of all documents."""
         return await self._writer.write(
-            lambda: proposals.apply(self.state, self.cluster, documents, dry_run=dry_run), timeout_s=timeout_s
+            lambda: proposals.apply(self.state, self.cluster, documents, dry_run=dry_run),
+            timeout_s=timeout_s,
+            objects=len(documents),
         )
 
     async def delete(
@@ -163,7 +166,7 @@ class Store:
         """Take objects out of the declared state: all of them or none. Refused says what is in use, and by what."""
         wanted = tuple(keys)
         return await self._writer.write(
-            lambda: proposals.delete(self.state, wanted, dry_run=dry_run), timeout_s=timeout_s
+            lambda: proposals.delete(self.state, wanted, dry_run=dry_run), timeout_s=timeout_s, objects=len(wanted)
         )
 
     async def attach(
@@ -184,9 +187,11 @@ class Store:
         # From scratch: the first change set is the whole content.
         self.state = DeclaredState(version=self.state.version)
         async for changes in self._replica.changes():
-            self._fed_version = self._replica.version
+            version = self._replica.version
             unreadable = set(self.state.unreadable)
-            change = self.state.feed((row.table, row.old, row.new) for row in changes.rows)
+            async with self.still:
+                self._fed_version = version
+                change = self.state.feed((row.table, row.old, row.new) for row in changes.rows)
             for key in set(self.state.unreadable) - unreadable:
                 self.events.emit(STORE_OBJECT_UNREADABLE, object=str(key), why=self.state.unreadable[key])
             if change.cluster:

@@ -39,6 +39,8 @@ ROW_S = 0.002
 """Added to a deadline per row written."""
 NEWS_S = 0.5
 """How long to wait for the change that a conflict announced before trying again all the same."""
+THREAD_OBJECTS = 500
+"""From so many objects on, judging them (30 us each) would hold the event loop for too long."""
 SEEN_S = 2.0
 """How long a writer waits to see its own change here before it answers."""
 
@@ -64,6 +66,8 @@ class Place(Protocol):
     client: Client
     state: DeclaredState
     events: Events
+    still: asyncio.Lock
+    """Held by whoever needs the state not to change while it awaits."""
 
     @property
     def revision(self) -> int:
@@ -89,12 +93,14 @@ class Writer:
         self._place = place
         self._turn = asyncio.Lock()
 
-    async def write(self, propose: Callable[[], Proposal[T]], *, timeout_s: float) -> T:
+    async def write(self, propose: Callable[[], Proposal[T]], *, timeout_s: float, objects: int = 0) -> T:
         """Commit what `propose` proposes on the newest state; its errors go to the caller.
+
+        With many `objects` to judge it is called in a thread: it may read the state and change nothing.
 
         Unavailable: nobody to ask, nothing was written. Timeout: says whether something may have been written.
         """
-        attempt = _Attempt(self._place, propose, timeout_s)
+        attempt = _Attempt(self._place, propose, timeout_s, in_thread=objects >= THREAD_OBJECTS)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._turn.acquire()
@@ -111,8 +117,9 @@ class Writer:
 class _Attempt(Generic[T]):
     """One write, from its first proposal to its answer."""
 
-    def __init__(self, place: Place, propose: Callable[[], Proposal[T]], timeout_s: float) -> None:
+    def __init__(self, place: Place, propose: Callable[[], Proposal[T]], timeout_s: float, *, in_thread: bool) -> None:
         self._place = place
+        self._in_thread = in_thread
         self._propose = propose
         self._clock = asyncio.get_running_loop().time
         self._timeout_s = timeout_s
@@ -131,7 +138,7 @@ class _Attempt(Generic[T]):
                 return self._unknown.outcome
             version = self._place.state.version
             try:
-                proposal = self._propose()
+                proposal = await self._judged()
             except OvenbirdError:
                 if await self._is_newest(version):
                     raise
@@ -145,6 +152,12 @@ class _Attempt(Generic[T]):
                 with contextlib.suppress(TimeoutError):
                     await self._place.wait_for(proposal.is_applied, timeout_s=SEEN_S)
                 return proposal.outcome
+
+    async def _judged(self) -> Proposal[T]:
+        if not self._in_thread:
+            return self._propose()
+        async with self._place.still:
+            return await asyncio.to_thread(self._propose)
 
     @property
     def _left_s(self) -> float:

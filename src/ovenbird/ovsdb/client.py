@@ -67,8 +67,8 @@ class Client:
         """Nothing is opened yet.
 
         `probe_interval_ms`: a server that is silent for twice this long is given up; 0 turns probing off. A server does
-        one thing at a time, so twice this must be longer than it needs for the largest transaction. A leader that is
-        silent while another member leads already is left after some two seconds (`ovenbird.ovsdb.successor`).
+        one thing at a time, so twice this must be longer than it needs for the largest transaction. One that is
+        silent while another passes judgement is left after some two seconds (`ovenbird.ovsdb.successor`).
         """
         if not remotes:
             raise ValueError("at least one remote is needed")
@@ -268,7 +268,7 @@ class Client:
 
     def _watch_for_successor(self, session: Session) -> asyncio.Task[None] | None:
         others = [remote for remote in self._remotes if remote is not session.connection.remote]
-        if not self._leader_only or not others or self._probe_interval_ms == 0:
+        if not others or self._probe_interval_ms == 0:
             return None
         watching = watch_for_successor(session, others, self._tls, self._judge)
         return asyncio.get_running_loop().create_task(watching, name=f"ovsdb successor {self.database}")

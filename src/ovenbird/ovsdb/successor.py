@@ -2,8 +2,8 @@
 
 A server does one thing at a time, RAFT included, and a great transaction keeps it silent for seconds; leaving it then
 would cost its locks for nothing. So after a short silence the others are asked, and it is left at once when one of them
-leads by now. Without such a word only its own long silence counts (`Connection`'s probes). It must never connect for
-longer than one question.
+leads by now. (Who does not want a leader leaves it for any other that answers.) Without such a word only its own long
+silence counts (`Connection`'s probes). It must never connect for longer than one question.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ async def watch_for_successor(
         leaders = await asyncio.gather(*(_leads(remote, session.database, tls, judge) for remote in others))
         if successor := next((remote for remote, leads in zip(others, leaders, strict=True) if leads), None):
             # No late answer is to be waited for: what was under way there fails now, its outcome unknown.
-            session.connection.abort(f"silent for {session.connection.silent_s:.1f} s, and {successor.text} leads now")
+            session.connection.abort(f"silent for {session.connection.silent_s:.1f} s, and {successor.text} will do")
 
 
 async def _is_alive(session: Session) -> bool:

@@ -245,7 +245,15 @@ def _known(table: TableSchema, column: str) -> str:
 
 
 def _row(table: TableSchema, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: encode(table.column(name), value, f"{table.name}.{name}") for name, value in row.items()}
+    wire: dict[str, Any] = {}
+    for name, value in row.items():
+        column = table.column(name)
+        # Most values of most rows are plain text, which is its own wire form.
+        if type(value) is str and column.takes_text and value.isascii() and "\0" not in value:
+            wire[name] = value
+        else:
+            wire[name] = encode(column, value, f"{table.name}.{name}")
+    return wire
 
 
 def _where(table: TableSchema, uuid: str | None, where: Sequence[Condition] | None) -> list[Any]:
