@@ -164,16 +164,16 @@ async def test_each_host_reports_itself(site: Site):
             return len(facts) == 3 and actives == 1 and all('"servers": 3' in text for text in facts)
 
         await eventually(settled, within_s=WHOLE_WITHIN_S)
-        first = (await told())["c2"]
+        beats: list[tuple[str, int]] = []
 
-        async def next_heartbeat() -> tuple[str, int] | None:
+        async def quiet() -> bool:
+            """Once nothing happens any more, nothing but the heartbeat is new, and that comes every 5 s only."""
             now = (await told())["c2"]
-            return now if now[1] > first[1] else None
+            if not beats or now != beats[-1]:
+                beats.append(now)
+            return len(beats) > 1 and beats[-1][0] == beats[-2][0] and beats[-1][1] - beats[-2][1] >= 4
 
-        # Nothing happened, so nothing but the heartbeat is new, and that comes every 5 s only.
-        facts, heartbeat_s = await eventually(next_heartbeat, within_s=10)
-        assert facts == first[0]
-        assert heartbeat_s - first[1] >= 4
+        await eventually(quiet, within_s=30)
 
 
 def agent_says(site: Site, node: str) -> subprocess.CompletedProcess[str]:

@@ -184,7 +184,7 @@ def test_packets_flow_and_gateways_fail_over_without_any_agent(breakable: Site) 
         eventually_sync(lambda: site.bound_to("cr-r1_public") == standby, within_s=15)
         eventually_sync(lambda: ping(site.workload("vm1"), OUTSIDE), within_s=10)
         end_ns = time.time_ns()
-        records = {record.name: record for record in load.stop()}
+        records = {record.name: record for record in load.stop()[0]}
     for record in records.values():
         assert len(record.sent) > 500, record.name
         assert record.delivered_ratio(0, fault_ns) >= 0.99, record.name
