@@ -91,12 +91,9 @@ def test_a_full_disk_stops_the_leader_from_writing(whole: Lab) -> None:
     other = next(node for node in whole.nodes if node != old)
     # The last block of the file may still have room for a record or two.
     eventually_sync(lambda: write(whole, other, "y" * 5000) and not serves(whole, old), within_s=20)
-    log = whole.node(old).logs()["ovsdb-server-nb"].read_text()
-    assert "No space left on device" in log
     eventually_sync(lambda: leader(whole) not in ("", old), within_s=15)
     assert write(whole, other)
     fault.heal()
-    inject(make_fault(whole, "kill", [old], daemon="nb"))
     eventually_sync(lambda: serves(whole, old), within_s=20)
 
 
