@@ -27,12 +27,14 @@ DRIFT_REPAIRED = "drift.repaired"
 PROBLEM_RAISED = "problem.raised"
 PROBLEM_CLEARED = "problem.cleared"
 PLACEMENT_CHANGED = "placement.changed"
+GATEWAY_UNFIT = "gateway.unfit"
+GATEWAY_FIT = "gateway.fit"
 TASK_FAILED = "task.failed"
 
 _LOG = logging.getLogger("ovenbird.controller")
 _LOUD = frozenset(
     {LEADERSHIP_CLAIM_FAILED, STORE_WRONG_CLUSTER, STORE_OBJECT_UNREADABLE, NB_UNREACHABLE, DRIFT_REPAIRED}
-    | {PROBLEM_RAISED, TASK_FAILED}
+    | {PROBLEM_RAISED, TASK_FAILED, GATEWAY_UNFIT}
 )
 
 

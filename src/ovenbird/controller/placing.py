@@ -15,7 +15,8 @@ from ovenbird.controller.records import NodeRecord
 from ovenbird.model.cluster import Cluster, Role
 from ovenbird.model.objects import ExternalNetwork, Key, Router
 from ovenbird.plan.dirty import dirty_by_placement
-from ovenbird.plan.gateways import RouterNeed, schedule
+from ovenbird.plan.fitness import demoted
+from ovenbird.plan.gateways import PRIORITY_STEP, TOP_PRIORITY, RouterNeed, schedule
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.nb_index import NbIndex
 from ovenbird.plan.rows import Gateway, Placement
@@ -31,25 +32,45 @@ class Placing:
         self._cluster = cluster
         self._events = events
         self.placement = Placement()
+        """In force: the order of the schedule, with unfit gateways last."""
+        self._scheduled = Placement()
         self.troubles: dict[Key, Trouble] = {}
 
     def take_over(self, inventory: InventoryView, index: NbIndex, nodes: Mapping[str, NodeRecord]) -> None:
         """Start from what NB holds."""
-        self.placement = placement_in_nb(inventory, index)
-        self.update(inventory, nodes)
+        self.placement = self._scheduled = placement_in_nb(inventory, index)
+        self.update(inventory, nodes, {})
 
-    def update(self, inventory: InventoryView, nodes: Mapping[str, NodeRecord]) -> frozenset[Key]:
-        """Place anew what must be; return the routers whose gateways changed."""
+    def update(
+        self, inventory: InventoryView, nodes: Mapping[str, NodeRecord], unfit: Mapping[str, frozenset[str]]
+    ) -> frozenset[Key]:
+        """Place anew what must be; return the routers whose gateways changed. `unfit`: physical network -> gateways."""
         hosts = gateways(self._cluster, nodes)
-        scheduled = schedule(tuple(router_needs(inventory)), hosts, self.placement)
-        changed = dirty_by_placement(self.placement, scheduled.placement)
-        before, self.placement = self.troubles, scheduled.placement
+        needs = tuple(router_needs(inventory))
+        scheduled = schedule(needs, hosts, self._scheduled)
+        self._scheduled = scheduled.placement
+        placement = with_unfit_last(scheduled.placement, needs, unfit)
+        changed = dirty_by_placement(self.placement, placement)
+        before, self.placement = self.troubles, placement
         self.troubles = {
             Key("Router", unplaced.router): Trouble("unplaced", unplaced.detail) for unplaced in scheduled.unplaced
         }
         if changed:
             self._events.emit(PLACEMENT_CHANGED, routers=len(changed), first=str(min(changed)))
         return changed | (before.keys() ^ self.troubles.keys())
+
+
+def with_unfit_last(
+    placement: Placement, needs: Iterable[RouterNeed], unfit: Mapping[str, frozenset[str]]
+) -> Placement:
+    """Return the placement with each router's unfit gateways at the end of its list."""
+    return Placement(
+        routers={
+            need.name: demoted(order, unfit.get(need.physnet, ()), top=TOP_PRIORITY, step=PRIORITY_STEP)
+            for need in needs
+            if (order := placement.routers.get(need.name)) is not None
+        }
+    )
 
 
 def gateways(cluster: Cluster, nodes: Mapping[str, NodeRecord]) -> tuple[Gateway, ...]:

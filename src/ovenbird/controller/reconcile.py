@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from ovenbird.controller.events import DRIFT_REPAIRED, NB_COMMITTED, NB_UNREACHABLE, Events
 from ovenbird.controller.fence import is_passing
+from ovenbird.controller.fitness import GatewayFitness
 from ovenbird.controller.leadership import Leadership, LeadershipLost
 from ovenbird.controller.nb_options import missing_options, write_options
 from ovenbird.controller.nb_watch import NbChange, NbWatch
@@ -65,6 +66,7 @@ class Reconciler:
         self._clock = clock
         self._audit_every_s = audit_every_s
         self._placing = Placing(store.cluster, events)
+        self.fitness = GatewayFitness(store.cluster, events)
         self._work = Worklist()
         self._place_again = False
         self._epoch: int | None = None
@@ -130,9 +132,11 @@ class Reconciler:
         await self._nb.settle()
         if self._epoch != self._leadership.epoch:
             await self._take_over()
-        if self._place_again or self._work.kinds_changed() & PLACED_KINDS:
+        judged = self.fitness.judge(self._store.state.nodes, self._clock())
+        if self._place_again or judged or self._work.kinds_changed() & PLACED_KINDS:
             self._place_again = False
-            self._work.again(self._placing.update(self._store.inventory, self._store.state.nodes))
+            nodes = self._store.state.nodes
+            self._work.again(self._placing.update(self._store.inventory, nodes, self.fitness.unfit))
         self._work.again(self.problems.due(self._clock()))
         revision = self._store.revision
         batch = self._work.take(self._store.inventory)
@@ -149,12 +153,13 @@ class Reconciler:
     def _step_down(self) -> None:
         self._epoch = None
         self.problems.forget()
+        self.fitness.forget()
 
     async def _take_over(self) -> None:
         """Find out what the leader before left undone; nothing is written to NB before that."""
         epoch = self._leadership.epoch
         self._work.clear()
-        self._place_again = False
+        self._place_again = True
         self._epoch = epoch
         self._placing.take_over(self._store.inventory, self._nb.index, self._store.state.nodes)
         complete = self._nb.last_control.revision == self._store.revision
