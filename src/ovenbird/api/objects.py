@@ -80,8 +80,23 @@ def described(service: ControllerService, key: Key) -> dict[str, Any]:
         **object_json(declared),
         "realised": _realised(service, declared),
         "problems": [trouble.to_json() for trouble in service.problems.get(key, ())],
+        **(_gateways(service, key) if key.kind == "Router" else {}),
         "used_by": sorted(str(user) for user in inventory.users(key)),
         "rows": [{"table": row.table, "uuid": row.uuid, "columns": _plain(row.columns)} for row in rows],
+    }
+
+
+def _gateways(service: ControllerService, key: Key) -> dict[str, Any]:
+    """Return a router's gateways as NB has them, most wanted first, and why one is unfit (as this host knows)."""
+    verdicts = service.reconciler.fitness.verdicts
+    members = [row.columns for row in service.nb.index.rows_of(key) if row.table == "HA_Chassis"]
+    members.sort(key=lambda columns: -int(columns["priority"]))
+    why = {name: verdict.why for (name, _), verdict in verdicts.items() if verdict.why}
+    return {
+        "gateways": [
+            {"chassis": each["chassis_name"], "priority": each["priority"], "unfit": why.get(each["chassis_name"], "")}
+            for each in members
+        ]
     }
 
 

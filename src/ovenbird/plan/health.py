@@ -334,6 +334,24 @@ def router_rules(snapshot: Snapshot) -> Iterator[Reason]:
             yield from _gateways(router, live)
 
 
+def gateway_rules(snapshot: Snapshot) -> Iterator[Reason]:
+    """Judge the fitness of gateways: what their agents found bad, and what is held against them."""
+    for gateway in snapshot.fitness:
+        place = f"{gateway.name} on physical network {gateway.physnet}"
+        hint = "its routers are carried by others while others are better" if gateway.unfit else ""
+        for what in gateway.bad:
+            yield _degraded("gateway.bad", gateway.name, f"gateway {place}: {what}", hint)
+        if gateway.unfit and not gateway.bad:
+            message = f"gateway {place} is good again and waits for its hold-down; it was unfit: {gateway.unfit}"
+            yield _degraded("gateway.held_down", gateway.name, message, "it takes routers again by itself")
+
+
+def unfit(snapshot: Snapshot, router: RouterView, name: str) -> str:
+    """Return why a gateway must not carry a router while others can; "" when there is no reason, or none is known."""
+    there = (one for one in snapshot.fitness if one.name == name and one.physnet == router.physnet)
+    return next((one.unfit or "; ".join(one.bad) for one in there), "")
+
+
 def _candidates(router: RouterView) -> set[str]:
     return {name for name, _ in router.gateways} | ({router.active} if router.active else set())
 
@@ -374,6 +392,7 @@ RULES: tuple[Callable[[Snapshot], Iterator[Reason]], ...] = (
     chassis_rules,
     bfd_rules,
     router_rules,
+    gateway_rules,
     problem_rules,
 )
 

@@ -16,6 +16,7 @@ from ovenbird.lab.faults.disk_full import DiskFull
 from ovenbird.lab.faults.failpoint import RaftFailpoint
 from ovenbird.lab.faults.fault import DidNotBite, Fault, inject
 from ovenbird.lab.faults.network import Loss, Partition, Rate
+from ovenbird.lab.faults.next_hop import NextHopCut
 from ovenbird.lab.faults.wires import LinkDown, LinkFlap, PowerOff
 from ovenbird.lab.lab import Lab
 from ovenbird.model.errors import OvenbirdError
@@ -34,6 +35,7 @@ __all__ = [
     "LinkDown",
     "LinkFlap",
     "Loss",
+    "NextHopCut",
     "Partition",
     "PowerOff",
     "RaftFailpoint",
@@ -55,6 +57,7 @@ _CLASSES: Sequence[type[Fault]] = (
     Partition,
     Loss,
     Rate,
+    NextHopCut,
     Delay,
     DiskFull,
     DatabaseDamage,
