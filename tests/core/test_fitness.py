@@ -15,6 +15,7 @@ from ovenbird.plan.fitness import (
     State,
     demoted,
     hold_down_s,
+    is_waiting,
     judge,
     read_fitness,
     unfit,
@@ -128,6 +129,15 @@ def test_the_last_good_one_falls_ill_and_one_that_is_good_again_does_not_wait():
     story.at(0, sight("g1", uplink=BAD), sight("g2"))
     assert story.at(1, sight("g1", uplink=BAD), sight("g2", hop=BAD)) == {"g1"}, "nobody is better than g2"
     assert story.at(2, sight("g1"), sight("g2", hop=BAD)) == {"g2"}
+
+
+def test_a_next_hop_that_only_one_lost_counts_after_the_others_could_have_told():
+    story = Story()
+    assert story.at(0, sight("g1", hop=BAD), sight("g2")) == set()
+    assert is_waiting(story.verdicts)
+    assert story.at(0.4, sight("g1", hop=BAD), sight("g2")) == set()
+    assert story.at(0.5, sight("g1", hop=BAD), sight("g2")) == {"g1"}
+    assert not is_waiting(story.verdicts)
 
 
 def test_a_network_that_is_gone_holds_nobody_down():

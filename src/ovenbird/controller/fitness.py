@@ -6,6 +6,7 @@ where NB has it. Must never act by itself.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 
@@ -15,6 +16,7 @@ from ovenbird.model.cluster import Cluster, Role
 from ovenbird.plan import fitness
 from ovenbird.plan.fitness import Policy, Sight, Spot, Verdict
 
+WAITING_S = 0.1
 FRESH_S = 12.0
 """An agent that gave no sign for this long (two heartbeats and some) tells nothing any more."""
 
@@ -32,6 +34,11 @@ class GatewayFitness:
     def unfit(self) -> dict[str, frozenset[str]]:
         """Physical network -> gateways that must not carry routers while others can."""
         return fitness.unfit(self.verdicts)
+
+    @property
+    def look_again_s(self) -> float:
+        """Longest time until the next look."""
+        return WAITING_S if fitness.is_waiting(self.verdicts) else math.inf
 
     def judge(self, nodes: Mapping[str, NodeRecord], now_s: float) -> bool:
         """Look at what the agents tell; return whether a gateway became fit or unfit. `now_s` is monotonic."""
@@ -60,3 +67,18 @@ def sights(cluster: Cluster, nodes: Mapping[str, NodeRecord], now_s: float) -> t
             fresh = node is not None and now_s - node.heartbeat_s <= FRESH_S
             found.append(Sight(name=host.name, is_fresh=fresh, physnets=physnets))
     return tuple(found)
+
+
+def told_bad(cluster: Cluster, nodes: Mapping[str, NodeRecord], now_s: float) -> dict[str, str]:
+    """Return what agents that are heard find bad, by gateway; known to every central host. `now_s` is unix time."""
+    found: dict[str, str] = {}
+    for sight in sights(cluster, nodes, now_s):
+        bad = {
+            f"{what}: {each.evidence}": None
+            for findings in sight.physnets.values()
+            for what, each in findings.items()
+            if each.state is fitness.State.BAD
+        }
+        if sight.is_fresh and bad:
+            found[sight.name] = "; ".join(bad)
+    return found

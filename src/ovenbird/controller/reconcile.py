@@ -119,6 +119,7 @@ class Reconciler:
     async def _sleep(self) -> None:
         retry_s = self.problems.next_retry_s()
         timeout_s = IDLE_S if retry_s is None else min(IDLE_S, max(0.0, retry_s - self._clock()))
+        timeout_s = min(timeout_s, self.fitness.look_again_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._woken.wait()

@@ -26,7 +26,7 @@ from ovenbird.plan.switch import provider_bridge
 FITNESS_CHANGED = "fitness.changed"
 CONTROLLER_ENDED = "fitness.hung_controller_ended"
 DAEMON_LOOK_S = 0.5
-REPEATED_S = 60.0
+REPEATED_S = 30.0
 """An ovn-controller that hung twice within this time is not trusted for as long."""
 SYSFS = Path("/sys/class/net")
 NETWORKS = {"Object": ("kind", "name", "spec")}

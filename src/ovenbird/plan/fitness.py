@@ -58,6 +58,8 @@ class Policy:
 
     patience_s: Mapping[str, float] = field(default_factory=lambda: {OVN_CONTROLLER: 2.0})
     """Before this, the host's own agent repairs by itself what it found; others count at once, as agents debounce."""
+    next_hop_s: float = 0.5
+    """Agents do not lose a next hop that died in the same instant: wait until the others could have told, too."""
     settle_s: float = 1.5
     """When most gateways say the same at once, it is probably not theirs: wait whether all do."""
     hold_down_s: float = 10.0
@@ -112,6 +114,11 @@ def unfit(verdicts: Verdicts) -> dict[str, frozenset[str]]:
         if not verdict.is_fit:
             found.setdefault(physnet, set()).add(name)
     return {physnet: frozenset(names) for physnet, names in found.items()}
+
+
+def is_waiting(verdicts: Verdicts) -> bool:
+    """Whether something bad has not stood for long enough yet: look again soon."""
+    return any(verdict.is_fit and verdict.seen_s for verdict in verdicts.values())
 
 
 def hold_down_s(verdict: Verdict, now_s: float, policy: Policy) -> float:
@@ -173,7 +180,8 @@ def _counts(what: str, verdict: Verdict, told: Told, now_s: float, policy: Polic
     bad, good = states.count(State.BAD), states.count(State.OK)
     if not good:
         return False  # nowhere is it better
-    wait_s = max(policy.patience_s.get(what, 0.0), policy.settle_s if bad > good else 0.0)
+    own_s = policy.next_hop_s if what.startswith(NEXT_HOP) else policy.patience_s.get(what, 0.0)
+    wait_s = max(own_s, policy.settle_s if bad > good else 0.0)
     return now_s - verdict.seen_s[what] >= wait_s
 
 
