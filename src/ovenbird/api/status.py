@@ -12,12 +12,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ovenbird.api.facts import bfd_ends, controller_connected, daemons, northd_state, parse_northd, raft_terms
 from ovenbird.api.members import Terms, ask_members, with_terms
 from ovenbird.api.render import rendered
 from ovenbird.api.southbound import Southbound, read_southbound
 from ovenbird.controller.events import DRIFT_REPAIRED
 from ovenbird.controller.nb_watch import NbChange
+from ovenbird.controller.node_facts import (
+    bfd_ends,
+    controller_connected,
+    daemons,
+    northd_state,
+    parse_northd,
+    raft_terms,
+)
 from ovenbird.controller.records import NodeRecord as Node
 from ovenbird.controller.service import ControllerService
 from ovenbird.model.cluster import Database

@@ -27,6 +27,8 @@ DRIFT_REPAIRED = "drift.repaired"
 PROBLEM_RAISED = "problem.raised"
 PROBLEM_CLEARED = "problem.cleared"
 PLACEMENT_CHANGED = "placement.changed"
+GATEWAY_CHANGED = "gateway.changed"
+GATEWAY_CHANGE_UNTOLD = "gateway.change_untold"
 TASK_FAILED = "task.failed"
 
 _LOG = logging.getLogger("ovenbird.controller")
