@@ -55,7 +55,7 @@ def judge_readiness(facts: GatewayFacts, *, behind_for_s: float = 0.0) -> Readin
         (heard or None, "its agent is not heard"),
         (facts.daemons_run if heard else None, "ovs-vswitchd or ovn-controller does not run"),
         (facts.connected if heard else None, "ovn-controller is not connected to SB"),
-        (any(facts.bfd) or not facts.bfd if heard else None, "no peer is seen by BFD"),
+        (_sees_a_peer(facts.bfd) if heard else None, "no peer is seen by BFD"),
     )
     for answer in (False, None):
         for said, why in evidence:
@@ -63,6 +63,12 @@ def judge_readiness(facts: GatewayFacts, *, behind_for_s: float = 0.0) -> Readin
                 unsure = answer is None and why != "its agent is not heard"
                 return Readiness(good=answer, why=f"not known whether: {why}" if unsure else why)
     return Readiness(good=True)
+
+
+def _sees_a_peer(bfd: tuple[bool | None, ...]) -> bool | None:
+    if not bfd or any(bfd):
+        return True
+    return None if None in bfd else False
 
 
 @dataclass(slots=True)
