@@ -94,7 +94,7 @@ def _gateways(service: ControllerService, key: Key) -> dict[str, Any]:
     members.sort(key=lambda columns: -int(columns["priority"]))
     why = told_bad(service.cluster, service.store.state.nodes, time.time())
     # A hold-down is known to the acting controller only.
-    why |= {name: verdict.why for (name, _), verdict in service.reconciler.fitness.verdicts.items() if verdict.why}
+    why |= {name: verdict.why for (name, _), verdict in service.fitness.verdicts.items() if verdict.why}
     return {
         "gateways": [
             {"chassis": each["chassis_name"], "priority": each["priority"], "unfit": why.get(each["chassis_name"], "")}

@@ -12,13 +12,20 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ovenbird.api.facts import bfd_ends, controller_connected, daemons, northd_state, parse_northd, raft_terms
 from ovenbird.api.members import Terms, ask_members, with_terms
 from ovenbird.api.render import rendered
 from ovenbird.api.southbound import Southbound, read_southbound
 from ovenbird.controller.events import DRIFT_REPAIRED
 from ovenbird.controller.fitness import sights
 from ovenbird.controller.nb_watch import NbChange
+from ovenbird.controller.node_facts import (
+    bfd_ends,
+    controller_connected,
+    daemons,
+    northd_state,
+    parse_northd,
+    raft_terms,
+)
 from ovenbird.controller.records import NodeRecord as Node
 from ovenbird.controller.service import ControllerService
 from ovenbird.model.cluster import Database
@@ -214,7 +221,7 @@ class StatusReporter:
             yield from bfd_ends(node.name, node.facts, _age_s(node, now_s))
 
     def _fitness(self, nodes: dict[str, Node], now_s: float) -> Iterable[GatewayFitness]:
-        verdicts = self._service.reconciler.fitness.verdicts if self._service.leadership.is_leader else None
+        verdicts = self._service.fitness.verdicts if self._service.leadership.is_leader else None
         for sight in sights(self._service.cluster, nodes, now_s):
             for physnet, findings in sight.physnets.items():
                 bad = [f"{what}: {each.evidence}" for what, each in findings.items() if each.state is State.BAD]

@@ -29,6 +29,8 @@ PROBLEM_CLEARED = "problem.cleared"
 PLACEMENT_CHANGED = "placement.changed"
 GATEWAY_UNFIT = "gateway.unfit"
 GATEWAY_FIT = "gateway.fit"
+GATEWAY_CHANGED = "gateway.changed"
+GATEWAY_CHANGE_UNTOLD = "gateway.change_untold"
 TASK_FAILED = "task.failed"
 
 _LOG = logging.getLogger("ovenbird.controller")

@@ -28,6 +28,7 @@ class GatewayFitness:
         self._cluster = cluster
         self._events = events
         self._policy = policy or Policy()
+        self._looked_s = 0.0
         self.verdicts: dict[Spot, Verdict] = {}
 
     @property
@@ -38,10 +39,16 @@ class GatewayFitness:
     @property
     def look_again_s(self) -> float:
         """Longest time until the next look."""
-        return WAITING_S if fitness.is_waiting(self.verdicts) else math.inf
+        return WAITING_S if fitness.is_waiting(self.verdicts, self._looked_s, self._policy) else math.inf
 
-    def judge(self, nodes: Mapping[str, NodeRecord], now_s: float) -> bool:
-        """Look at what the agents tell; return whether a gateway became fit or unfit. `now_s` is monotonic."""
+    @property
+    def anywhere(self) -> frozenset[str]:
+        """Gateways that are unfit on one physical network at least."""
+        return frozenset(name for names in self.unfit.values() for name in names)
+
+    def judge(self, nodes: Mapping[str, NodeRecord], now_s: float) -> None:
+        """Look at what the agents tell, and tell who became fit or unfit. `now_s` is monotonic."""
+        self._looked_s = now_s
         before = self.verdicts
         self.verdicts = fitness.judge(sights(self._cluster, nodes, time.time()), before, now_s, self._policy)
         for spot, verdict in self.verdicts.items():
@@ -49,7 +56,6 @@ class GatewayFitness:
             if verdict.is_fit != was.is_fit:
                 name, why = (GATEWAY_FIT, was.why) if verdict.is_fit else (GATEWAY_UNFIT, verdict.why)
                 self._events.emit(name, gateway=spot[0], physnet=spot[1], why=why)
-        return fitness.unfit(before) != self.unfit
 
     def forget(self) -> None:
         """Start anew: another controller acts now."""

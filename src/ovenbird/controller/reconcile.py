@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from ovenbird.controller.events import DRIFT_REPAIRED, NB_COMMITTED, NB_UNREACHABLE, Events
 from ovenbird.controller.fence import is_passing
 from ovenbird.controller.fitness import GatewayFitness
+from ovenbird.controller.gateway_sight import GatewaySight
 from ovenbird.controller.leadership import Leadership, LeadershipLost
 from ovenbird.controller.nb_options import missing_options, write_options
 from ovenbird.controller.nb_watch import NbChange, NbWatch
-from ovenbird.controller.placing import PLACED_KINDS, Placing
+from ovenbird.controller.placing import PLACED_KINDS, Placing, Sight
 from ovenbird.controller.problems import Problems, Trouble
 from ovenbird.controller.state import StateChange
 from ovenbird.controller.steps import add_steps
@@ -29,6 +31,7 @@ from ovenbird.model.objects import KINDS, Key
 from ovenbird.ovsdb import NotConnected, OvsdbError, SchemaError, Transaction, TransactionError
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.diff import diff
+from ovenbird.plan.failback import Cause
 from ovenbird.plan.rows import Conflict, Plan, Step
 
 AUDIT_SLICE = 100
@@ -52,6 +55,8 @@ class Reconciler:
         nb: NbWatch,
         leadership: Leadership,
         events: Events,
+        sight: GatewaySight,
+        fitness: GatewayFitness,
         *,
         audit_every_s: float = AUDIT_EVERY_S,
         clock: Callable[[], float] = time.monotonic,
@@ -65,8 +70,10 @@ class Reconciler:
         self._events = events
         self._clock = clock
         self._audit_every_s = audit_every_s
+        self._sight = sight
+        self.fitness = fitness
+        self._placed_s = -math.inf
         self._placing = Placing(store.cluster, events)
-        self.fitness = GatewayFitness(store.cluster, events)
         self._work = Worklist()
         self._place_again = False
         self._epoch: int | None = None
@@ -81,7 +88,7 @@ class Reconciler:
     def _on_store(self, change: StateChange) -> None:
         if self._epoch is not None:
             self._work.change(change.objects)
-            self._place_again = self._place_again or bool(change.nodes)
+            self._place_again = self._place_again or bool(change.nodes) or change.gateways
         self._woken.set()
 
     def _on_nb(self, change: NbChange) -> None:
@@ -96,6 +103,21 @@ class Reconciler:
         if not ours:
             self._work.suspect(change.owners)
             self._woken.set()
+
+    def look_at_gateways(self) -> None:
+        """Look soon: another gateway may carry a router. It does not block."""
+        self._place_again = True
+        self._woken.set()
+
+    def moved_to(self, router: str, gateway: str) -> Cause | None:
+        """Return why we moved a router to a gateway, once; None when we did not."""
+        if self._placing.moves.get(router, ("", None))[0] != gateway:
+            return None
+        return self._placing.moves.pop(router)[1]
+
+    def first_gateway(self, router: str) -> str:
+        """Return the gateway that should carry a router; "" when it has none."""
+        return next((name for name, _ in self._placing.placement.routers.get(router, ())), "")
 
     # Turns.
 
@@ -133,11 +155,10 @@ class Reconciler:
         await self._nb.settle()
         if self._epoch != self._leadership.epoch:
             await self._take_over()
-        judged = self.fitness.judge(self._store.state.nodes, self._clock())
-        if self._place_again or judged or self._work.kinds_changed() & PLACED_KINDS:
+        is_due = self._clock() - self._placed_s >= min(IDLE_S, self.fitness.look_again_s)
+        if is_due or self._place_again or self._work.kinds_changed() & PLACED_KINDS:
             self._place_again = False
-            nodes = self._store.state.nodes
-            self._work.again(self._placing.update(self._store.inventory, nodes, self.fitness.unfit))
+            self._work.again(self._placing.update(self._store.state, self._look()))
         self._work.again(self.problems.due(self._clock()))
         revision = self._store.revision
         batch = self._work.take(self._store.inventory)
@@ -151,6 +172,12 @@ class Reconciler:
             self._work.suspect(batch.suspects)
             raise
 
+    def _look(self) -> Sight:
+        self._placed_s = self._clock()
+        self.fitness.judge(self._store.state.nodes, self._placed_s)
+        gateways, now_s = self._sight.look()
+        return Sight(gateways, self._sight.carriers(), now_s, self.fitness.unfit)
+
     def _step_down(self) -> None:
         self._epoch = None
         self.problems.forget()
@@ -160,9 +187,9 @@ class Reconciler:
         """Find out what the leader before left undone; nothing is written to NB before that."""
         epoch = self._leadership.epoch
         self._work.clear()
-        self._place_again = True
+        self._place_again = False
         self._epoch = epoch
-        self._placing.take_over(self._store.inventory, self._nb.index, self._store.state.nodes)
+        self._placing.take_over(self._store.state, self._nb.index, self._look())
         complete = self._nb.last_control.revision == self._store.revision
         found = await self._audit()
         # Differences are drift only if NB was said to hold this very revision.

@@ -42,6 +42,8 @@ NORTH_SOUTH = {
 UNFIT_MS = 3000.0
 """Until a gateway that BFD finds well has been found unfit, and its routers have moved."""
 UNFIT = {**NORTH_SOUTH, "snat*": UNFIT_MS, "floating-ip*": UNFIT_MS, "from-outside*": UNFIT_MS}
+PLANNED_MS = 250.0
+"""What a planned move may cost: two gateways' flows change one after the other, on a machine that is busy."""
 RESTART_MS = 5000.0
 """What a workload may wait while the switch of its own host starts again, with TCP's doubled time-outs."""
 HA = Needs(centrals=3, gateways=2, computes=2)
@@ -144,6 +146,21 @@ DRILLS: tuple[Drill, ...] = (
         name="gateway-flap",
         what="the active gateway's underlay link flaps five times",
         steps=once("link-flap", "gateway-active", interface="eth0", times=5, down_s=1.0, up_s=1.0),
+    ),
+    _gateway(
+        name="gateway-return",
+        what=f"kill -9 of the active gateway's {VSWITCHD}; what counts is its way back",
+        steps=once("kill", "gateway-active", daemon=VSWITCHD),
+        expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, return_outage_ms=PLANNED_MS),
+    ),
+    _gateway(
+        name="gateway-drain",
+        what="the active gateway is drained for 5 s, and then takes its routers back",
+        steps=once("drain", "gateway-active", hold_s=5),
+        expect=Expect(others_ms=PLANNED_MS, return_outage_ms=PLANNED_MS),
+        detector=Detector.NONE,
+        has_baseline=False,
+        announced=(),
     ),
     _database(
         name="nb-leader-kill",

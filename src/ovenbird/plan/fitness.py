@@ -7,7 +7,7 @@ news only after a hold-down that grows with every relapse. Must never look at a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
@@ -116,9 +116,13 @@ def unfit(verdicts: Verdicts) -> dict[str, frozenset[str]]:
     return {physnet: frozenset(names) for physnet, names in found.items()}
 
 
-def is_waiting(verdicts: Verdicts) -> bool:
-    """Whether something bad has not stood for long enough yet: look again soon."""
-    return any(verdict.is_fit and verdict.seen_s for verdict in verdicts.values())
+def is_waiting(verdicts: Verdicts, now_s: float, policy: Policy) -> bool:
+    """Whether something bad may not have stood for long enough yet: look again soon."""
+    longest_s = 1.0 + max(policy.settle_s, policy.next_hop_s, *policy.patience_s.values())
+    return any(
+        verdict.is_fit and any(now_s - seen_s < longest_s for seen_s in verdict.seen_s.values())
+        for verdict in verdicts.values()
+    )
 
 
 def hold_down_s(verdict: Verdict, now_s: float, policy: Policy) -> float:
@@ -183,24 +187,6 @@ def _counts(what: str, verdict: Verdict, told: Told, now_s: float, policy: Polic
     own_s = policy.next_hop_s if what.startswith(NEXT_HOP) else policy.patience_s.get(what, 0.0)
     wait_s = max(own_s, policy.settle_s if bad > good else 0.0)
     return now_s - verdict.seen_s[what] >= wait_s
-
-
-def demoted(
-    order: Sequence[tuple[str, int]], unfit: Iterable[str], *, top: int, step: int
-) -> tuple[tuple[str, int], ...]:
-    """Return a router's gateways with the unfit ones last: they stay members, and OVN's greatest priority wins.
-
-    The others keep their priorities. Where nobody or everybody is unfit, nothing changes: a group is never emptied.
-    """
-    out = frozenset(unfit)
-    good = [member for member in order if member[0] not in out]
-    bad = [member for member in order if member[0] in out]
-    if not good or not bad or list(order) == [*good, *bad]:
-        return tuple(order)
-    lowest = good[-1][1]
-    if lowest - step * len(bad) < 0:
-        return tuple((name, top - at * step) for at, (name, _) in enumerate([*good, *bad]))
-    return (*good, *((name, lowest - at * step) for at, (name, _) in enumerate(bad, start=1)))
 
 
 def read_fitness(facts: Mapping[str, Any]) -> dict[str, dict[str, Finding]]:

@@ -13,6 +13,7 @@ from ovenbird.lab.faults.daemons import CrashLoop, Exit, Kill, Stop
 from ovenbird.lab.faults.database_file import DatabaseDamage
 from ovenbird.lab.faults.delay import Delay
 from ovenbird.lab.faults.disk_full import DiskFull
+from ovenbird.lab.faults.drained import Drain
 from ovenbird.lab.faults.failpoint import RaftFailpoint
 from ovenbird.lab.faults.fault import DidNotBite, Fault, inject
 from ovenbird.lab.faults.network import Loss, Partition, Rate
@@ -29,6 +30,7 @@ __all__ = [
     "Delay",
     "DidNotBite",
     "DiskFull",
+    "Drain",
     "Exit",
     "Fault",
     "Kill",
@@ -63,6 +65,7 @@ _CLASSES: Sequence[type[Fault]] = (
     DatabaseDamage,
     RaftFailpoint,
     ClockJump,
+    Drain,
 )
 KINDS: Mapping[str, type[Fault]] = {cls.kind: cls for cls in _CLASSES}
 """Kind -> class."""
