@@ -16,7 +16,7 @@ from ovenbird.model.cluster import Cluster, Role
 from ovenbird.plan import fitness
 from ovenbird.plan.fitness import Policy, Sight, Spot, Verdict
 
-WAITING_S = 0.1
+WAITING_S = 0.05
 FRESH_S = 12.0
 """An agent that gave no sign for this long (two heartbeats and some) tells nothing any more."""
 

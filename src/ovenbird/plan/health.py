@@ -34,6 +34,8 @@
 | router.unknown | who carries it could not be asked | degraded |
 | router.moved | another gateway than the most wanted one carries it | degraded |
 | router.last_gateway | it should have standbys, and none is left alive | degraded |
+| gateway.bad | the agent of a gateway, heard lately, finds its uplink, next hop or daemons bad | degraded |
+| gateway.held_down | a gateway was unfit, is good again and waits for its hold-down | degraded |
 | problem | the controller reports a problem | degraded |
 
 "Could not ask" alone never makes anything down: see `tests/core/test_health.py`, which holds this as a property.
@@ -44,8 +46,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from itertools import combinations, product
 
+from ovenbird.plan.bfd_sessions import sessions_needed
 from ovenbird.plan.observation import (
     Chassis,
     DatabaseView,
@@ -265,22 +267,6 @@ def _lags(snapshot: Snapshot, nb_cfg: int | None) -> bool:
     if snapshot.sb_cfg is None or (snapshot.sb_cfg_age_s is not None and snapshot.sb_cfg_age_s <= LAG_GRACE_S):
         return False
     return (nb_cfg or 0) < snapshot.sb_cfg
-
-
-def sessions_needed(routers: tuple[RouterView, ...]) -> list[tuple[str, str]]:
-    """Return the pairs of chassis between which gateway groups need BFD, each once, sorted.
-
-    Gateway to gateway, and gateway to the chassis with workloads behind the router; groups of one need none
-    (ovn-controller's bfd.c; ovn-sb(5), HA_Chassis_Group, ref_chassis).
-    """
-    pairs: set[tuple[str, str]] = set()
-    for gateways, peers in {(router.gateways, router.peers) for router in routers}:
-        names = [name for name, _ in gateways]
-        if len(names) < 2:
-            continue
-        pairs |= {(min(pair), max(pair)) for pair in combinations(names, 2)}
-        pairs |= {(min(pair), max(pair)) for pair in product(names, peers - set(names))}
-    return sorted(pairs)
 
 
 def bfd_rules(snapshot: Snapshot) -> Iterator[Reason]:

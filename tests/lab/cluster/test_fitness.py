@@ -50,6 +50,7 @@ async def test_a_gateway_without_a_way_out_loses_its_routers_and_gets_them_back_
     )
     sockets = [f"unix:{site.lab.node(name).path('/run/ovn/ovnsb_db.sock')}" for name in CENTRALS]
     async with GatewayWatch(sockets, PORTS["r1"]) as watch:
+        await eventually(lambda: watch.chassis == active, within_s=10)
         with traffic(site) as load:
             fault_ns = time.time_ns()
             fault.inject()
@@ -116,7 +117,8 @@ def test_an_ovn_controller_that_hangs_is_replaced_and_then_no_longer_trusted(bre
     eventually_sync(lambda: ping(site.workload("vm1"), OUTSIDE), within_s=5)
     expect_shown(site, active, "it hung 2 times")
     sent, received = answers(site, R1)
-    assert received == sent > 1, "one gateway answers, and the other has stopped"
+    # The last request may come too late for its answer; two gateways would make nearly twice as many answers.
+    assert 1 < received <= sent, "one gateway answers, and the other has stopped"
 
 
 def answers(site: Site, address: str) -> tuple[int, int]:
