@@ -69,10 +69,11 @@ class Reconciler:
         self._clock = clock
         self._audit_every_s = audit_every_s
         self._sight = sight
-        self._placed_s = -math.inf
+        self._looked_s = -math.inf
         self._placing = Placing(store.cluster, events)
         self._work = Worklist()
         self._place_again = False
+        self._look_again = False
         self._epoch: int | None = None
         """Epoch for which NB was taken over."""
         self._woken = asyncio.Event()
@@ -103,14 +104,12 @@ class Reconciler:
 
     def look_at_gateways(self) -> None:
         """Look soon: another gateway may carry a router. It does not block."""
-        self._place_again = True
+        self._look_again = True
         self._woken.set()
 
     def moved_to(self, router: str, gateway: str) -> Cause | None:
         """Return why we moved a router to a gateway, once; None when we did not."""
-        if self._placing.moves.get(router, ("", None))[0] != gateway:
-            return None
-        return self._placing.moves.pop(router)[1]
+        return self._placing.cause(router, gateway, self._clock())
 
     def first_gateway(self, router: str) -> str:
         """Return the gateway that should carry a router; "" when it has none."""
@@ -151,10 +150,12 @@ class Reconciler:
         await self._nb.settle()
         if self._epoch != self._leadership.epoch:
             await self._take_over()
-        is_due = self._clock() - self._placed_s >= IDLE_S
-        if is_due or self._place_again or self._work.kinds_changed() & PLACED_KINDS:
-            self._place_again = False
+        if self._place_again or self._work.kinds_changed() & PLACED_KINDS:
+            self._place_again = self._look_again = False
             self._work.again(self._placing.update(self._store.state, self._look()))
+        elif self._look_again or self._clock() - self._looked_s >= IDLE_S:
+            self._look_again = False
+            self._work.again(self._placing.look_again(self._store.state, self._look()))
         self._work.again(self.problems.due(self._clock()))
         revision = self._store.revision
         batch = self._work.take(self._store.inventory)
@@ -169,7 +170,7 @@ class Reconciler:
             raise
 
     def _look(self) -> Sight:
-        self._placed_s = self._clock()
+        self._looked_s = self._clock()
         gateways, now_s = self._sight.look()
         return Sight(gateways, self._sight.carriers(), now_s)
 

@@ -75,7 +75,7 @@ async def test_killed_vswitchd(breakable: Site) -> None:
             await eventually(lambda: watch.chassis == active, within_s=30)
             await eventually(lambda: flows(site, STREAMS["r1"][0]), within_s=10)
             end_ns = time.time_ns()
-            outages = outages_ms(load.stop(), fault_ns, end_ns)
+            outages = outages_ms(load.stop()[0], fault_ns, end_ns)
     assert site.lab.node(active).daemon("vswitchd") != victim
     print("outages_ms", outages)  # noqa: T201 - `pytest -rP` shows it
     assert all(0 < outage < OUTAGE_LIMIT_MS for outage in outages.values()), outages
@@ -88,7 +88,7 @@ def test_lost_tunnel_network(breakable: Site) -> None:
         fault_ns = fail(site, LinkDown(lab=site.lab, node=active, interface="eth0"), active=active, standby=standby)
         eventually_sync(lambda: ping(site.workload("vm1"), OUTSIDE), within_s=10)
         end_ns = time.time_ns()
-        outages = outages_ms(load.stop(), fault_ns, end_ns)
+        outages = outages_ms(load.stop()[0], fault_ns, end_ns)
     print("outages_ms", outages)  # noqa: T201 - `pytest -rP` shows it
     assert all(0 < outage < OUTAGE_LIMIT_MS for outage in outages.values()), outages
 
@@ -113,7 +113,7 @@ def test_lost_host_is_replaced_and_the_physical_network_is_told(breakable: Site,
         assert site.fdb(mac) == f"x-{standby}"
         eventually_sync(lambda: flows(site, STREAMS[router][0]), within_s=10)
         end_ns = time.time_ns()
-        outages = outages_ms(load.stop(), fault_ns, end_ns)
+        outages = outages_ms(load.stop()[0], fault_ns, end_ns)
     print("first_announcement_s", delays_s)  # noqa: T201 - `pytest -rP` shows it
     print("outages_ms", outages)  # noqa: T201 - `pytest -rP` shows it
     assert all(0 < delay < ANNOUNCED_WITHIN_S for delay in delays_s.values()), delays_s
