@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ovenbird.central.inspect import ask_peer, read_file
 from ovenbird.model.cluster import Cluster, Database, Host, bracketed
-from ovenbird.model.errors import Refused
+from ovenbird.model.errors import Refused, Unavailable
 from ovenbird.model.layout import Layout
 from ovenbird.model.raft_status import RaftStatus, parse_raft_status
 from ovenbird.ovsdb import OvsdbError
@@ -30,7 +30,6 @@ DATABASE_WAITING = "database.waiting"
 DATABASE_READY = "database.ready"
 DATABASE_JOIN_RETRIED = "database.join_retried"
 DATABASE_FAILED = "database.failed"
-DATABASE_RESTARTED = "database.restarted"
 
 SCHEMAS = {
     Database.NB: Path("/usr/share/ovn/ovn-nb.ovsschema"),
@@ -42,7 +41,7 @@ PEER_POLL_S = 0.15
 LONGEST_PEER_POLL_S = 1.0
 JOIN_DEADLINE_S = 15.0
 """A join that took longer is started again: OVS 3.1.0 can hang in it for ever (fixed by af5a99737 in 3.1.5)."""
-FAILURE_POLL_S = 1.0
+FAILURE_POLL_S = 0.5
 PROBE_BYTES = 1 << 20
 """Room that must be there before a member that failed is started again."""
 
@@ -86,7 +85,7 @@ class Member:
         self._host = host
         self._layout = layout
         self._file = layout.database_file(database)
-        self._kept = Kept(self.spec, on_up=self._tune)
+        self._kept = Kept(self.spec, before_start=self._need_room, on_up=self._tune)
 
     async def run(self) -> None:
         """Get the file, then keep the server, until cancelled. Raises `Refused` when a person must decide."""
@@ -161,6 +160,11 @@ class Member:
         half.rename(self._file)
         lock.unlink(missing_ok=True)
 
+    async def _need_room(self) -> None:
+        """Raise `Unavailable` while the disk takes no data: a log that cannot grow is not to be opened."""
+        if not await asyncio.to_thread(_takes_data, self._file.parent):
+            raise Unavailable(f"{self._file.parent} takes no data", code="no_room", subject=self.database.value)
+
     async def _tune(self) -> None:
         """Apply what the server forgets with each start (ovsdb-server(8))."""
         with suppress(OvsdbError, OSError):
@@ -187,26 +191,20 @@ class Member:
             await asyncio.sleep(POLL_S)
 
     async def _watch_failure(self) -> None:
-        """Start a member again that could not write its log, once its disk takes data again.
+        """End a member that could not write its log; it starts again once its disk takes data.
 
-        OVS 3.1.0 never recovers from that by itself: it stays "failed", and an old leader goes on believing to lead.
+        OVS 3.1.0 never recovers from that by itself: it stays "failed", and an old leader goes on believing to lead. It
+        must end *before* there is room again: it would go on and note commits of entries that it never wrote, and such
+        a log cannot be opened any more ("advances commit index to N but last log index is N-1").
         """
         await self.ready.wait()
-        told = False
         while True:
             await asyncio.sleep(FAILURE_POLL_S)
-            status = None
             with suppress(OvsdbError, OSError):
                 status = await self.status()
-            if status is None or status.status != "failed":
-                told = False
-                continue
-            if not told:
-                _log.error(DATABASE_FAILED, extra={"database": self.database.value, "file": str(self._file)})
-                told = True
-            if await asyncio.to_thread(_takes_data, self._file.parent):
-                _log.warning(DATABASE_RESTARTED, extra={"database": self.database.value, "sid": status.sid})
-                await daemon.stop(self.spec)
+                if status.status == "failed":
+                    _log.error(DATABASE_FAILED, extra={"database": self.database.value, "file": str(self._file)})
+                    await daemon.kill(self.spec)
 
 
 def _takes_data(directory: Path) -> bool:

@@ -16,13 +16,14 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from ovenbird.controller.events import DRIFT_REPAIRED, NB_COMMITTED, NB_UNREACHABLE, Events
 from ovenbird.controller.fence import is_passing
+from ovenbird.controller.foresight import Foresight
 from ovenbird.controller.gateway_sight import GatewaySight
 from ovenbird.controller.leadership import Leadership, LeadershipLost
 from ovenbird.controller.nb_options import missing_options, write_options
 from ovenbird.controller.nb_watch import NbChange, NbWatch
 from ovenbird.controller.placing import PLACED_KINDS, Placing, Sight
 from ovenbird.controller.problems import Problems, Trouble
-from ovenbird.controller.state import StateChange
+from ovenbird.controller.state import Prospect, StateChange
 from ovenbird.controller.steps import add_steps
 from ovenbird.controller.store import Store
 from ovenbird.controller.worklist import Worklist
@@ -77,7 +78,9 @@ class Reconciler:
         self._epoch: int | None = None
         """Epoch for which NB was taken over."""
         self._woken = asyncio.Event()
+        self._foresight = Foresight()
         store.subscribe(self._on_store)
+        store.on_prospect(self._on_prospect)
         nb.subscribe(self._on_nb)
         leadership.on_change(self._woken.set)
 
@@ -114,6 +117,13 @@ class Reconciler:
     def first_gateway(self, router: str) -> str:
         """Return the gateway that should carry a router; "" when it has none."""
         return next((name for name, _ in self._placing.placement.routers.get(router, ())), "")
+
+    def _on_prospect(self, prospect: Prospect) -> None:
+        if self._epoch is None or self._epoch != self._leadership.epoch or self._work or not self._nb.synced:
+            return
+        with contextlib.suppress(NotConnected):
+            schema = self._nb.client.schema
+            self._foresight.look_ahead(prospect, self._store.inventory, self._nb.index, self._context(), schema)
 
     # Turns.
 
@@ -176,6 +186,7 @@ class Reconciler:
 
     def _step_down(self) -> None:
         self._epoch = None
+        self._foresight.forget()
         self.problems.forget()
 
     async def _take_over(self) -> None:
@@ -192,9 +203,11 @@ class Reconciler:
 
     # Making NB so.
 
+    def _context(self) -> CompileContext:
+        return CompileContext(placement=self._placing.placement, underlay_mtu=self._store.cluster.underlay_mtu)
+
     def _plan(self, owners: Collection[Key]) -> Plan:
-        context = CompileContext(placement=self._placing.placement, underlay_mtu=self._store.cluster.underlay_mtu)
-        inventory = self._store.inventory
+        context, inventory = self._context(), self._store.inventory
         return diff(owners, {key: compile_object(key, inventory, context) for key in owners}, self._nb.index)
 
     async def _realise(self, owners: Collection[Key], suspects: Collection[Key], revision: int) -> None:
@@ -228,14 +241,20 @@ class Reconciler:
                 self.problems.judge(owners, {key: (trouble,) for key in owners}, self._clock())
 
     async def _commit(self, owners: Collection[Key], revision: int | None) -> None:
+        foreseen = await self._foresight.recall(
+            frozenset(owners), self._store.inventory, self._nb.index, self._context()
+        )
         if not (self._store.synced and self._nb.synced):
             # Since this turn began one of both was lost. What is not known must not be taken for not declared.
             raise NotConnected("the declared state or NB is not current")
-        plan = self._plan(owners)
+        plan = foreseen.plan if foreseen else self._plan(owners)
         options = missing_options(self._nb.replica, self._store.cluster)
 
         def fill(txn: Transaction) -> None:
-            add_steps(txn, plan.steps)
+            if foreseen:
+                txn.extend(foreseen.steps)
+            else:
+                add_steps(txn, plan.steps)
             write_options(txn, options)
 
         if plan or options or revision not in (None, self._leadership.committed_revision):
@@ -243,7 +262,9 @@ class Reconciler:
             comment = f"{self._leadership.name} epoch {self._leadership.epoch} revision {revision}"
             await self._leadership.commit(comment, fill, rows=len(plan.steps), revision=revision)
             took_ms = round(1000 * (self._clock() - started_s))
-            self._events.emit(NB_COMMITTED, revision=revision, steps=len(plan.steps), took_ms=took_ms)
+            self._events.emit(
+                NB_COMMITTED, revision=revision, steps=len(plan.steps), took_ms=took_ms, foreseen=foreseen is not None
+            )
         self._judge(owners, plan)
 
     def _judge(self, owners: Collection[Key], plan: Plan) -> None:

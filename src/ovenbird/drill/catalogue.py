@@ -7,7 +7,6 @@ must keep, not the figures; the figures are what was measured (docs/figures.md).
 from __future__ import annotations
 
 import difflib
-import signal
 from collections.abc import Sequence
 from functools import partial
 
@@ -49,6 +48,19 @@ HA = Needs(centrals=3, gateways=2, computes=2)
 PEER_LOST = ("no response to inactivity probe",)
 """What every daemon says of a peer that was cut off, stopped or switched off."""
 
+CONTROL_PLANE = (*ALWAYS, "east-west-lossless")
+"""What must hold when only the control plane is hurt."""
+LOCK_MS = 13_000.0
+"""A controller that hangs keeps its lock until the database server's own probe gives its connection up: 5 s + 5 s."""
+
+DISK_FULL = (
+    r"No space left on device",
+    r"raft: (internal error: deferred append_reply|Dropped)",
+    r"database\.failed",
+    r"daemon\.start_failed",
+)
+"""What a database server and the agent beside it say while nothing can be written."""
+
 _gateway = partial(
     Drill,
     expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, return_outage_ms=2500.0),
@@ -60,14 +72,14 @@ _gateway = partial(
 )
 _database = partial(
     Drill,
-    expect=Expect(write_outage_ms=ELECTION_MS, streams={"nb": ELECTION_MS}),
+    expect=Expect(write_outage_ms=ELECTION_MS, streams={"nb": ELECTION_MS}, invariants=CONTROL_PLANE),
     needs=HA,
     detector=Detector.ELECTION,
     announced=PEER_LOST,
 )
 _control_plane_gone = partial(
     Drill,
-    expect=Expect(invariants=(*ALWAYS, "east-west-lossless")),
+    expect=Expect(invariants=CONTROL_PLANE),
     needs=HA,
     detector=Detector.ELECTION,
     announced=PEER_LOST,
@@ -189,11 +201,13 @@ DRILLS: tuple[Drill, ...] = (
         what="the acting controller hangs for 15 s and then goes on",
         steps=once("stop", "controller-leader", hold_s=15, daemon="agent"),
         detector=Detector.NONE,
+        expect=Expect(write_outage_ms=ELECTION_MS, streams={"nb": LOCK_MS}, invariants=CONTROL_PLANE),
     ),
     _database(
         name="controller-partition",
         what="the acting controller's host is cut off for 15 s",
         steps=once("partition", "controller-leader", hold_s=15),
+        expect=Expect(write_outage_ms=LOCK_MS, streams={"nb": LOCK_MS}, invariants=CONTROL_PLANE),
     ),
     Drill(
         name="ovn-controller-kill",
@@ -206,7 +220,7 @@ DRILLS: tuple[Drill, ...] = (
     Drill(
         name="ovn-controller-restart",
         what="SIGTERM to ovn-controller on every compute host; the agent starts it again",
-        steps=once("kill", "computes", daemon=CONTROLLER, number_of_signal=signal.SIGTERM),
+        steps=once("kill", "computes", daemon=CONTROLLER, signal="TERM"),
         expect=Expect(),
         needs=HA,
         is_safe_live=True,
@@ -214,7 +228,7 @@ DRILLS: tuple[Drill, ...] = (
     Drill(
         name="vswitchd-restart",
         what="ovs-vswitchd of one compute host is ended and starts again",
-        steps=once("kill", "one-compute", daemon=VSWITCHD, number_of_signal=signal.SIGTERM),
+        steps=once("kill", "one-compute", daemon=VSWITCHD, signal="TERM"),
         expect=Expect(others_ms=RESTART_MS),
         needs=HA,
     ),
@@ -222,6 +236,7 @@ DRILLS: tuple[Drill, ...] = (
         name="disk-full-on-leader",
         what="the NB leader's disk is full for 10 s",
         steps=once("disk-full", "nb-leader", hold_s=10),
+        announced=(*PEER_LOST, *DISK_FULL),
     ),
     _database(
         name="rolling-restart",
@@ -235,7 +250,7 @@ DRILLS: tuple[Drill, ...] = (
         expect=Expect(others_ms=None),
         needs=HA,
         return_timeout_s=90.0,
-        announced=PEER_LOST,
+        announced=(*PEER_LOST, "Network is down"),
     ),
 )
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGKILL, SIGTERM
 
 from ovenbird.model.errors import Timeout
 from ovenbird.ovsdb import OvsdbError, unixctl
@@ -139,6 +139,20 @@ async def answers(spec: DaemonSpec) -> bool:
     except (OvsdbError, OSError):
         return False
     return True
+
+
+async def kill(spec: DaemonSpec) -> None:
+    """End the daemon and its monitor at once: for one whose next step would do harm. Raises `Timeout`."""
+    running = find(spec)
+    if running is None:
+        return
+    with suppress(ProcessLookupError):
+        os.kill(running.pid, SIGKILL)
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await gone(running)
+    except TimeoutError:
+        raise Timeout(f"{spec.name} (pid {running.pid}) does not die", subject=spec.name) from None
 
 
 async def stop(spec: DaemonSpec, *, timeout_s: float = STOP_TIMEOUT_S) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable
 
@@ -50,6 +51,7 @@ class Kept:
         self._before_start = before_start
         self._on_up = on_up
         self._delay_s = 0.0
+        self._told = ""
 
     async def run(self) -> None:
         """Keep the daemon until cancelled."""
@@ -86,8 +88,12 @@ class Kept:
             running = await daemon.start(self.spec)
         except (OvenbirdError, TimeoutError) as error:
             self._back_off()
-            _log.error(DAEMON_START_FAILED, extra={"daemon": self.spec.name, "error": str(error)})
+            reason = re.sub(r"\d+", "#", str(error))  # without its time stamps: the same failure is told once
+            if reason != self._told:
+                _log.error(DAEMON_START_FAILED, extra={"daemon": self.spec.name, "error": str(error)})
+                self._told = reason
             return None
+        self._told = ""
         took_ms = round((time.monotonic() - began) * 1000)
         _log.info(DAEMON_STARTED, extra={"daemon": self.spec.name, "pid": running.pid, "took_ms": took_ms})
         return running

@@ -1,0 +1,27 @@
+"""The catalogue is sound: every drill names faults, parameters and targets that exist."""
+
+import pytest
+
+from ovenbird.drill import fault
+from ovenbird.drill.catalogue import BY_NAME, DRILLS, chosen
+from ovenbird.drill.script import Drill
+from ovenbird.drill.targets import IT, SEVERAL, SINGLE
+from ovenbird.model.errors import UserError
+
+
+@pytest.mark.parametrize("drill", DRILLS, ids=lambda drill: drill.name)
+def test_a_drill_can_be_carried_out(drill: Drill) -> None:
+    assert drill.what
+    for inject in drill.faults:
+        assert inject.kind == "noop" or inject.kind in fault.FAULTS
+        assert inject.target in (*SINGLE, *SEVERAL, IT)
+        if inject.kind != "noop":
+            assert set(inject.params) <= set(fault.parameters(inject.kind))
+
+
+def test_names_are_unique_and_can_be_chosen() -> None:
+    assert len(BY_NAME) == len(DRILLS)
+    assert chosen(("noop", "all")) == (BY_NAME["noop"], *DRILLS)
+    with pytest.raises(UserError) as caught:
+        chosen(("gateway-crush",))
+    assert "gateway-crash" in caught.value.hint
