@@ -17,6 +17,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import socket
 import statistics
 import subprocess
@@ -257,6 +258,7 @@ def compare(ports: int, rounds: int) -> dict[str, Any]:
         "limit_rss_mb": round(median(limit, "rss_mb"), 1),
         "rows": ours[0]["rows"],
         "rounds": rounds,
+        "load_average": round(os.getloadavg()[0], 2),
         "note": "ours and peer include one read of every column of every row; cpu_s is the client process alone",
     }
 

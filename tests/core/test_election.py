@@ -34,8 +34,9 @@ LEADER = replace(STANDBY, store_epoch=5, nb=Control(epoch=5, seen={}), tenure=Te
     ("sight", "expected"),
     [
         (replace(STANDBY, lock_held=False), Queue()),
-        (replace(STANDBY, store_epoch=None), Idle()),
-        (replace(STANDBY, nb=None), Idle()),
+        # That a database can be seen again need not come with any change in it.
+        (replace(STANDBY, store_epoch=None), Idle(100.2)),
+        (replace(STANDBY, nb=None), Idle(100.2)),
         (replace(STANDBY, stand_from_s=101.0), Idle(101.0)),
         (STANDBY, Claim(5, 4, Control(epoch=4, seen={}))),
         # NB was claimed by somebody whom an older Ovenbird database does not know.

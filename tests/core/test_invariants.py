@@ -153,7 +153,7 @@ BROKEN = {
         ),
     ),
     "a standby answers at the end": ("active-gateway-answers", run(final=holds(answers={"172.16.0.1": "g2"}))),
-    "a packet between workloads is lost": ("east-west-lossless", run(streams=[stream("east-west", lost=[1500])])),
+    "packets between workloads are lost": ("east-west-lossless", run(streams=[stream("east-west", lost=[1500, 1501])])),
     "a connection between workloads ends": (
         "east-west-lossless",
         run(streams=[stream("east-west-tcp", breaks=[(6000 * MS, "reset")])]),
@@ -204,6 +204,7 @@ WELL = {
     ),
     "the active gateway answers": ("active-gateway-answers", run()),
     "traffic to the outside is lost": ("east-west-lossless", run(streams=[stream("snat", lost=[1500])])),
+    "a lone packet is lost": ("east-west-lossless", run(streams=[stream("east-west", lost=[1500])])),
     "the last packets are under way": ("east-west-lossless", run(streams=[stream("east-west", lost=[3999])])),
     "realised": ("realised", run()),
     "nothing to do": ("plan-empty", run()),

@@ -67,6 +67,22 @@ async def test_applied_objects_are_in_nb_and_deleted_ones_are_gone(dbs: Database
     assert not service.problems
 
 
+async def test_a_great_change_is_planned_while_it_is_being_committed(
+    dbs: Databases, service: ControllerService
+) -> None:
+    await service.store.apply(documents(BLUE))
+    await in_nb(service)
+    ports = [port(f"vm{number}", "blue") for number in range(250)]
+    await service.store.apply(documents(*ports))
+    await in_nb(service)
+    assert service.events.named(NB_COMMITTED)[-1].fields["foreseen"]
+    assert len(await dbs.column("Logical_Switch_Port", "name")) == 250
+    # Several audits later nothing was found to write.
+    beat = service.nb.last_control.beat
+    await eventually(lambda: service.nb.last_control.beat > beat, within_s=10)
+    assert service.events.counts[DRIFT_REPAIRED] == 0
+
+
 async def test_the_same_again_writes_nothing(dbs: Databases, service: ControllerService) -> None:
     text = documents(BLUE, port("vm1", "blue"), *ROUTED.split("---"))
     first = await service.store.apply(text)

@@ -13,6 +13,7 @@ from tests.controller_bench import Databases, databases, documents, network, por
 from tests.waiting import eventually
 
 from ovenbird.controller.events import LEADERSHIP_LOST, LEADERSHIP_WON
+from ovenbird.controller.leadership import LOCK
 from ovenbird.controller.service import ControllerService
 from ovenbird.model.cluster import Database
 from ovenbird.ovsdb import Client, Replica
@@ -54,6 +55,21 @@ async def test_of_three_candidates_one_acts_and_another_takes_over(dbs: Database
         await others[0].store.apply(documents(network("after", "10.9.0.0/24")))
         await eventually(lambda: second.nb.last_control.revision == 4, within_s=10)
         assert len(await dbs.column("Logical_Switch", "name")) == 4
+
+
+async def test_a_candidate_acts_when_nb_comes_back_as_it_was(dbs: Databases) -> None:
+    """It has the lock before it sees NB, and nothing that is in NB or declared changes any more."""
+    async with dbs.candidate("c1") as one:
+        await eventually(lambda: one.leadership.is_leader, within_s=10)
+        for member in dbs[Database.NB].members:
+            member.kill()
+        (await asyncio.to_thread(dbs[Database.OVENBIRD].leader)).kill()
+        await eventually(lambda: not one.store.synced, within_s=10)
+        lock = one.store.client.lock(LOCK)
+        await eventually(lambda: one.store.synced and lock.held and not one.leadership.is_leader, within_s=20)
+        for member in dbs[Database.NB].members:
+            member.start()
+        await eventually(lambda: one.leadership.is_leader, within_s=20)
 
 
 async def test_a_leader_whose_nb_hangs_gives_up_and_another_may_try(dbs: Databases) -> None:

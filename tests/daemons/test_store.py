@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.controller_bench import CLUSTER, Databases, databases, documents, network, port
@@ -61,6 +62,22 @@ async def test_two_writers_never_overwrite_each_other(dbs: Databases) -> None:
         await eventually(lambda: one.revision == two.revision == 21, within_s=5)
         ports = [each.assigned.address for each in one.inventory.of_kind("Port").values()]
         assert len(ports) == len(set(ports)) == 20
+
+
+async def test_nothing_is_refused_because_of_what_another_host_has_just_changed(dbs: Databases) -> None:
+    """What one host acknowledged is known to the next call, whichever host is asked."""
+    async with store_of(dbs, "c1") as one, store_of(dbs, "c2") as two:
+        await one.ready(10)
+        await two.ready(10)
+        for number in range(20):
+            here, there = (one, two)[:: 1 if number % 2 else -1]
+            blue, vm = network(f"n{number}", f"10.0.{number}.0/24"), port(f"vm{number}", f"n{number}")
+            await here.apply(documents(blue))
+            await there.apply(documents(vm))
+            shown = await here.apply(documents(vm), dry_run=True)
+            assert [change.action for change in shown.changes] == ["unchanged"]
+            await here.delete([Key("Port", f"vm{number}")])
+            assert (await there.apply(documents(vm))).changes[0].action == "create"
 
 
 async def test_a_file_with_one_bad_object_changes_nothing(store: Store) -> None:
@@ -122,15 +139,15 @@ async def test_a_lost_answer_is_found_out_and_never_doubled(
     await store.apply(documents(network("blue", "10.0.0.0/24")))
     transact, losses = Client.transact, iter([True])
 
-    async def losing(self: Client, txn: Transaction, *, timeout_s: float = 10.0) -> Result:
+    async def losing(self: Client, txn: Transaction, *, timeout_s: float = 10.0, **options: Any) -> Result:
         if next(losses, False):
             if committed:
-                await transact(self, txn, timeout_s=timeout_s)
+                await transact(self, txn, timeout_s=timeout_s, **options)
             session = self.session
             assert session is not None
             session.connection.abort("cut by the test")
             raise ConnectionLost("cut by the test")
-        return await transact(self, txn, timeout_s=timeout_s)
+        return await transact(self, txn, timeout_s=timeout_s, **options)
 
     monkeypatch.setattr(Client, "transact", losing)
     outcome = await store.apply(documents(port("vm1", "blue"), port("vm2", "blue")))

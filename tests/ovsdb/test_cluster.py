@@ -57,8 +57,8 @@ async def test_a_client_finds_the_leader_follows_it_and_its_replica_goes_on_by_d
 async def test_a_leader_that_wakes_up_deposed_is_left_at_once_by_those_who_want_the_leader(cluster):
     leader = await cluster.leader()
     async with (
-        Client(cluster.database, cluster.remotes, probe_interval_ms=60_000) as client,
-        Client(cluster.database, [leader.remote], leader_only=False, probe_interval_ms=60_000) as loyal,
+        Client(cluster.database, cluster.remotes, probe_interval_ms=0) as client,
+        Client(cluster.database, [leader.remote], leader_only=False, probe_interval_ms=0) as loyal,
     ):
         await client.wait_connected(timeout_s=10)
         await loyal.wait_connected(timeout_s=10)
@@ -72,6 +72,40 @@ async def test_a_leader_that_wakes_up_deposed_is_left_at_once_by_those_who_want_
         await loyal.wait_connected(timeout_s=5)
         assert loyal.remote == leader.remote
         await add_switch(loyal, "a follower forwards")
+
+
+async def test_a_silent_leader_is_left_as_soon_as_another_leads(cluster):
+    """Long before its probes would tell; what was under way there does not have to wait for its own deadline either."""
+    leader = await cluster.leader()
+    async with Client(cluster.database, cluster.remotes, probe_interval_ms=60_000) as client:
+        await client.wait_connected(timeout_s=10)
+        leader.pause()
+        try:
+            with pytest.raises(ConnectionLost, match="will do"):
+                await client.call("echo", [], timeout_s=30)
+            second = await cluster.leader(besides=leader)
+            await eventually(lambda: client.remote == second.remote, within_s=5)
+            await add_switch(client, "after")
+        finally:
+            leader.resume()
+
+
+async def test_a_silent_leader_is_kept_while_nobody_else_leads(cluster):
+    """It may be busy, and to leave it would cost its locks."""
+    leader = await cluster.leader()
+    follower = next(member for member in cluster.members if member is not leader)
+    async with Client(cluster.database, cluster.remotes, probe_interval_ms=60_000) as client:
+        await client.wait_connected(timeout_s=10)
+        session = client.session
+        assert session is not None
+        follower.pause()
+        leader.pause()
+        try:
+            await eventually(lambda: session.connection.silent_s > 4, within_s=10)
+            assert client.session is session
+        finally:
+            leader.resume()
+            follower.resume()
 
 
 async def test_a_leader_that_hangs_does_not_keep_its_clients_from_the_next_one(cluster):

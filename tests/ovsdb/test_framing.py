@@ -78,6 +78,11 @@ class TestAnyCut:
         else:
             assert found == message
 
+    @given(st.lists(st.one_of(st.dictionaries(texts, values, max_size=2), values)), layouts, st.lists(st.integers(0)))
+    def test_answers_arrive_whole_however_the_bytes_were_cut(self, answers, layout, cuts):
+        message = {"id": 7, "result": answers, "error": None}
+        assert decoded(encoded([message], layout, False, ""), cuts, JsonStream()) == [message]
+
 
 def _was_walked(message: dict[str, Any]) -> bool:
     return any(type(row) is tuple for rows in message["result"][2].values() for row in rows.values())

@@ -43,7 +43,7 @@ class Api:
         files = field(body, "documents", list)
         dry_run = field(body, "dry_run", bool, default=False)
         documents = await asyncio.to_thread(parsed, files)
-        return outcome_json(await self._store.apply(documents, dry_run=dry_run))
+        return await asyncio.to_thread(outcome_json, await self._store.apply(documents, dry_run=dry_run))
 
     async def delete(self, request: Request) -> Any:
         """Take objects out of what is declared."""
@@ -53,7 +53,7 @@ class Api:
             keys = [each.key for each in await asyncio.to_thread(parsed, field(body, "documents", list))]
         else:
             keys = keys_of(field(body, "objects", list))
-        return outcome_json(await self._store.delete(keys, dry_run=dry_run))
+        return await asyncio.to_thread(outcome_json, await self._store.delete(keys, dry_run=dry_run))
 
     async def objects(self, request: Request) -> Any:
         """List what is declared."""

@@ -64,7 +64,6 @@ class GatewayHistory:
         self._untold: list[GatewayChangeRecord] = []
         self._woken = asyncio.Event()
         leadership.on_change(self._woken.set)
-        store.subscribe(lambda change: self.look() if change.objects else None)
 
     def look(self) -> None:
         """Note what has changed."""

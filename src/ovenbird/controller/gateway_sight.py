@@ -74,7 +74,7 @@ class GatewaySight:
 
     def routers(self, placement: Placement) -> list[Carried]:
         """Return every router with an external leg and a gateway in `placement`."""
-        return carried_routers(self._cluster, self._store.state, placement, self.carriers())
+        return carried_routers(self._cluster, self._store.state, placement, self.carriers(), placement.routers)
 
     def _facts(self) -> Iterator[GatewayFacts]:
         known, wanted = self._sb.synced, self._sb.nb_cfg

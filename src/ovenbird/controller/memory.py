@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import gc
 
-YOUNG_OBJECTS = 50_000
-YOUNG_ROUNDS = 20
-MIDDLE_ROUNDS = 50
+YOUNG_OBJECTS = 500_000
+YOUNG_ROUNDS = 5
+MIDDLE_ROUNDS = 20
 
 
 def expect_many_objects() -> None:

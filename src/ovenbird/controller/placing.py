@@ -8,7 +8,8 @@ that reports none (it may be starting, or not have been asked) takes nothing awa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ovenbird.controller.events import PLACEMENT_CHANGED, Events
@@ -18,7 +19,7 @@ from ovenbird.controller.state import DeclaredState
 from ovenbird.model.cluster import Cluster, Role
 from ovenbird.model.objects import ExternalNetwork, Key, Router
 from ovenbird.plan.dirty import dirty_by_placement
-from ovenbird.plan.failback import Carried, Cause, Failback, Gateways, Memory, decide
+from ovenbird.plan.failback import PENDING_S, Carried, Cause, Failback, Gateways, Memory, decide
 from ovenbird.plan.gateways import RouterNeed, renumbered, schedule
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.nb_index import NbIndex
@@ -49,17 +50,29 @@ class Placing:
         self._cluster = cluster
         self._events = events
         self._memories: dict[str, Memory] = {}
+        self._seen: Sight | None = None
+        self._restless: set[str] = set()
+        """Routers that may move as time goes by: not at home, or not carried where they should be."""
         self.placement = Placement()
         self.troubles: dict[Key, Trouble] = {}
-        self.moves: dict[str, tuple[str, Cause]] = {}
-        """router -> the gateway that it was last moved to by us, and why."""
+        self._moves: dict[str, tuple[str, Cause, float]] = {}
+        """router -> the gateway that was last put first, why, and when."""
 
     def take_over(self, state: DeclaredState, index: NbIndex, sight: Sight) -> None:
         """Start from what NB holds."""
         self._memories.clear()
-        self.moves.clear()
+        self._restless.clear()
+        self._moves.clear()
         self.placement = placement_in_nb(state.inventory, index)
         self.update(state, sight)
+
+    def cause(self, router: str, gateway: str, now_s: float) -> Cause | None:
+        """Return why a router was lately given to a gateway, once; None when it was not."""
+        target, cause, at_s = self._moves.get(router, ("", Cause.MOVE, -math.inf))
+        if target != gateway:
+            return None
+        del self._moves[router]
+        return cause if now_s - at_s < PENDING_S else None
 
     def update(self, state: DeclaredState, sight: Sight) -> frozenset[Key]:
         """Place anew what must be; return the routers whose gateways changed."""
@@ -71,7 +84,10 @@ class Placing:
             excluded=sight.gateways.excluded,
             carriers=sight.carriers,
         )
-        self.placement = self._decided(state, scheduled.placement, sight)
+        there = scheduled.placement.routers.keys()
+        self._restless &= there
+        self._memories = {name: memory for name, memory in self._memories.items() if name in there}
+        self.placement = self._decided(state, scheduled.placement, sight, there)
         changed = dirty_by_placement(before, self.placement)
         self.troubles = {
             Key("Router", unplaced.router): Trouble("unplaced", unplaced.detail) for unplaced in scheduled.unplaced
@@ -80,30 +96,63 @@ class Placing:
             self._events.emit(PLACEMENT_CHANGED, routers=len(changed), first=str(min(changed)))
         return changed | (troubles.keys() ^ self.troubles.keys())
 
-    def _decided(self, state: DeclaredState, placed: Placement, sight: Sight) -> Placement:
-        routers, homes, memories = dict(placed.routers), dict(placed.homes), {}
-        requests = {name: state.homes[name].request for name in routers if name in state.homes}
-        physnets = {need.name: need.physnet for need in router_needs(state.inventory)}
-        for router in carried_routers(self._cluster, state, placed, sight.carriers):
+    def look_again(self, state: DeclaredState, sight: Sight) -> frozenset[Key]:
+        """Decide again where something moved, or waits; nothing that is declared has changed since `update`."""
+        seen = self._seen
+        if seen is None or seen.gateways.excluded != sight.gateways.excluded or seen.unfit != sight.unfit:
+            return self.update(state, sight)
+        if seen.gateways.good_since_s.keys() == sight.gateways.good_since_s.keys():
+            names = self._restless | {
+                name for name, carrier in sight.carriers.items() if seen.carriers.get(name) != carrier
+            }
+        else:
+            names = set(self.placement.routers)
+        before = self.placement
+        self.placement = self._decided(state, before, sight, names)
+        return frozenset(Key("Router", name) for name in names if _differs(before, self.placement, name))
+
+    def _decided(self, state: DeclaredState, placed: Placement, sight: Sight, names: Collection[str]) -> Placement:
+        self._seen = sight
+        if not names:
+            return placed
+        physnets = {need.name: need.physnet for need in router_needs(state.inventory)} if sight.unfit else {}
+        routers, homes, requests = dict(placed.routers), dict(placed.homes), dict(placed.requests)
+        for router in carried_routers(self._cluster, state, placed, sight.carriers, names):
             name = router.name
-            gateways = replace(sight.gateways, unfit=sight.unfit.get(physnets[name], frozenset()))
+            # Only what was found on its own physical network counts for a router.
+            gateways = replace(sight.gateways, unfit=sight.unfit.get(physnets.get(name, ""), frozenset()))
             verdict = decide(router, self._memories.get(name), gateways, sight.now_s)
-            memories[name] = verdict.memory
+            self._memories[name] = verdict.memory
             homes[name] = verdict.home
-            routers[name] = renumbered(routers[name], verdict.order)
-            if verdict.cause is not None and verdict.order[0] != router.carrier:
-                self.moves[name] = (verdict.order[0], verdict.cause)
-        self._memories = memories
+            requests[name] = state.homes[name].request if name in state.homes else 0
+            if verdict.order != router.order:
+                routers[name] = renumbered(routers[name], verdict.order)
+            if verdict.cause is not None:
+                self._moves[name] = (verdict.order[0], verdict.cause, sight.now_s)
+            settled = verdict.order[0] == verdict.home == router.carrier
+            (self._restless.discard if settled else self._restless.add)(name)
         return Placement(routers=routers, homes=homes, requests=requests)
 
 
+def _differs(one: Placement, other: Placement, router: str) -> bool:
+    return (one.routers.get(router), one.home(router), one.requests.get(router)) != (
+        other.routers.get(router),
+        other.home(router),
+        other.requests.get(router),
+    )
+
+
 def carried_routers(
-    cluster: Cluster, state: DeclaredState, placement: Placement, carriers: Mapping[str, str | None]
+    cluster: Cluster,
+    state: DeclaredState,
+    placement: Placement,
+    carriers: Mapping[str, str | None],
+    names: Collection[str],
 ) -> list[Carried]:
-    """Return every router that has gateways, as it is and as it is wanted."""
+    """Return those of the named routers that have gateways, as they are and as they are wanted."""
     hosts = gateways(cluster, state.nodes)
     found = []
-    for need in router_needs(state.inventory):
+    for need in router_needs(state.inventory, names):
         order = tuple(name for name, _ in placement.routers.get(need.name, ()))
         spec = state.inventory.spec(Router, need.name)
         if not order or spec is None:
@@ -139,10 +188,11 @@ def gateways(cluster: Cluster, nodes: Mapping[str, NodeRecord]) -> tuple[Gateway
     return tuple(found)
 
 
-def router_needs(inventory: InventoryView) -> Iterable[RouterNeed]:
-    """Yield what each router with an external leg needs."""
-    for name, declared in inventory.of_kind("Router").items():
-        spec = declared.spec
+def router_needs(inventory: InventoryView, names: Collection[str] | None = None) -> Iterable[RouterNeed]:
+    """Yield what each of the named routers (None: all) with an external leg needs."""
+    declared = inventory.of_kind("Router")
+    for name in declared if names is None else names:
+        spec = declared[name].spec if name in declared else None
         if isinstance(spec, Router) and spec.external is not None:
             external = inventory.spec(ExternalNetwork, spec.external.network)
             if external is not None:

@@ -19,7 +19,7 @@ from ovenbird.controller.records import (
     object_row,
     object_uuid,
 )
-from ovenbird.controller.state import DeclaredState
+from ovenbird.controller.state import DeclaredState, Prospect
 from ovenbird.controller.writer import Proposal
 from ovenbird.model.cluster import Cluster
 from ovenbird.model.documents import Document
@@ -106,7 +106,8 @@ def _objects(
             txn.update("Object", writing[change.key][1], uuid=uuid)
     txn.update("Cluster", {"revision": revision}, uuid=CLUSTER_UUID)
     state.expect(writing)
-    return Proposal(outcome, txn, lambda: _is_applied(state, changes, revision), rows=len(changes))
+    prospect = Prospect({change.key: change.new for change in changes}, admission.view) if admission.view else None
+    return Proposal(outcome, txn, lambda: _is_applied(state, changes, revision), rows=len(changes), prospect=prospect)
 
 
 def _is_applied(state: DeclaredState, changes: Sequence[Change], revision: int) -> bool:

@@ -17,13 +17,14 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from ovenbird.controller.events import DRIFT_REPAIRED, NB_COMMITTED, NB_UNREACHABLE, Events
 from ovenbird.controller.fence import is_passing
 from ovenbird.controller.fitness import GatewayFitness
+from ovenbird.controller.foresight import Foresight
 from ovenbird.controller.gateway_sight import GatewaySight
 from ovenbird.controller.leadership import Leadership, LeadershipLost
 from ovenbird.controller.nb_options import missing_options, write_options
 from ovenbird.controller.nb_watch import NbChange, NbWatch
 from ovenbird.controller.placing import PLACED_KINDS, Placing, Sight
 from ovenbird.controller.problems import Problems, Trouble
-from ovenbird.controller.state import StateChange
+from ovenbird.controller.state import Prospect, StateChange
 from ovenbird.controller.steps import add_steps
 from ovenbird.controller.store import Store
 from ovenbird.controller.worklist import Worklist
@@ -72,14 +73,17 @@ class Reconciler:
         self._audit_every_s = audit_every_s
         self._sight = sight
         self.fitness = fitness
-        self._placed_s = -math.inf
+        self._looked_s = -math.inf
         self._placing = Placing(store.cluster, events)
         self._work = Worklist()
         self._place_again = False
+        self._look_again = False
         self._epoch: int | None = None
         """Epoch for which NB was taken over."""
         self._woken = asyncio.Event()
+        self._foresight = Foresight()
         store.subscribe(self._on_store)
+        store.on_prospect(self._on_prospect)
         nb.subscribe(self._on_nb)
         leadership.on_change(self._woken.set)
 
@@ -106,18 +110,23 @@ class Reconciler:
 
     def look_at_gateways(self) -> None:
         """Look soon: another gateway may carry a router. It does not block."""
-        self._place_again = True
+        self._look_again = True
         self._woken.set()
 
     def moved_to(self, router: str, gateway: str) -> Cause | None:
         """Return why we moved a router to a gateway, once; None when we did not."""
-        if self._placing.moves.get(router, ("", None))[0] != gateway:
-            return None
-        return self._placing.moves.pop(router)[1]
+        return self._placing.cause(router, gateway, self._clock())
 
     def first_gateway(self, router: str) -> str:
         """Return the gateway that should carry a router; "" when it has none."""
         return next((name for name, _ in self._placing.placement.routers.get(router, ())), "")
+
+    def _on_prospect(self, prospect: Prospect) -> None:
+        if self._epoch is None or self._epoch != self._leadership.epoch or self._work or not self._nb.synced:
+            return
+        with contextlib.suppress(NotConnected):
+            schema = self._nb.client.schema
+            self._foresight.look_ahead(prospect, self._store.inventory, self._nb.index, self._context(), schema)
 
     # Turns.
 
@@ -155,10 +164,12 @@ class Reconciler:
         await self._nb.settle()
         if self._epoch != self._leadership.epoch:
             await self._take_over()
-        is_due = self._clock() - self._placed_s >= min(IDLE_S, self.fitness.look_again_s)
-        if is_due or self._place_again or self._work.kinds_changed() & PLACED_KINDS:
-            self._place_again = False
+        if self._place_again or self._work.kinds_changed() & PLACED_KINDS:
+            self._place_again = self._look_again = False
             self._work.again(self._placing.update(self._store.state, self._look()))
+        elif self._look_again or self._clock() - self._looked_s >= min(IDLE_S, self.fitness.look_again_s):
+            self._look_again = False
+            self._work.again(self._placing.look_again(self._store.state, self._look()))
         self._work.again(self.problems.due(self._clock()))
         revision = self._store.revision
         batch = self._work.take(self._store.inventory)
@@ -173,13 +184,14 @@ class Reconciler:
             raise
 
     def _look(self) -> Sight:
-        self._placed_s = self._clock()
-        self.fitness.judge(self._store.state.nodes, self._placed_s)
+        self._looked_s = self._clock()
+        self.fitness.judge(self._store.state.nodes, self._looked_s)
         gateways, now_s = self._sight.look()
         return Sight(gateways, self._sight.carriers(), now_s, self.fitness.unfit)
 
     def _step_down(self) -> None:
         self._epoch = None
+        self._foresight.forget()
         self.problems.forget()
         self.fitness.forget()
 
@@ -197,9 +209,11 @@ class Reconciler:
 
     # Making NB so.
 
+    def _context(self) -> CompileContext:
+        return CompileContext(placement=self._placing.placement, underlay_mtu=self._store.cluster.underlay_mtu)
+
     def _plan(self, owners: Collection[Key]) -> Plan:
-        context = CompileContext(placement=self._placing.placement, underlay_mtu=self._store.cluster.underlay_mtu)
-        inventory = self._store.inventory
+        context, inventory = self._context(), self._store.inventory
         return diff(owners, {key: compile_object(key, inventory, context) for key in owners}, self._nb.index)
 
     async def _realise(self, owners: Collection[Key], suspects: Collection[Key], revision: int) -> None:
@@ -233,14 +247,20 @@ class Reconciler:
                 self.problems.judge(owners, {key: (trouble,) for key in owners}, self._clock())
 
     async def _commit(self, owners: Collection[Key], revision: int | None) -> None:
+        foreseen = await self._foresight.recall(
+            frozenset(owners), self._store.inventory, self._nb.index, self._context()
+        )
         if not (self._store.synced and self._nb.synced):
             # Since this turn began one of both was lost. What is not known must not be taken for not declared.
             raise NotConnected("the declared state or NB is not current")
-        plan = self._plan(owners)
+        plan = foreseen.plan if foreseen else self._plan(owners)
         options = missing_options(self._nb.replica, self._store.cluster)
 
         def fill(txn: Transaction) -> None:
-            add_steps(txn, plan.steps)
+            if foreseen:
+                txn.extend(foreseen.steps)
+            else:
+                add_steps(txn, plan.steps)
             write_options(txn, options)
 
         if plan or options or revision not in (None, self._leadership.committed_revision):
@@ -248,7 +268,9 @@ class Reconciler:
             comment = f"{self._leadership.name} epoch {self._leadership.epoch} revision {revision}"
             await self._leadership.commit(comment, fill, rows=len(plan.steps), revision=revision)
             took_ms = round(1000 * (self._clock() - started_s))
-            self._events.emit(NB_COMMITTED, revision=revision, steps=len(plan.steps), took_ms=took_ms)
+            self._events.emit(
+                NB_COMMITTED, revision=revision, steps=len(plan.steps), took_ms=took_ms, foreseen=foreseen is not None
+            )
         self._judge(owners, plan)
 
     def _judge(self, owners: Collection[Key], plan: Plan) -> None:

@@ -24,7 +24,7 @@ from ovenbird.controller.records import (
     read_object,
 )
 from ovenbird.model.objects import Declared, Key
-from ovenbird.plan.inventory import Inventory
+from ovenbird.plan.inventory import Inventory, InventoryView
 
 RowChange = tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]
 """Table, old row, new row."""
@@ -45,6 +45,16 @@ class StateChange:
 
     def __bool__(self) -> bool:
         return bool(self.objects or self.nodes or self.attachments or self.cluster or self.gateways)
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What will be declared if a write that is under way is committed."""
+
+    objects: Mapping[Key, Declared | None]
+    """Objects that it changes, as they would be; None: gone."""
+    view: InventoryView
+    """Everything as it would be. Of no use once the inventory has changed in another way."""
 
 
 class DeclaredState:
@@ -114,7 +124,8 @@ class DeclaredState:
 
     def _put(self, key: Key, declared: Declared | None, change: StateChange) -> None:
         change.objects.setdefault(key, self.inventory.get(key))
-        self.unreadable.pop(key, None)
+        if self.unreadable:
+            self.unreadable.pop(key, None)
         if declared is None:
             self.inventory.remove(key)
         else:
@@ -123,8 +134,11 @@ class DeclaredState:
     def _read(self, key: Key, row: Mapping[str, Any]) -> Declared:
         if (expected := self._expected.pop(key, None)) is not None:
             declared, written = expected
-            if all(row[column] == value for column, value in written.items()):
-                return declared
+            if row["revision"] == written["revision"] and (row["spec"], row["assigned"]) == (
+                written["spec"],
+                written["assigned"],
+            ):
+                return declared  # its kind and name are the key
         return read_object(row)
 
     def _feed_node(self, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, change: StateChange) -> None:

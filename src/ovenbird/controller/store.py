@@ -16,7 +16,7 @@ from ovenbird.controller import proposals
 from ovenbird.controller.events import STORE_OBJECT_UNREADABLE, STORE_READY, STORE_WRONG_CLUSTER, Events
 from ovenbird.controller.proposals import ApplyOutcome
 from ovenbird.controller.records import CLUSTER_UUID, AttachmentRecord, NodeRecord
-from ovenbird.controller.state import DeclaredState, StateChange
+from ovenbird.controller.state import DeclaredState, Prospect, StateChange
 from ovenbird.controller.supervisor import keep_running
 from ovenbird.controller.waiting import LOOK_AGAIN_S, Changing
 from ovenbird.controller.writer import WRITE_TIMEOUT_S, Proposal, Writer
@@ -32,6 +32,8 @@ TABLES: Mapping[str, None] = dict.fromkeys(
 )
 FOUND_TIMEOUT_S = 5.0
 T = TypeVar("T")
+SETTLE_TURNS = 8
+"""Turns of the event loop in which the pump surely had its own."""
 
 
 class Store:
@@ -44,11 +46,15 @@ class Store:
             Database.OVENBIRD.value, tuple(remotes or cluster.remotes(Database.OVENBIRD)), leader_only=True
         )
         self.state = DeclaredState()
+        self.still = asyncio.Lock()
         self._writer = Writer(self)
         self._replica = Replica(self.client, TABLES)
         self._subscribers: list[Callable[[StateChange], None]] = []
+        self._listeners: list[Callable[[Prospect], None]] = []
         self._changing = Changing()
         self._failure: OvenbirdError | None = None
+        self._fed_version = 0
+        """Version of the replica that the state shows."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Store:
@@ -108,6 +114,15 @@ class Store:
         """Have a function called with each change, in the order of commits. It must not block."""
         self._subscribers.append(subscriber)
 
+    def on_prospect(self, listener: Callable[[Prospect], None]) -> None:
+        """Have a function called when this process has sent a change of objects, not committed yet. No blocking."""
+        self._listeners.append(listener)
+
+    def foretell(self, prospect: Prospect) -> None:
+        """Tell those listeners."""
+        for listener in self._listeners:
+            listener(prospect)
+
     async def ready(self, timeout_s: float) -> None:
         """Wait until the state is complete and current.
 
@@ -124,6 +139,18 @@ class Store:
         """Wait until a condition on the state holds, or TimeoutError."""
         await self._changing.wait_for(condition, timeout_s=timeout_s)
 
+    async def catch_up(self, *, timeout_s: float) -> None:
+        """Return when the state shows all that was committed before the call. Raises OvsdbError.
+
+        The server sends a client's pending updates before any answer to it, and both are handled here in that order.
+        """
+        await self.client.echo(timeout_s=timeout_s)
+        for _ in range(SETTLE_TURNS):
+            if self._fed_version == self._replica.version:
+                return
+            await asyncio.sleep(0)
+        # Rows that changed and came back are no change, and are not reported: the state is as new as can be.
+
     # Changing it. Every one of these may raise Unavailable or Timeout, and leaves nothing half done.
 
     async def apply(
@@ -131,7 +158,9 @@ class Store:
     ) -> ApplyOutcome:
         """Declare objects: all of them or none. UserError carries all problems of all documents."""
         return await self._writer.write(
-            lambda: proposals.apply(self.state, self.cluster, documents, dry_run=dry_run), timeout_s=timeout_s
+            lambda: proposals.apply(self.state, self.cluster, documents, dry_run=dry_run),
+            timeout_s=timeout_s,
+            objects=len(documents),
         )
 
     async def delete(
@@ -140,7 +169,7 @@ class Store:
         """Take objects out of the declared state: all of them or none. Refused says what is in use, and by what."""
         wanted = tuple(keys)
         return await self._writer.write(
-            lambda: proposals.delete(self.state, wanted, dry_run=dry_run), timeout_s=timeout_s
+            lambda: proposals.delete(self.state, wanted, dry_run=dry_run), timeout_s=timeout_s, objects=len(wanted)
         )
 
     async def attach(
@@ -165,8 +194,11 @@ class Store:
         # From scratch: the first change set is the whole content.
         self.state = DeclaredState(version=self.state.version)
         async for changes in self._replica.changes():
+            version = self._replica.version
             unreadable = set(self.state.unreadable)
-            change = self.state.feed((row.table, row.old, row.new) for row in changes.rows)
+            async with self.still:
+                self._fed_version = version
+                change = self.state.feed((row.table, row.old, row.new) for row in changes.rows)
             for key in set(self.state.unreadable) - unreadable:
                 self.events.emit(STORE_OBJECT_UNREADABLE, object=str(key), why=self.state.unreadable[key])
             if change.cluster:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ovenbird.controller.state import Prospect
 from ovenbird.model.objects import Declared, Key
 from ovenbird.plan.dirty import dirty
 from ovenbird.plan.inventory import Draft, Inventory
@@ -67,8 +68,7 @@ class Worklist:
         return batch
 
     def _dirty(self, inventory: Inventory) -> frozenset[Key]:
-        if 2 * len(self._before) >= len(inventory):
-            # Most of it: working out the rest would cost more than looking at it.
+        if _is_most(len(self._before), len(inventory)):
             return frozenset(self._before) | frozenset(declared.key for declared in inventory)
         old = Draft(inventory)
         for key, declared in self._before.items():
@@ -77,3 +77,17 @@ class Worklist:
             else:
                 old.put(declared)
         return dirty(self._before, old, inventory)
+
+
+def foreseen_owners(prospect: Prospect, present: Inventory) -> frozenset[Key]:
+    """Return what a worklist will say when nothing but this has changed."""
+    gone = frozenset(key for key, declared in prospect.objects.items() if declared is None)
+    come = sum(present.get(key) is None for key in prospect.objects)
+    if _is_most(len(prospect.objects), len(present) + come - len(gone)):
+        return frozenset(prospect.objects) | frozenset(declared.key for declared in present)
+    return dirty(prospect.objects, present, prospect.view)
+
+
+def _is_most(changed: int, declared: int) -> bool:
+    """Whether working out what depends on the changed objects would cost more than looking at everything."""
+    return 2 * changed >= declared

@@ -43,7 +43,7 @@ from ovenbird.ovsdb.replica import Replica
 from ovenbird.ovsdb.rows import Row
 from ovenbird.ovsdb.schema import ColumnType, Schema, TableSchema, parse_schema
 from ovenbird.ovsdb.server import ServerDatabase, ServerInfo, probe_server
-from ovenbird.ovsdb.transaction import Condition, Result, Transaction
+from ovenbird.ovsdb.transaction import Condition, Prepared, Result, Transaction
 from ovenbird.ovsdb.unixctl import AppCtl, unixctl
 
 __all__ = [
@@ -69,6 +69,7 @@ __all__ = [
     "NotOwner",
     "OvsdbError",
     "PermissionDenied",
+    "Prepared",
     "ProtocolError",
     "ReferentialIntegrityViolation",
     "Remote",

@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +25,7 @@ from ovenbird.ovsdb.schema import Schema
 from ovenbird.ovsdb.server import ServerDatabase, ServerInfo, judge
 from ovenbird.ovsdb.session import Session
 from ovenbird.ovsdb.signal import Signal
+from ovenbird.ovsdb.successor import watch_for_successor
 from ovenbird.ovsdb.transaction import Result, Transaction, read_answers
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,8 @@ class Client:
         """Nothing is opened yet.
 
         `probe_interval_ms`: a server that is silent for twice this long is given up; 0 turns probing off. A server does
-        one thing at a time, so twice this must be longer than it needs for the largest transaction.
+        one thing at a time, so twice this must be longer than it needs for the largest transaction. One that is
+        silent while another passes judgement is left after some two seconds (`ovenbird.ovsdb.successor`).
         """
         if not remotes:
             raise ValueError("at least one remote is needed")
@@ -171,9 +173,12 @@ class Client:
 
     # --- requests ---
 
-    async def transact(self, txn: Transaction, *, timeout_s: float = 10.0) -> Result:
+    async def transact(
+        self, txn: Transaction, *, timeout_s: float = 10.0, on_sent: Callable[[], None] | None = None
+    ) -> Result:
         """Commit a transaction.
 
+        `on_sent` is called when all of it is on its way, and the server's turn to work has come.
         Raises SchemaError and NotConnected (nothing was sent), TransactionError (nothing was changed), ConnectionLost
         and DeadlineExceeded (outcome unknown).
         """
@@ -182,7 +187,7 @@ class Client:
         if self._session is not session:
             raise NotConnected(f"no connection to {self.database}: {self._why_not()}")
         params = RawJson(f"[{','.join([json.dumps(self.database), *operations])}]")
-        answers = await session.connection.call("transact", params, timeout_s=timeout_s)
+        answers = await session.connection.call("transact", params, timeout_s=timeout_s, on_sent=on_sent)
         return Result(session.schema, operations, read_answers(operations, answers))
 
     async def call(self, method: str, params: list[Any], *, timeout_s: float) -> Any:
@@ -243,19 +248,30 @@ class Client:
         self._reasons.pop(remote, None)
         self._session = session
         log.info("%s: connected to %s", self.database, remote)
+        watcher: asyncio.Task[None] | None = None
         try:
             self._changed.fire()
             for lock in self._locks.values():
                 lock.reconnected(session)
+            watcher = self._watch_for_successor(session)
             reason = await asyncio.shield(session.ended)
             self._reasons[remote] = reason
             log.warning("%s: lost %s: %s", self.database, remote, reason)
         finally:
             self._session = None
+            if watcher is not None:
+                watcher.cancel()
             for lock in self._locks.values():
                 lock.disconnected()
             self._changed.fire()
             self._leave(session)
+
+    def _watch_for_successor(self, session: Session) -> asyncio.Task[None] | None:
+        others = [remote for remote in self._remotes if remote is not session.connection.remote]
+        if not others or self._probe_interval_ms == 0:
+            return None
+        watching = watch_for_successor(session, others, self._tls, self._judge)
+        return asyncio.get_running_loop().create_task(watching, name=f"ovsdb successor {self.database}")
 
     def _leave(self, session: Session) -> None:
         """Close a session's connection behind our back: it may wait for late answers, the next session does not."""
@@ -306,8 +322,8 @@ class Client:
 async def _encoded(txn: Transaction, schema: Schema) -> list[str]:
     """Encode a transaction in slices, so that one with many thousand operations does not hold the event loop."""
     texts: list[str] = []
-    for operation in txn.operations(schema):
-        texts.append(json.dumps(operation, separators=(",", ":"), ensure_ascii=False))
+    for text in txn.texts(schema):
+        texts.append(text)
         if len(texts) % ENCODE_SLICE == 0:
             await asyncio.sleep(0)
     return texts

@@ -126,6 +126,11 @@ class Connection:
         self._end(reason)
         self._writer.transport.abort()
 
+    @property
+    def silent_s(self) -> float:
+        """How long nothing has come from the peer that we had not read before."""
+        return time.monotonic() - self._activity.heard_s
+
     def subscribe(self, key: Any, notify: Notify, converter_for: ConverterForTable | None = None) -> None:
         """Have notifications whose first parameter is `key` (a monitor's id or a lock's name) handled by `notify`."""
         self._subscriptions[json.dumps(key)] = _Subscription(notify, converter_for)
@@ -142,8 +147,9 @@ class Connection:
         timeout_s: float,
         on_reply: OnReply | None = None,
         converter_for: ConverterForTable | None = None,
+        on_sent: Callable[[], None] | None = None,
     ) -> Any:
-        """Send a request and return the reply's result.
+        """Send a request and return the reply's result. `on_sent` is called when it was handed to the kernel.
 
         `on_reply` runs before any later message of the server is looked at, and then the call returns None. Raises
         NotConnected (nothing was sent), CallError, ConnectionLost, DeadlineExceeded. A `transact` that is given up is
@@ -158,6 +164,8 @@ class Connection:
             async with asyncio.timeout(timeout_s):
                 self._request(request, method, params)
                 await self._writer.drain()
+                if on_sent is not None:
+                    on_sent()
                 return await future
         except TimeoutError as error:
             self._give_up(request, method)

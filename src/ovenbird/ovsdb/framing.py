@@ -27,6 +27,10 @@ _SCAN: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # t
 _BLANKS = " \t\r\n"
 _ROW_DEPTH = 4
 """message {} > result [] > tables {} > rows {} > one row: the level at which the C decoder takes over."""
+_RESULT_DEPTH = 2
+"""message {} > result []: where the answers to the operations of a transaction are."""
+_ANSWERS = re.compile(r"(?:\{[^{}]*\},)+")
+"""Answers that hold no rows, as far as it can be told without reading strings."""
 _WHOLE_CHARS = 32 * 1024
 """Up to this much text a message is tried in one go: almost every message but a dump."""
 _DESCEND_CHARS = 512 * 1024
@@ -111,6 +115,8 @@ class JsonStream:
             if len(self._stack) == _ROW_DEPTH and self._read_rows(frame):
                 return
             frame.key = self._read_key()
+        elif char == "{" and len(self._stack) == _RESULT_DEPTH and self._read_answers(frame):
+            return
         else:
             self._read_value(char)
 
@@ -188,6 +194,26 @@ class JsonStream:
         if pos == start:
             return False
         frame.state = _AFTER_COMMA
+        return True
+
+    def _read_answers(self, frame: _Frame) -> bool:
+        """Read a run of `{...},` without rows in it in one go: a large transaction has as many as operations.
+
+        Where a brace in a string made the run end too early, it is no JSON, and is left to the general steps. Returns
+        whether there was any.
+        """
+        run = _ANSWERS.match(self._text, self._pos) if frame.closer == "]" else None
+        if run is None:
+            return False
+        try:
+            answers, end = _SCAN(text := f"[{run[0][:-1]}]", 0)
+        except (StopIteration, json.JSONDecodeError):
+            return False
+        if end != len(text):
+            return False
+        frame.container.extend(answers)
+        frame.state = _AFTER_COMMA
+        self._pos = run.end()
         return True
 
     def _enter(self, char: str) -> None:

@@ -30,6 +30,11 @@ class ColumnType:
     """For UUIDs: the table that they point into."""
 
     @property
+    def takes_text(self) -> bool:
+        """Whether one text is a whole value."""
+        return self.key == "string" and self.value is None and self.minimum <= 1
+
+    @property
     def is_map(self) -> bool:
         """Whether values are dicts."""
         return self.value is not None

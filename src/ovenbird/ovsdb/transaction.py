@@ -24,19 +24,38 @@ Condition = tuple[str, str, Any]
 
 _Encoder = Callable[[Schema], dict[str, Any]]
 _ARITHMETIC = frozenset({"+=", "-=", "*=", "/=", "%="})
+_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _ORDERINGS = frozenset({"<", "<=", ">", ">="})
 _EQUALITIES = frozenset({"==", "!="})
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Operations encoded beforehand (`Transaction.prepare`), to be sent as part of another transaction."""
+
+    schema: Schema
+    """The one by which they were encoded: sent to another server, they are encoded again."""
+    texts: Sequence[str]
+    source: Transaction
 
 
 class Transaction:
     """An ordered list of operations that take effect together or not at all."""
 
     def __init__(self, comment: str | None = None) -> None:
-        self._encoders: list[_Encoder] = []
+        self._encoders: list[_Encoder | Prepared] = []
         self._comment = comment
 
     def __len__(self) -> int:
-        return len(self._encoders)
+        return sum(len(each.source) if isinstance(each, Prepared) else 1 for each in self._encoders)
+
+    def prepare(self, schema: Schema) -> Prepared:
+        """Encode the operations now, for instance in a thread while the server is busy. Raises SchemaError."""
+        return Prepared(schema, tuple(self.texts(schema)), self)
+
+    def extend(self, prepared: Prepared) -> None:
+        """Go on with operations that were encoded beforehand."""
+        self._encoders.append(prepared)
 
     def insert(self, table: str, row: Mapping[str, Any], *, uuid: str | None = None) -> str:
         """Add a row and return its UUID (a random one unless given), usable as a value at once."""
@@ -150,10 +169,25 @@ class Transaction:
 
     def operations(self, schema: Schema) -> Iterator[dict[str, Any]]:
         """Yield the operations in wire form. Raises SchemaError when one does not fit the schema."""
-        for encode_operation in self._encoders:
-            yield encode_operation(schema)
+        for each in self._encoders:
+            if isinstance(each, Prepared):
+                yield from each.source.operations(schema)
+            else:
+                yield each(schema)
         if self._comment is not None:
             yield {"op": "comment", "comment": self._comment}
+
+    def texts(self, schema: Schema) -> Iterator[str]:
+        """Yield the operations as JSON texts. Raises SchemaError when one does not fit the schema."""
+        for each in self._encoders:
+            if not isinstance(each, Prepared):
+                yield _to_json(each(schema))
+            elif each.schema is schema:
+                yield from each.texts
+            else:
+                yield from each.source.texts(schema)
+        if self._comment is not None:
+            yield _to_json({"op": "comment", "comment": self._comment})
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +245,15 @@ def _known(table: TableSchema, column: str) -> str:
 
 
 def _row(table: TableSchema, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: encode(table.column(name), value, f"{table.name}.{name}") for name, value in row.items()}
+    wire: dict[str, Any] = {}
+    for name, value in row.items():
+        column = table.column(name)
+        # Most values of most rows are plain text, which is its own wire form.
+        if type(value) is str and column.takes_text and value.isascii() and "\0" not in value:
+            wire[name] = value
+        else:
+            wire[name] = encode(column, value, f"{table.name}.{name}")
+    return wire
 
 
 def _where(table: TableSchema, uuid: str | None, where: Sequence[Condition] | None) -> list[Any]:

@@ -63,7 +63,7 @@ def admit(
     if found.problems:
         raise bad_input(file, found.problems)
     changes = tuple(change_of(key, base.get(key), draft.get(key)) for key in asked)
-    return Admission(changes=changes, warnings=tuple(found.warnings))
+    return Admission(changes=changes, warnings=tuple(found.warnings), view=draft)
 
 
 def admit_delete(base: Inventory, keys: Iterable[Key]) -> Admission:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ovenbird.model.errors import Problem
 from ovenbird.model.objects import Declared, Key
+from ovenbird.plan.inventory import InventoryView
 
 Action = Literal["create", "update", "unchanged", "delete"]
 Fields = Mapping[str, tuple[Any, Any]]
@@ -25,7 +26,15 @@ class Change:
     key: Key
     old: Declared | None = None
     new: Declared | None = None
-    fields: Fields = field(default_factory=dict)
+
+    @property
+    def fields(self) -> Fields:
+        """What differs, field by field; nothing for an object that goes. Worked out when it is asked for."""
+        if self.action in ("unchanged", "delete"):
+            return {}
+        before, after = _flat(self.old), _flat(self.new)
+        names = (*after, *(name for name in before if name not in after))
+        return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
 
     def to_json(self) -> dict[str, Any]:
         """Return the change as the API shows it."""
@@ -41,6 +50,8 @@ class Admission:
     """In the order of the documents; unchanged objects are listed too."""
     warnings: tuple[Problem, ...] = ()
     """Accepted, but probably not what was meant."""
+    view: InventoryView | None = field(default=None, compare=False, repr=False)
+    """The declared state as it would be; None when nobody worked it out."""
 
     @property
     def effective(self) -> tuple[Change, ...]:
@@ -53,13 +64,12 @@ class Admission:
 
 def change_of(key: Key, old: Declared | None, new: Declared | None) -> Change:
     """Return the change that leads from one state of an object to another."""
-    if old is new:
-        return Change(action="unchanged", key=key, old=old, new=new)
-    before, after = _flat(old), _flat(new)
-    names = (*after, *(name for name in before if name not in after))
-    fields = {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
-    action: Action = "create" if old is None else "delete" if new is None else "update" if fields else "unchanged"
-    return Change(action=action, key=key, old=old, new=new, fields={} if action == "delete" else fields)
+    action: Action
+    if old is None or new is None:
+        action = "unchanged" if old is new else "create" if old is None else "delete"
+    else:
+        action = "unchanged" if (old.spec, old.assigned) == (new.spec, new.assigned) else "update"
+    return Change(action=action, key=key, old=old, new=new)
 
 
 def _flat(declared: Declared | None) -> dict[str, Any]:

@@ -75,6 +75,8 @@ class Timers:
     backoff_max_s: float = 30.0
     courtesy_s: float = 1.0
     """How long a leader that was superseded lets its successor alone."""
+    look_again_s: float = 0.2
+    """How long a candidate that cannot see a database waits for news: that it can again changes no content."""
     row_s: float = 0.002
     """Added to the deadline per row of a transaction in flight: a great write is slow, not hung."""
 
@@ -169,7 +171,7 @@ def decide(sight: Sight, timers: Timers) -> Decision:
     if not sight.lock_held:
         return Queue()
     if sight.store_epoch is None or sight.nb is None:
-        return Idle()
+        return Idle(sight.now_s + timers.look_again_s)
     return Claim(max(sight.store_epoch, sight.nb.epoch) + 1, sight.store_epoch, sight.nb)
 
 

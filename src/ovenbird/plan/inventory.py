@@ -169,10 +169,13 @@ class _Indexed(ABC):
         old = self.get(key)
         if old is new:
             return
-        ports = _translated_candidates(key, old, new)
+        if old and new and old.spec is new.spec:
+            # Only what is assigned differs: who refers to whom stays, and so does what floating IPs lead to.
+            ports, before, after = set[Key](), _claims(old), _claims(new)
+        else:
+            ports, before, after = _translated_candidates(key, old, new), _terms(old), _terms(new)
         for port in ports:
             self._index_translated(port, present=False)
-        before, after = _terms(old), _terms(new)
         self._store(key, new)
         for term in before:
             if term not in after:
@@ -261,12 +264,19 @@ def _terms(declared: Declared | None) -> list[Term]:
     if declared is None:
         return []
     terms: list[Term] = [(_USER, target) for target in references(declared)]
+    terms += _claims(declared)
+    if isinstance(declared.spec, ExternalNetwork):
+        terms.append((_SEGMENT, declared.spec.physnet, declared.spec.vlan))
+    return terms
+
+
+def _claims(declared: Declared) -> list[Term]:
+    """Return the index entries of the address and the MAC that an object occupies."""
+    terms: list[Term] = []
     if mac := claimed_mac(declared):
         terms.append((_MAC, mac))
     if claim := claimed_address(declared):
         terms.append((_ADDRESS, claim[0], parse_address(claim[1])))
-    if isinstance(declared.spec, ExternalNetwork):
-        terms.append((_SEGMENT, declared.spec.physnet, declared.spec.vlan))
     return terms
 
 
@@ -287,6 +297,8 @@ class Inventory(_Indexed):
         self._kinds: dict[str, dict[str, Declared]] = {}
         self._terms: dict[Term, Key | set[Key]] = {}
         self._bitmaps: dict[tuple[Key, int], int] = {}
+        self.version = 0
+        """Grows by one with each object that is put or removed."""
         for declared in objects:
             self.put(declared)
 
@@ -307,6 +319,7 @@ class Inventory(_Indexed):
         return self._kinds.get(kind, {})
 
     def _store(self, key: Key, declared: Declared | None) -> None:
+        self.version += 1
         if declared:
             self._kinds.setdefault(key.kind, {})[key.name] = declared
         else:

@@ -28,6 +28,8 @@ class NbIndex:
         self._holders: dict[str, tuple[Holder, ...]] = {}
         self._referrers: dict[str, set[Holder]] = {}
         self._names: dict[tuple[str, str], tuple[ActualRow, ...]] = {}
+        self.version = 0
+        """Grows by one with each row that is taken."""
 
     def apply(self, table: str, uuid: str, new: Columns | None) -> frozenset[Key]:
         """Take one row as it is after a change, None when it is gone. Returns the owners to look at.
@@ -38,6 +40,7 @@ class NbIndex:
         rows = self._rows.get(table)
         if rows is None:
             return frozenset()
+        self.version += 1
         before = rows.pop(uuid, None)
         after = ActualRow(table, uuid, new) if new is not None else None
         touched = {row.owner for row in (before, after) if row}

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
+from tests.lab.cluster.gateway_watch import GatewayWatch
 from tests.lab.cluster.site import CENTRALS, FLOATING, OUTSIDE, OUTSIDE_VLAN, VLAN, Site, ping, seconds_of
 from tests.waiting import eventually, eventually_sync
 
 from ovenbird.drill.load import Load, Stream
 from ovenbird.drill.outage import Record, largest
-from ovenbird.drill.watch import GatewayWatch
 from ovenbird.lab.faults import Fault, Kill, LinkDown, PowerOff
 
 pytestmark = pytest.mark.lab

@@ -18,7 +18,6 @@ PLANNED_LIMIT_MS = 250.0
 """A planned move takes some 20 ms, on a busy machine up to 100; an outage that BFD must find takes 600 and more."""
 TRIES = 3
 """A machine that is too busy makes gaps of its own: they are measured before, and the test is tried again."""
-HELD = "gateways: {failback_delay_s: 5}"
 
 
 @pytest.fixture
@@ -26,6 +25,7 @@ def site(breakable: Site) -> Iterator[Site]:
     """The cluster, with every router at home again after the test."""
     before = {router["name"]: router["home"] for router in gateways(breakable)["routers"]}
     yield breakable
+    declared_with(breakable, "r1", "failback_delay_s: 5")
     for node in ("g1", "g2"):
         breakable.cli("gateway", "undrain", node)
     for router, home in before.items():
@@ -73,6 +73,7 @@ def gap_of(site: Site, *words: str) -> tuple[float, float]:
 @pytest.mark.timeout(180)
 def test_a_drain_and_the_way_back_lose_nothing_beyond_the_noise(site: Site) -> None:
     good(site, "g1", "g2")
+    declared_with(site, "r1", "failback: manual")
     for _attempt in range(TRIES):
         node = site.active("r1")
         other = site.standby("r1")
