@@ -6,12 +6,12 @@ import re
 import time
 
 import pytest
+from tests.lab.cluster.gateway_watch import GatewayWatch
 from tests.lab.cluster.site import CENTRALS, GATEWAYS, OUTSIDE, R1, Site, ping
 from tests.lab.cluster.test_failover import PORTS, flows, outages_ms, traffic
 from tests.lab.cluster.test_failover import STREAMS as THROUGH
 from tests.waiting import eventually, eventually_sync
 
-from ovenbird.drill.watch import GatewayWatch
 from ovenbird.lab.faults import Fault, LinkDown, NextHopCut, Stop
 
 pytestmark = pytest.mark.lab
