@@ -125,8 +125,9 @@ def test_a_hung_controller_is_first_left_to_its_own_host():
 def test_the_last_good_one_falls_ill_and_one_that_is_good_again_does_not_wait():
     story = Story()
     story.at(0, sight("g1", uplink=BAD), sight("g2"))
-    assert story.at(1, sight("g1", uplink=BAD), sight("g2", hop=BAD)) == {"g1"}, "nobody is better than g2"
-    assert story.at(2, sight("g1"), sight("g2", hop=BAD)) == {"g2"}
+    for now_s in (1, 2, 9):
+        assert story.at(now_s, sight("g1", uplink=BAD), sight("g2", hop=BAD)) == {"g1"}, "nobody is better than g2"
+    assert story.at(10, sight("g1"), sight("g2", hop=BAD)) == {"g2"}
 
 
 def test_a_next_hop_that_only_one_lost_counts_after_the_others_could_have_told():
@@ -171,7 +172,9 @@ def test_three_silences_in_a_row_are_bad_and_three_answers_good_again():
 
 findings = st.sampled_from([OK, BAD, UNKNOWN])
 NAMES = ("g1", "g2", "g3")
-looks = st.lists(st.tuples(st.floats(0, 30), *[st.tuples(st.booleans(), findings, findings)] * 3), max_size=12)
+looks = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.4, 2.0, 12.0]), *[st.tuples(st.booleans(), findings, findings)] * 3), max_size=12
+)
 
 
 def seen(look):
