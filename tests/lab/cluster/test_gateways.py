@@ -17,7 +17,7 @@ pytestmark = pytest.mark.lab
 PLANNED_LIMIT_MS = 250.0
 """A planned move takes some 20 ms, on a busy machine up to 100; an outage that BFD must find takes 600 and more."""
 TRIES = 3
-"""A machine that is too busy makes gaps of its own: they are measured before, and the test is tried again."""
+"""On a busy machine some moves take half a second (docs/gateways.md, "Measured"): one of these many must not."""
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ def test_without_any_gateway_networks_still_meet_and_distributed_addresses_still
             return True
 
         eventually_sync(down, within_s=30)
-        records = {record.name: record for record in load.stop()}
+        records = {record.name: record for record in load.stop()[0]}
     for name in ("east-west", "from-outside", "to-outside"):
         assert len(records[name].sent) > 50, name
         assert records[name].lost() <= len(records[name].sent) // 100, name
