@@ -134,8 +134,8 @@ def test_a_next_hop_that_only_one_lost_counts_after_the_others_could_have_told()
     story = Story()
     assert story.at(0, sight("g1", hop=BAD), sight("g2")) == set()
     assert is_waiting(story.verdicts, 0, POLICY)
-    assert story.at(0.2, sight("g1", hop=BAD), sight("g2")) == set()
-    assert story.at(0.3, sight("g1", hop=BAD), sight("g2")) == {"g1"}
+    assert story.at(0.1, sight("g1", hop=BAD), sight("g2")) == set()
+    assert story.at(0.2, sight("g1", hop=BAD), sight("g2")) == {"g1"}
     assert not is_waiting(story.verdicts, 0.5, POLICY)
 
 

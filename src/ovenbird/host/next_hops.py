@@ -13,8 +13,8 @@ from ovenbird.host.arp_probe import BROADCAST, ArpSocket, Target
 from ovenbird.plan.fitness import Finding, State
 from ovenbird.plan.probing import Probing
 
-TICK_S = 0.2
-SLOW_TICKS = 5
+TICK_S = 0.15
+SLOW_TICKS = 7
 """One that has not answered is asked only every so many ticks."""
 
 _log = logging.getLogger(__name__)

@@ -58,7 +58,7 @@ class Policy:
 
     patience_s: Mapping[str, float] = field(default_factory=lambda: {OVN_CONTROLLER: 2.0})
     """Before this, the host's own agent repairs by itself what it found; others count at once, as agents debounce."""
-    next_hop_s: float = 0.3
+    next_hop_s: float = 0.2
     """Agents do not lose a next hop that died in the same instant: wait until the others could have told, too."""
     settle_s: float = 1.5
     """When most gateways say the same at once, it is probably not theirs: wait whether all do."""
