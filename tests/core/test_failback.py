@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovenbird.model.errors import Refused
-from ovenbird.plan.failback import ADOPT_EVERY_S, PENDING_S, Carried, Cause, Failback, Gateways, Memory, decide
+from ovenbird.plan.failback import ADOPT_EVERY_S, PENDING_S, YOUNG_S, Carried, Cause, Failback, Gateways, Memory, decide
 from ovenbird.plan.gateway_moves import drain_moves, rebalancing, single_move, undrain_moves
 from ovenbird.plan.gateway_readiness import BEHIND_S, HEARD_S, GatewayFacts, ReadinessWatch, judge_readiness
 from ovenbird.plan.rebalance import Move, Seat, rebalance
@@ -47,6 +47,14 @@ def test_who_was_put_first_has_time_to_take_the_router():
     late = replace(R1, order=("g2", "g1", "g3"), home="g2", carrier="g1")
     assert decide(late, moved, ALL_GOOD, 100.0 + PENDING_S - 1).cause is None
     assert decide(late, moved, ALL_GOOD, 100.0 + PENDING_S).cause is Cause.FAILOVER
+
+
+def test_gateways_that_claim_a_new_router_in_turn_are_not_followed():
+    new = decide(R1, None, ALL_GOOD, 100.0).memory
+    assert new.settled
+    claimed = replace(R1, carrier="g2")
+    assert decide(claimed, new, ALL_GOOD, 100.2).cause is None
+    assert decide(claimed, new, ALL_GOOD, 100.0 + YOUNG_S).cause is Cause.FAILOVER
 
 
 def test_gateways_that_fight_are_followed_seldom():

@@ -41,9 +41,11 @@ PEER_POLL_S = 0.15
 LONGEST_PEER_POLL_S = 1.0
 JOIN_DEADLINE_S = 15.0
 """A join that took longer is started again: OVS 3.1.0 can hang in it for ever (fixed by af5a99737 in 3.1.5)."""
-FAILURE_POLL_S = 0.5
-PROBE_BYTES = 1 << 20
-"""Room that must be there before a member that failed is started again."""
+FAILURE_POLL_S = 0.2
+LOW_WATER_BYTES = 4 << 20
+"""A member whose disk has less room is ended, while its log is still whole."""
+PROBE_BYTES = 8 << 20
+"""Room that must be there before it is started again."""
 
 _log = logging.getLogger(__name__)
 
@@ -191,28 +193,38 @@ class Member:
             await asyncio.sleep(POLL_S)
 
     async def _watch_failure(self) -> None:
-        """End a member that could not write its log; it starts again once its disk takes data.
+        """End a member that cannot write its log, or soon will not; it starts again once its disk takes data.
 
-        OVS 3.1.0 never recovers from that by itself: it stays "failed", and an old leader goes on believing to lead. It
-        must end *before* there is room again: it would go on and note commits of entries that it never wrote, and such
-        a log cannot be opened any more ("advances commit index to N but last log index is N-1").
+        OVS 3.1.0 never recovers from a failed write by itself. A leader stays "failed" and goes on believing to lead; a
+        follower calls itself healthy and notes commits of entries that it never wrote, and such a log cannot be opened
+        any more ("advances commit index to N but last log index is N-1"). So it must end before the disk is full.
         """
         await self.ready.wait()
         while True:
             await asyncio.sleep(FAILURE_POLL_S)
+            why = "the disk is nearly full" if _free_bytes(self._file.parent) < LOW_WATER_BYTES else ""
             with suppress(OvsdbError, OSError):
-                status = await self.status()
-                if status.status == "failed":
-                    _log.error(DATABASE_FAILED, extra={"database": self.database.value, "file": str(self._file)})
-                    await daemon.kill(self.spec)
+                if not why and (await self.status()).status == "failed":
+                    why = "a write failed"
+            if why and self._kept.up.is_set():
+                extra = {"database": self.database.value, "file": str(self._file), "why": why}
+                _log.error(DATABASE_FAILED, extra=extra)
+                await daemon.kill(self.spec)
+
+
+def _free_bytes(directory: Path) -> int:
+    seen = os.statvfs(directory)
+    return seen.f_bavail * seen.f_frsize
 
 
 def _takes_data(directory: Path) -> bool:
-    """Whether a file of some size can be written here and reaches the disk."""
+    """Whether there is room here and a file can be written that reaches the disk."""
+    if _free_bytes(directory) < PROBE_BYTES:
+        return False
     probe = directory / ".ovenbird-probe"
     try:
         with probe.open("wb") as file:
-            file.write(bytes(PROBE_BYTES))
+            file.write(bytes(1 << 16))
             file.flush()
             os.fsync(file.fileno())
     except OSError:

@@ -17,6 +17,9 @@ from enum import Enum
 
 PENDING_S = 10.0
 """How long a gateway that was put first may take to carry the router before whoever does is believed."""
+YOUNG_S = 3.0
+"""For so long after an order was made or changed nobody else is believed, even if the first gateway was seen to carry
+the router: BFD sessions of a new group come up one after the other, and gateways claim the router in turn meanwhile."""
 ADOPT_EVERY_S = 5.0
 """Least time between two failovers of a router that are followed: gateways may be fighting for it."""
 
@@ -162,7 +165,7 @@ def _followed(router: Carried, memory: Memory, gateways: Gateways, now_s: float)
     if carrier is None:
         return leader, None
     if carrier != leader:
-        pending = not memory.settled and now_s - memory.changed_s < PENDING_S
+        pending = now_s - memory.changed_s < (YOUNG_S if memory.settled else PENDING_S)
         known = carrier in router.order and carrier in router.eligible and carrier not in gateways.excluded
         if known and not pending and now_s - memory.adopted_s >= ADOPT_EVERY_S:
             return carrier, Cause.FAILOVER
