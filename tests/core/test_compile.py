@@ -25,7 +25,7 @@ from ovenbird.model.objects import (
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.inventory import Inventory
 from ovenbird.plan.nb_view import WATCHED_COLUMNS, ActualRow
-from ovenbird.plan.rows import NAMESPACE, OWNER, NbRow, Placement, row_uuid
+from ovenbird.plan.rows import HOME, NAMESPACE, OWNER, NbRow, Placement, row_uuid
 
 
 def rows_of(*objects: Declared, key: Key, context: CompileContext = CONTEXT) -> list[NbRow]:
@@ -54,7 +54,10 @@ def test_every_row_is_marked_hangs_under_its_parent_and_is_watched():
     by_uuid = {row.uuid: row for row in rows}
     for row in rows:
         assert ActualRow(row.table, row.uuid, row.columns).owner == row.owner
-        assert row.columns.get("external_ids", {OWNER: str(row.owner)}) == {OWNER: str(row.owner)}
+        marks = dict(row.columns.get("external_ids", {OWNER: str(row.owner)}))
+        home = marks.pop(HOME, None)
+        assert home == ("gw1" if row.table == "HA_Chassis_Group" else None)
+        assert marks == {OWNER: str(row.owner)}
         assert row.columns.keys() <= set(WATCHED_COLUMNS[row.table])
         if row.parent:
             assert by_uuid[row.parent.uuid].table == row.parent.table

@@ -8,12 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovenbird.plan.health import CONFIRM_STALE_S, HEARTBEAT_STALE_S, LAG_GRACE_S, Verdict, alive, judge, sessions_needed
+from ovenbird.plan.health import (
+    CONFIRM_STALE_S,
+    HEARTBEAT_STALE_S,
+    LAG_GRACE_S,
+    Verdict,
+    alive,
+    judge,
+    sessions_needed,
+    unfit,
+)
 from ovenbird.plan.observation import (
     Bfd,
     Chassis,
     Controller,
     DatabaseView,
+    GatewayFitness,
     Member,
     MemberState,
     Northd,
@@ -116,6 +126,9 @@ ACTIVE, STANDBY, PAUSED = NorthdState.ACTIVE, NorthdState.STANDBY, NorthdState.P
 STOPPED, NOT_ASKED = NorthdState.STOPPED, NorthdState.UNKNOWN
 DEAD_G1 = {"g1_g2": False, "g2_g1": False, "g1_n1": False, "n1_g1": False}
 
+BAD_GATEWAY = GatewayFitness(name="g1", physnet="ext", bad=("uplink: eth1 has no carrier",), unfit="uplink: ...")
+HELD_GATEWAY = GatewayFitness(name="g1", physnet="ext", unfit="uplink: eth1 has no carrier")
+
 TRIGGERS = {
     "database.no_quorum": (nb(D, A, A), Verdict.DOWN),
     "database.cut_off": (nb(D, U, U), Verdict.DOWN),
@@ -149,6 +162,8 @@ TRIGGERS = {
     "router.unknown": (healthy(routers=(router(active=None),)), Verdict.DEGRADED),
     "router.moved": (healthy(routers=(router(active="g2"),)), Verdict.DEGRADED),
     "router.last_gateway": (told(g1_g2=False, n1_g2=False, g2_g1=False, g2_n1=False), Verdict.DEGRADED),
+    "gateway.bad": (healthy(fitness=(BAD_GATEWAY,)), Verdict.DEGRADED),
+    "gateway.held_down": (healthy(fitness=(HELD_GATEWAY,)), Verdict.DEGRADED),
     "problem": (healthy(problems=(Problem("Router/r1", "its name is taken"),)), Verdict.DEGRADED),
 }
 
@@ -185,6 +200,8 @@ NEAR_MISSES = {
     "router.unknown": healthy(routers=(router(active=""),)),
     "router.moved": healthy(routers=(router(gateways=(("g1", 5),)),)),
     "router.last_gateway": healthy(routers=(router(gateways=(("g1", 5),)),)),
+    "gateway.bad": healthy(fitness=(HELD_GATEWAY,)),
+    "gateway.held_down": healthy(fitness=(BAD_GATEWAY,)),
     "problem": healthy(),
 }
 
@@ -321,3 +338,18 @@ def test_whatever_is_unknown_is_never_healthy(snapshot):
     )
     if not asked:
         assert judge(snapshot).verdict is not Verdict.HEALTHY
+
+
+def test_a_gateway_with_something_bad_is_named_with_its_evidence():
+    found = judge(healthy(fitness=(BAD_GATEWAY,)))
+    assert [(one.rule, one.subject) for one in found.reasons] == [("gateway.bad", "g1")]
+    assert "eth1 has no carrier" in found.reasons[0].message
+    unjudged = replace(BAD_GATEWAY, bad=(), unfit=None)
+    assert judge(healthy(fitness=(unjudged,))).verdict is Verdict.HEALTHY
+
+
+def test_who_is_unfit_is_so_for_routers_of_that_physical_network_only():
+    seen = healthy(fitness=(GatewayFitness(name="g1", physnet="ext", bad=("uplink: dead",), unfit=None),))
+    assert unfit(seen, router(physnet="ext"), "g1") == "uplink: dead"
+    assert unfit(seen, router(physnet="other"), "g1") == ""
+    assert unfit(seen, router(physnet="ext"), "g2") == ""

@@ -14,6 +14,7 @@ from ovenbird import __version__
 from ovenbird.central.member import Member
 from ovenbird.central.tier import CentralTier
 from ovenbird.host.chassis import Chassis
+from ovenbird.host.fitness import Fitness
 from ovenbird.host.switch import root_row
 from ovenbird.ovsdb import OvsdbError
 from ovenbird.process import daemon
@@ -23,7 +24,9 @@ UNKNOWN = "unknown"
 _VERSION = re.compile(r"\d+(\.\d+)+")
 
 
-async def gather_facts(tier: CentralTier | None, chassis: Chassis | None) -> dict[str, Any]:
+async def gather_facts(
+    tier: CentralTier | None, chassis: Chassis | None, fitness: Fitness | None = None
+) -> dict[str, Any]:
     """Return the facts of a host; sections that its roles do not have are absent."""
     specs: list[DaemonSpec] = []
     facts: dict[str, Any] = {"versions": {"ovenbird": __version__}}
@@ -33,11 +36,14 @@ async def gather_facts(tier: CentralTier | None, chassis: Chassis | None) -> dic
         facts["northd"] = await _northd(tier.northd.spec)
     if chassis is not None:
         specs += chassis.specs
-        facts["controller"] = await _controller(chassis.controller_spec)
+        hangs = fitness is not None and fitness.hangs
+        facts["controller"] = UNKNOWN if hangs else await _controller(chassis.controller_spec)
         facts["bfd"] = _bfd(chassis)
         facts["datapath"] = chassis.datapath.value
     answers = await asyncio.gather(*(_daemon(spec) for spec in specs))
     facts["daemons"] = {spec.name: answer for spec, (answer, _) in zip(specs, answers, strict=True)}
+    if fitness is not None:
+        facts["fitness"] = fitness.told()
     facts["versions"] |= _versions(specs, [version for _, version in answers])
     return facts
 

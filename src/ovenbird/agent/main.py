@@ -13,14 +13,18 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from ovenbird.agent.identity import check_address
 from ovenbird.agent.parts import keep_part
 from ovenbird.central.tier import CentralTier
 from ovenbird.host.chassis import Chassis
-from ovenbird.model.cluster import Cluster, Database, Host
+from ovenbird.model.cluster import Cluster, Database, Host, Role
 from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import Client
+
+if TYPE_CHECKING:
+    from ovenbird.host.fitness import Fitness
 
 AGENT_STARTED = "agent.started"
 AGENT_STOPPED = "agent.stopped"
@@ -100,13 +104,24 @@ class Agent:
         from ovenbird.agent.reporter import Reporter
 
         news = self.chassis.news if self.chassis else None
-        reporter = Reporter(self._host, client, lambda: gather_facts(self.tier, self.chassis), news=news)
+        fitness = self._add_fitness(client)
+        reporter = Reporter(self._host, client, lambda: gather_facts(self.tier, self.chassis, fitness), news=news)
         self._add("reporter", reporter.run)
         if self.chassis is not None:
             from ovenbird.host.attachments import Attachments
 
             attachments = Attachments(self._cluster, self._host.name, self.chassis, client, self._layout)
             self._add("attachments", attachments.run)
+
+    def _add_fitness(self, client: Client) -> Fitness | None:
+        """Measure what BFD cannot see, on hosts that may carry routers."""
+        if self.chassis is None or Role.GATEWAY not in self._host.roles:
+            return None
+        from ovenbird.host.fitness import Fitness
+
+        fitness = Fitness(self._host, self.chassis, client)
+        self._add("fitness", fitness.run)
+        return fitness
 
     async def _stop(self) -> None:
         for task in self._tasks:

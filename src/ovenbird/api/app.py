@@ -14,6 +14,7 @@ from ovenbird.api.audit import audited
 from ovenbird.api.boundary import BAD_REQUEST, endpoint, field, json_body, on_http_exception
 from ovenbird.api.objects import described, keys_of, object_json, outcome_json, parsed
 from ovenbird.api.status import StatusReporter
+from ovenbird.controller.gateway_operations import GatewayOperations
 from ovenbird.controller.service import ControllerService
 from ovenbird.model.errors import UserError
 from ovenbird.model.objects import KINDS, Key
@@ -34,6 +35,7 @@ class Api:
         self._service = service
         self._store = service.store
         self._reporter = reporter
+        self._gateways = GatewayOperations(service)
 
     async def apply(self, request: Request) -> Any:
         """Declare objects."""
@@ -107,6 +109,39 @@ class Api:
         await self._store.detach(request.path_params["port"])
         return {}
 
+    async def gateways(self, request: Request) -> Any:
+        """List gateways and the routers that they carry."""
+        return (await self._gateways.view()).to_json()
+
+    async def drain(self, request: Request) -> Any:
+        """Have a gateway carry nothing."""
+        body = await json_body(request)
+        return (
+            await self._gateways.drain(field(body, "node", str), force=_flag(body, "force"), **_dry(body))
+        ).to_json()
+
+    async def undrain(self, request: Request) -> Any:
+        """Let a gateway carry routers again."""
+        body = await json_body(request)
+        return (await self._gateways.undrain(field(body, "node", str), **_dry(body))).to_json()
+
+    async def move(self, request: Request) -> Any:
+        """Make a gateway a router's home."""
+        body = await json_body(request)
+        router, to = field(body, "router", str), field(body, "to", str)
+        return (await self._gateways.move(router, to, force=_flag(body, "force"), **_dry(body))).to_json()
+
+    async def rebalance(self, request: Request) -> Any:
+        """Spread routers over gateways."""
+        return (await self._gateways.rebalance(**_dry(await json_body(request)))).to_json()
+
+    async def gateway_history(self, request: Request) -> Any:
+        """Tell which gateway carried which router when, newest first."""
+        await self._store.ready(READY_S)
+        router = request.query_params.get("router", "")
+        changes = sorted(self._store.state.gateway_changes.values(), key=lambda change: (-change.at_ms, change.router))
+        return {"changes": [change.to_json() for change in changes if router in ("", change.router)]}
+
     async def schema(self, request: Request) -> Any:
         """Return the JSON Schema of declarations."""
         return json_schema()
@@ -127,9 +162,23 @@ def make_app(service: ControllerService, reporter: StatusReporter) -> Starlette:
         Route("/v1/attachments", endpoint(api.attachments, timeout_s=READ_S)),
         Route("/v1/attachments", endpoint(api.attach, timeout_s=WRITE_S), methods=["POST"]),
         Route("/v1/attachments/{port}", endpoint(api.detach, timeout_s=WRITE_S), methods=["DELETE"]),
+        Route("/v1/gateways", endpoint(api.gateways, timeout_s=READ_S)),
+        Route("/v1/gateways/history", endpoint(api.gateway_history, timeout_s=READ_S)),
+        Route("/v1/gateways/drain", endpoint(api.drain, timeout_s=WRITE_S), methods=["POST"]),
+        Route("/v1/gateways/undrain", endpoint(api.undrain, timeout_s=WRITE_S), methods=["POST"]),
+        Route("/v1/gateways/move", endpoint(api.move, timeout_s=WRITE_S), methods=["POST"]),
+        Route("/v1/gateways/rebalance", endpoint(api.rebalance, timeout_s=WRITE_S), methods=["POST"]),
         Route("/v1/schema", endpoint(api.schema, timeout_s=READ_S)),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: on_http_exception})
+
+
+def _flag(body: dict[str, Any], name: str) -> bool:
+    return bool(field(body, name, bool, default=False))
+
+
+def _dry(body: dict[str, Any]) -> dict[str, bool]:
+    return {"dry_run": _flag(body, "dry_run")}
 
 
 def _kind(text: str) -> str:

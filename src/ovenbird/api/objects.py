@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ovenbird.api.boundary import BAD_REQUEST, NOT_FOUND
+from ovenbird.controller.fitness import told_bad
 from ovenbird.controller.proposals import ApplyOutcome
 from ovenbird.controller.service import ControllerService
 from ovenbird.model.documents import Document, bad_input, parse_documents
@@ -80,8 +82,24 @@ def described(service: ControllerService, key: Key) -> dict[str, Any]:
         **object_json(declared),
         "realised": _realised(service, declared),
         "problems": [trouble.to_json() for trouble in service.problems.get(key, ())],
+        **(_gateways(service, key) if key.kind == "Router" else {}),
         "used_by": sorted(str(user) for user in inventory.users(key)),
         "rows": [{"table": row.table, "uuid": row.uuid, "columns": _plain(row.columns)} for row in rows],
+    }
+
+
+def _gateways(service: ControllerService, key: Key) -> dict[str, Any]:
+    """Return a router's gateways as NB has them, most wanted first, and why one is unfit."""
+    members = [row.columns for row in service.nb.index.rows_of(key) if row.table == "HA_Chassis"]
+    members.sort(key=lambda columns: -int(columns["priority"]))
+    why = told_bad(service.cluster, service.store.state.nodes, time.time())
+    # A hold-down is known to the acting controller only.
+    why |= {name: verdict.why for (name, _), verdict in service.fitness.verdicts.items() if verdict.why}
+    return {
+        "gateways": [
+            {"chassis": each["chassis_name"], "priority": each["priority"], "unfit": why.get(each["chassis_name"], "")}
+            for each in members
+        ]
     }
 
 

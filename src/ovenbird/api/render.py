@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ovenbird.plan.health import HEARTBEAT_STALE_S, Health, alive
+from ovenbird.plan.health import HEARTBEAT_STALE_S, Health, alive, unfit
 from ovenbird.plan.observation import DatabaseView, Member, MemberState, NorthdState, RouterView, Snapshot
 
 
@@ -39,6 +39,7 @@ def rendered(snapshot: Snapshot, health: Health) -> dict[str, Any]:
             {"host": one.host, "peer": one.peer, "up": one.up, "age_s": round(one.age_s, 1)} for one in snapshot.bfd
         ],
         "routers": None if snapshot.routers is None else [_router(snapshot, health, each) for each in snapshot.routers],
+        "fitness": [asdict(gateway) for gateway in snapshot.fitness],
         "problems": None if snapshot.problems is None else [asdict(problem) for problem in snapshot.problems],
         "drift": None if snapshot.drift is None else [asdict(drift) for drift in snapshot.drift],
     }
@@ -119,7 +120,12 @@ def _router(snapshot: Snapshot, health: Health, router: RouterView) -> dict[str,
         "binding": router.binding,
         "active": router.active,
         "gateways": [
-            {"chassis": name, "priority": priority, "alive": alive(snapshot, name)}
+            {
+                "chassis": name,
+                "priority": priority,
+                "alive": alive(snapshot, name),
+                "unfit": unfit(snapshot, router, name),
+            }
             for name, priority in router.gateways
         ],
         "why": router.why,

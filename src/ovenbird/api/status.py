@@ -12,20 +12,29 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from ovenbird.api.facts import bfd_ends, controller_connected, daemons, northd_state, parse_northd, raft_terms
 from ovenbird.api.members import Terms, ask_members, with_terms
 from ovenbird.api.render import rendered
 from ovenbird.api.southbound import Southbound, read_southbound
 from ovenbird.controller.events import DRIFT_REPAIRED
+from ovenbird.controller.fitness import sights
 from ovenbird.controller.nb_watch import NbChange
+from ovenbird.controller.node_facts import (
+    bfd_ends,
+    controller_connected,
+    daemons,
+    northd_state,
+    parse_northd,
+    raft_terms,
+)
 from ovenbird.controller.records import NodeRecord as Node
 from ovenbird.controller.service import ControllerService
 from ovenbird.model.cluster import Database
 from ovenbird.model.layout import Layout
-from ovenbird.model.objects import Router
+from ovenbird.model.objects import ExternalNetwork, Router
 from ovenbird.model.raft_status import parse_raft_status
 from ovenbird.ovsdb import OvsdbError, unixctl
 from ovenbird.plan.compile_names import chassisredirect_port
+from ovenbird.plan.fitness import State, Verdict
 from ovenbird.plan.health import HEARTBEAT_STALE_S, judge
 from ovenbird.plan.observation import (
     Bfd,
@@ -33,6 +42,7 @@ from ovenbird.plan.observation import (
     Controller,
     DatabaseView,
     Drift,
+    GatewayFitness,
     MemberState,
     Northd,
     NorthdState,
@@ -93,6 +103,7 @@ class StatusReporter:
             bfd=tuple(self._bfd(nodes, now_s)),
             routers=self._routers(seen, why),
             routers_why=why,
+            fitness=tuple(self._fitness(nodes, now_s)),
             problems=self._problems() if acts else None,
             drift=self._drift() if acts else None,
         )
@@ -209,6 +220,16 @@ class StatusReporter:
         for node in nodes.values():
             yield from bfd_ends(node.name, node.facts, _age_s(node, now_s))
 
+    def _fitness(self, nodes: dict[str, Node], now_s: float) -> Iterable[GatewayFitness]:
+        verdicts = self._service.fitness.verdicts if self._service.leadership.is_leader else None
+        for sight in sights(self._service.cluster, nodes, now_s):
+            for physnet, findings in sight.physnets.items():
+                bad = [f"{what}: {each.evidence}" for what, each in findings.items() if each.state is State.BAD]
+                verdict = None if verdicts is None else verdicts.get((sight.name, physnet), Verdict()).why
+                if (sight.is_fresh and bad) or verdict:
+                    told = tuple(bad) if sight.is_fresh else ()
+                    yield GatewayFitness(name=sight.name, physnet=physnet, bad=told, unfit=verdict)
+
     def _routers(self, seen: Southbound | None, why: str) -> tuple[RouterView, ...] | None:
         """Return the routers with an external leg; None when what is declared is not known."""
         if not self._service.store.synced and not self._service.store.revision:
@@ -218,15 +239,18 @@ class StatusReporter:
             if not isinstance(declared.spec, Router) or declared.spec.external is None:
                 continue
             port = chassisredirect_port(name, declared.spec.external.network)
+            external = self._service.store.inventory.spec(ExternalNetwork, declared.spec.external.network)
+            physnet = external.physnet if external is not None else ""
             if seen is None:
-                found.append(RouterView(name=name, binding=port, why=why))
+                found.append(RouterView(name=name, binding=port, physnet=physnet, why=why))
             elif (binding := seen.bindings.get(port)) is None:
-                found.append(RouterView(name=name, binding=port, active=""))
+                found.append(RouterView(name=name, binding=port, physnet=physnet, active=""))
             else:
                 found.append(
                     RouterView(
                         name=name,
                         binding=port,
+                        physnet=physnet,
                         active=binding.active,
                         gateways=binding.gateways,
                         peers=binding.peers,

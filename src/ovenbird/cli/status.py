@@ -149,6 +149,8 @@ def _routers(seen: Status) -> str:
     rows = []
     for router in seen["routers"]:
         active = {None: "unknown", "": "NONE"}.get(router["active"], router["active"])
+        if any(one["chassis"] == router["active"] and one.get("unfit") for one in router["gateways"]):
+            active = f"{active} UNFIT"
         standbys = [_gateway(one) for one in router["gateways"] if one["chassis"] != router["active"]]
         rows.append([router["name"], active, ", ".join(standbys)])
     return table(["router", "active gateway", "standbys"], rows)
@@ -161,7 +163,7 @@ def _drift(seen: Status) -> Iterator[str]:
 
 def _gateway(one: Mapping[str, Any]) -> str:
     state = {True: "", False: " DEAD", None: " unknown"}[one["alive"]]
-    return f"{one['chassis']} ({one['priority']}){state}"
+    return f"{one['chassis']} ({one['priority']}){state}{' UNFIT' if one.get('unfit') else ''}"
 
 
 def _age(age_s: float | None) -> str:

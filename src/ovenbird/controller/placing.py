@@ -1,27 +1,46 @@
 """Where routers' gateways are: kept by the acting controller, taken over from NB by the next.
 
-The order in NB is an order that traffic follows, so a new leader starts from it and never from its own idea.
+The order in NB is an order that traffic follows, so a new leader starts from it and never from its own idea; the home
+gateway of a router is written beside it (docs/adr/0004-gateway-intent.md).
 Hosts come from the cluster's description; what a host's agent reports narrows its physical networks down, but an agent
 that reports none (it may be starting, or not have been asked) takes nothing away: unknown is not down.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from ovenbird.controller.events import PLACEMENT_CHANGED, Events
 from ovenbird.controller.problems import Trouble
 from ovenbird.controller.records import NodeRecord
+from ovenbird.controller.state import DeclaredState
 from ovenbird.model.cluster import Cluster, Role
 from ovenbird.model.objects import ExternalNetwork, Key, Router
 from ovenbird.plan.dirty import dirty_by_placement
-from ovenbird.plan.gateways import RouterNeed, schedule
+from ovenbird.plan.failback import PENDING_S, Carried, Cause, Failback, Gateways, Memory, decide
+from ovenbird.plan.gateways import RouterNeed, renumbered, schedule
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.nb_index import NbIndex
-from ovenbird.plan.rows import Gateway, Placement
+from ovenbird.plan.rows import HOME, HOME_REQUEST, Gateway, Placement
 
+DEFAULT_DELAY_S = 60
+"""`failback_delay_s` when not given."""
 PLACED_KINDS = frozenset({"Router", "ExternalNetwork"})
 """Kinds whose change may change the placement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What is known at one moment."""
+
+    gateways: Gateways
+    carriers: Mapping[str, str | None]
+    """router -> the gateway that carries it; None when not known."""
+    now_s: float
+    unfit: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Physical network -> gateways that are unfit there; those of one network say nothing of another."""
 
 
 class Placing:
@@ -30,26 +49,132 @@ class Placing:
     def __init__(self, cluster: Cluster, events: Events) -> None:
         self._cluster = cluster
         self._events = events
+        self._memories: dict[str, Memory] = {}
+        self._seen: Sight | None = None
+        self._restless: set[str] = set()
+        """Routers that may move as time goes by: not at home, or not carried where they should be."""
         self.placement = Placement()
         self.troubles: dict[Key, Trouble] = {}
+        self._moves: dict[str, tuple[str, Cause, float]] = {}
+        """router -> the gateway that was last put first, why, and when."""
 
-    def take_over(self, inventory: InventoryView, index: NbIndex, nodes: Mapping[str, NodeRecord]) -> None:
+    def take_over(self, state: DeclaredState, index: NbIndex, sight: Sight) -> None:
         """Start from what NB holds."""
-        self.placement = placement_in_nb(inventory, index)
-        self.update(inventory, nodes)
+        self._memories.clear()
+        self._restless.clear()
+        self._moves.clear()
+        self.placement = placement_in_nb(state.inventory, index)
+        self.update(state, sight)
 
-    def update(self, inventory: InventoryView, nodes: Mapping[str, NodeRecord]) -> frozenset[Key]:
+    def cause(self, router: str, gateway: str, now_s: float) -> Cause | None:
+        """Return why a router was lately given to a gateway, once; None when it was not."""
+        target, cause, at_s = self._moves.get(router, ("", Cause.MOVE, -math.inf))
+        if target != gateway:
+            return None
+        del self._moves[router]
+        return cause if now_s - at_s < PENDING_S else None
+
+    def update(self, state: DeclaredState, sight: Sight) -> frozenset[Key]:
         """Place anew what must be; return the routers whose gateways changed."""
-        hosts = gateways(self._cluster, nodes)
-        scheduled = schedule(tuple(router_needs(inventory)), hosts, self.placement)
-        changed = dirty_by_placement(self.placement, scheduled.placement)
-        before, self.placement = self.troubles, scheduled.placement
+        before, troubles = self.placement, self.troubles
+        scheduled = schedule(
+            tuple(router_needs(state.inventory)),
+            gateways(self._cluster, state.nodes),
+            before,
+            excluded=sight.gateways.excluded,
+            carriers=sight.carriers,
+        )
+        there = scheduled.placement.routers.keys()
+        self._restless &= there
+        self._memories = {name: memory for name, memory in self._memories.items() if name in there}
+        self.placement = self._decided(state, scheduled.placement, sight, there)
+        changed = dirty_by_placement(before, self.placement)
         self.troubles = {
             Key("Router", unplaced.router): Trouble("unplaced", unplaced.detail) for unplaced in scheduled.unplaced
         }
         if changed:
             self._events.emit(PLACEMENT_CHANGED, routers=len(changed), first=str(min(changed)))
-        return changed | (before.keys() ^ self.troubles.keys())
+        return changed | (troubles.keys() ^ self.troubles.keys())
+
+    def look_again(self, state: DeclaredState, sight: Sight) -> frozenset[Key]:
+        """Decide again where something moved, or waits; nothing that is declared has changed since `update`."""
+        seen = self._seen
+        if seen is None or seen.gateways.excluded != sight.gateways.excluded or seen.unfit != sight.unfit:
+            return self.update(state, sight)
+        if seen.gateways.good_since_s.keys() == sight.gateways.good_since_s.keys():
+            names = self._restless | {
+                name for name, carrier in sight.carriers.items() if seen.carriers.get(name) != carrier
+            }
+        else:
+            names = set(self.placement.routers)
+        before = self.placement
+        self.placement = self._decided(state, before, sight, names)
+        return frozenset(Key("Router", name) for name in names if _differs(before, self.placement, name))
+
+    def _decided(self, state: DeclaredState, placed: Placement, sight: Sight, names: Collection[str]) -> Placement:
+        self._seen = sight
+        if not names:
+            return placed
+        physnets = {need.name: need.physnet for need in router_needs(state.inventory)} if sight.unfit else {}
+        routers, homes, requests = dict(placed.routers), dict(placed.homes), dict(placed.requests)
+        for router in carried_routers(self._cluster, state, placed, sight.carriers, names):
+            name = router.name
+            # Only what was found on its own physical network counts for a router.
+            gateways = replace(sight.gateways, unfit=sight.unfit.get(physnets.get(name, ""), frozenset()))
+            verdict = decide(router, self._memories.get(name), gateways, sight.now_s)
+            self._memories[name] = verdict.memory
+            homes[name] = verdict.home
+            requests[name] = state.homes[name].request if name in state.homes else 0
+            if verdict.order != router.order:
+                routers[name] = renumbered(routers[name], verdict.order)
+            if verdict.cause is not None:
+                self._moves[name] = (verdict.order[0], verdict.cause, sight.now_s)
+            settled = verdict.order[0] == verdict.home == router.carrier
+            (self._restless.discard if settled else self._restless.add)(name)
+        return Placement(routers=routers, homes=homes, requests=requests)
+
+
+def _differs(one: Placement, other: Placement, router: str) -> bool:
+    return (one.routers.get(router), one.home(router), one.requests.get(router)) != (
+        other.routers.get(router),
+        other.home(router),
+        other.requests.get(router),
+    )
+
+
+def carried_routers(
+    cluster: Cluster,
+    state: DeclaredState,
+    placement: Placement,
+    carriers: Mapping[str, str | None],
+    names: Collection[str],
+) -> list[Carried]:
+    """Return those of the named routers that have gateways, as they are and as they are wanted."""
+    hosts = gateways(cluster, state.nodes)
+    found = []
+    for need in router_needs(state.inventory, names):
+        order = tuple(name for name, _ in placement.routers.get(need.name, ()))
+        spec = state.inventory.spec(Router, need.name)
+        if not order or spec is None:
+            continue
+        asked = state.homes.get(need.name)
+        if asked is not None and asked.request == placement.requests.get(need.name, 0):
+            asked = None
+        found.append(
+            Carried(
+                name=need.name,
+                order=order,
+                eligible=frozenset(host.name for host in hosts if need.physnet in host.physnets),
+                home=placement.home(need.name),
+                asked=asked.gateway if asked else "",
+                asked_cause=asked.cause if asked else Cause.MOVE,
+                carrier=carriers.get(need.name),
+                failback=Failback(spec.gateways.failback),
+                delay_s=float(spec.gateways.failback_delay_s or DEFAULT_DELAY_S),
+                count=need.count,
+            )
+        )
+    return found
 
 
 def gateways(cluster: Cluster, nodes: Mapping[str, NodeRecord]) -> tuple[Gateway, ...]:
@@ -63,10 +188,11 @@ def gateways(cluster: Cluster, nodes: Mapping[str, NodeRecord]) -> tuple[Gateway
     return tuple(found)
 
 
-def router_needs(inventory: InventoryView) -> Iterable[RouterNeed]:
-    """Yield what each router with an external leg needs."""
-    for name, declared in inventory.of_kind("Router").items():
-        spec = declared.spec
+def router_needs(inventory: InventoryView, names: Collection[str] | None = None) -> Iterable[RouterNeed]:
+    """Yield what each of the named routers (None: all) with an external leg needs."""
+    declared = inventory.of_kind("Router")
+    for name in declared if names is None else names:
+        spec = declared[name].spec if name in declared else None
         if isinstance(spec, Router) and spec.external is not None:
             external = inventory.spec(ExternalNetwork, spec.external.network)
             if external is not None:
@@ -74,14 +200,19 @@ def router_needs(inventory: InventoryView) -> Iterable[RouterNeed]:
 
 
 def placement_in_nb(inventory: InventoryView, index: NbIndex) -> Placement:
-    """Return the placement that NB holds for our routers, most wanted first."""
-    routers = {}
+    """Return the placement that NB holds for our routers, most wanted first, and their homes."""
+    routers, homes, requests = {}, {}, {}
     for name in inventory.of_kind("Router"):
-        members = [
-            (row.columns["chassis_name"], row.columns["priority"])
-            for row in index.rows_of(Key("Router", name))
-            if row.table == "HA_Chassis"
-        ]
+        rows = list(index.rows_of(Key("Router", name)))
+        members = [(row.columns["chassis_name"], row.columns["priority"]) for row in rows if row.table == "HA_Chassis"]
         if members:
             routers[name] = tuple(sorted(members, key=lambda member: (-member[1], member[0])))
-    return Placement(routers=routers)
+        for row in rows:
+            if row.table == "HA_Chassis_Group" and row.columns["external_ids"].get(HOME):
+                homes[name] = row.columns["external_ids"][HOME]
+                requests[name] = _number(row.columns["external_ids"].get(HOME_REQUEST, ""))
+    return Placement(routers=routers, homes=homes, requests=requests)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0

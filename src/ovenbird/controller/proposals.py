@@ -15,6 +15,7 @@ from ovenbird.controller.records import (
     CLUSTER_UUID,
     AttachmentRecord,
     attachment_uuid,
+    home_uuid,
     object_row,
     object_uuid,
 )
@@ -97,6 +98,8 @@ def _objects(
         uuid = object_uuid(change.key)
         if change.new is None:
             txn.delete("Object", uuid=uuid)
+            if change.key.kind == "Router":
+                txn.delete("Home", uuid=home_uuid(change.key.name))
         elif change.old is None:
             txn.insert("Object", writing[change.key][1], uuid=uuid)
         else:

@@ -194,7 +194,7 @@ class Realisation:
                     registered=(name in rows and progress is not None) if known else None,
                     nb_cfg=progress["nb_cfg"] if known and progress is not None else None,
                     nb_cfg_age_s=max(0.0, self._wall_clock() - stamp_ms / 1000) if stamp_ms else None,
-                    heartbeat_age_s=self._heartbeat_age_s(name),
+                    heartbeat_age_s=self.heartbeat_age_s(name),
                     controller_running=self._controller_running(name),
                 )
             )
@@ -208,7 +208,7 @@ class Realisation:
             elif known[0] != node.heartbeat_s:
                 self._heartbeats[name] = (node.heartbeat_s, self._clock())
 
-    def _heartbeat_age_s(self, name: str) -> float | None:
+    def heartbeat_age_s(self, name: str) -> float | None:
         """Return the age by our own clock; by the host's only until its first heartbeat that we saw come."""
         if not self._store.synced or name not in self._heartbeats:
             return None

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from ovenbird.controller.events import DRIFT_REPAIRED, NB_COMMITTED, NB_UNREACHABLE, Events
 from ovenbird.controller.fence import is_passing
+from ovenbird.controller.fitness import GatewayFitness
 from ovenbird.controller.foresight import Foresight
+from ovenbird.controller.gateway_sight import GatewaySight
 from ovenbird.controller.leadership import Leadership, LeadershipLost
 from ovenbird.controller.nb_options import missing_options, write_options
 from ovenbird.controller.nb_watch import NbChange, NbWatch
-from ovenbird.controller.placing import PLACED_KINDS, Placing
+from ovenbird.controller.placing import PLACED_KINDS, Placing, Sight
 from ovenbird.controller.problems import Problems, Trouble
 from ovenbird.controller.state import Prospect, StateChange
 from ovenbird.controller.steps import add_steps
@@ -29,6 +32,7 @@ from ovenbird.model.objects import KINDS, Key
 from ovenbird.ovsdb import NotConnected, OvsdbError, SchemaError, Transaction, TransactionError
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.diff import diff
+from ovenbird.plan.failback import Cause
 from ovenbird.plan.rows import Conflict, Plan, Step
 
 AUDIT_SLICE = 100
@@ -52,6 +56,8 @@ class Reconciler:
         nb: NbWatch,
         leadership: Leadership,
         events: Events,
+        sight: GatewaySight,
+        fitness: GatewayFitness,
         *,
         audit_every_s: float = AUDIT_EVERY_S,
         clock: Callable[[], float] = time.monotonic,
@@ -65,9 +71,13 @@ class Reconciler:
         self._events = events
         self._clock = clock
         self._audit_every_s = audit_every_s
+        self._sight = sight
+        self.fitness = fitness
+        self._looked_s = -math.inf
         self._placing = Placing(store.cluster, events)
         self._work = Worklist()
         self._place_again = False
+        self._look_again = False
         self._epoch: int | None = None
         """Epoch for which NB was taken over."""
         self._woken = asyncio.Event()
@@ -82,7 +92,7 @@ class Reconciler:
     def _on_store(self, change: StateChange) -> None:
         if self._epoch is not None:
             self._work.change(change.objects)
-            self._place_again = self._place_again or bool(change.nodes)
+            self._place_again = self._place_again or bool(change.nodes) or change.gateways
         self._woken.set()
 
     def _on_nb(self, change: NbChange) -> None:
@@ -97,6 +107,19 @@ class Reconciler:
         if not ours:
             self._work.suspect(change.owners)
             self._woken.set()
+
+    def look_at_gateways(self) -> None:
+        """Look soon: another gateway may carry a router. It does not block."""
+        self._look_again = True
+        self._woken.set()
+
+    def moved_to(self, router: str, gateway: str) -> Cause | None:
+        """Return why we moved a router to a gateway, once; None when we did not."""
+        return self._placing.cause(router, gateway, self._clock())
+
+    def first_gateway(self, router: str) -> str:
+        """Return the gateway that should carry a router; "" when it has none."""
+        return next((name for name, _ in self._placing.placement.routers.get(router, ())), "")
 
     def _on_prospect(self, prospect: Prospect) -> None:
         if self._epoch is None or self._epoch != self._leadership.epoch or self._work or not self._nb.synced:
@@ -127,6 +150,7 @@ class Reconciler:
     async def _sleep(self) -> None:
         retry_s = self.problems.next_retry_s()
         timeout_s = IDLE_S if retry_s is None else min(IDLE_S, max(0.0, retry_s - self._clock()))
+        timeout_s = min(timeout_s, self.fitness.look_again_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._woken.wait()
@@ -141,8 +165,11 @@ class Reconciler:
         if self._epoch != self._leadership.epoch:
             await self._take_over()
         if self._place_again or self._work.kinds_changed() & PLACED_KINDS:
-            self._place_again = False
-            self._work.again(self._placing.update(self._store.inventory, self._store.state.nodes))
+            self._place_again = self._look_again = False
+            self._work.again(self._placing.update(self._store.state, self._look()))
+        elif self._look_again or self._clock() - self._looked_s >= min(IDLE_S, self.fitness.look_again_s):
+            self._look_again = False
+            self._work.again(self._placing.look_again(self._store.state, self._look()))
         self._work.again(self.problems.due(self._clock()))
         revision = self._store.revision
         batch = self._work.take(self._store.inventory)
@@ -156,10 +183,17 @@ class Reconciler:
             self._work.suspect(batch.suspects)
             raise
 
+    def _look(self) -> Sight:
+        self._looked_s = self._clock()
+        self.fitness.judge(self._store.state.nodes, self._looked_s)
+        gateways, now_s = self._sight.look()
+        return Sight(gateways, self._sight.carriers(), now_s, self.fitness.unfit)
+
     def _step_down(self) -> None:
         self._epoch = None
         self._foresight.forget()
         self.problems.forget()
+        self.fitness.forget()
 
     async def _take_over(self) -> None:
         """Find out what the leader before left undone; nothing is written to NB before that."""
@@ -167,7 +201,7 @@ class Reconciler:
         self._work.clear()
         self._place_again = False
         self._epoch = epoch
-        self._placing.take_over(self._store.inventory, self._nb.index, self._store.state.nodes)
+        self._placing.take_over(self._store.state, self._nb.index, self._look())
         complete = self._nb.last_control.revision == self._store.revision
         found = await self._audit()
         # Differences are drift only if NB was said to hold this very revision.

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ovenbird.model.objects import KINDS, Assigned, Declared, Key
+from ovenbird.plan.failback import Cause
 from ovenbird.plan.rows import row_uuid
 
 _ASSIGNED = TypeAdapter(Assigned)
@@ -60,6 +61,55 @@ class AttachmentRecord:
     def to_json(self) -> dict[str, Any]:
         """Return it as the API shows it."""
         return {"port": self.port, "node": self.node, "spec": dict(self.spec), "status": dict(self.status)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HomeRecord:
+    """The home gateway that an operator asked for."""
+
+    router: str
+    gateway: str
+    cause: Cause
+    request: int
+    """Grows with each request for this router: one is carried out once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayChangeRecord:
+    """A change of the gateway that carries a router, as it was seen."""
+
+    at_ms: int
+    """Unix milliseconds at which the acting controller saw it in SB."""
+    router: str
+    before: str
+    """"" when none carried it, as far as is known."""
+    after: str
+    cause: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the API shows it."""
+        return {
+            "at_ms": self.at_ms,
+            "router": self.router,
+            "from": self.before,
+            "to": self.after,
+            "cause": self.cause,
+        }
+
+
+def gateway_uuid(name: str) -> str:
+    """Return the UUID of a gateway's row."""
+    return row_uuid("Gateway", name)
+
+
+def home_uuid(router: str) -> str:
+    """Return the UUID of the row of a router's home."""
+    return row_uuid("Home", router)
+
+
+def gateway_change_uuid(change: GatewayChangeRecord) -> str:
+    """Return the UUID of the row of a change."""
+    return row_uuid("GatewayChange", f"{change.at_ms} {change.router}")
 
 
 def object_uuid(key: Key) -> str:
@@ -118,6 +168,19 @@ def read_attachment(row: Mapping[str, Any]) -> AttachmentRecord:
     """Return an attachment; what is not a JSON object reads as none."""
     return AttachmentRecord(
         port=row["port"], node=row["node"], spec=_json_object(row["spec"]), status=_json_object(row["status"])
+    )
+
+
+def read_home(row: Mapping[str, Any]) -> HomeRecord:
+    """Return a router's home; an unknown cause reads as a move."""
+    cause = Cause(row["cause"]) if row["cause"] in {each.value for each in Cause} else Cause.MOVE
+    return HomeRecord(router=row["router"], gateway=row["gateway"], cause=cause, request=row["request"])
+
+
+def read_gateway_change(row: Mapping[str, Any]) -> GatewayChangeRecord:
+    """Return a change of an active gateway."""
+    return GatewayChangeRecord(
+        at_ms=row["at_ms"], router=row["router"], before=row["before"], after=row["after"], cause=row["cause"]
     )
 
 

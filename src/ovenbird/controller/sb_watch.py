@@ -6,7 +6,7 @@ Read from any member, so that losing the leader does not blind us. It must never
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
 from ovenbird.controller.events import Events
@@ -33,6 +33,7 @@ class SbWatch:
         self._events = events
         self.replica = Replica(self.client, TABLES, where={"Port_Binding": (("type", "==", REDIRECT),)})
         self.changing = Changing()
+        self._subscribers: list[Callable[[], None]] = []
         self._pump_task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> SbWatch:
@@ -55,6 +56,16 @@ class SbWatch:
         """Whether the copy is kept current just now."""
         return self.replica.synced
 
+    def subscribe(self, subscriber: Callable[[], None]) -> None:
+        """Have a function called after each change set. It must not block."""
+        self._subscribers.append(subscriber)
+
+    @property
+    def nb_cfg(self) -> int | None:
+        """What every chassis should confirm; None while not known."""
+        rows = self.replica.table("SB_Global").values() if self.synced else ()
+        return next((int(row["nb_cfg"]) for row in rows), None)
+
     def chassis(self) -> dict[str, Row]:
         """Return the Chassis rows by name."""
         return {row["name"]: row for row in self.replica.table("Chassis").values()}
@@ -74,4 +85,6 @@ class SbWatch:
 
     async def _pump(self) -> None:
         async for _ in self.replica.changes():
+            for subscriber in self._subscribers:
+                subscriber()
             self.changing.tell()

@@ -13,6 +13,9 @@ from types import TracebackType
 from typing import Self
 
 from ovenbird.controller.events import Events
+from ovenbird.controller.fitness import GatewayFitness
+from ovenbird.controller.gateway_history import GatewayHistory
+from ovenbird.controller.gateway_sight import GatewaySight
 from ovenbird.controller.leadership import Leadership
 from ovenbird.controller.nb_watch import NbWatch
 from ovenbird.controller.problems import Problems
@@ -46,8 +49,17 @@ class ControllerService:
         self.nb = NbWatch(cluster, self.events, remotes=chosen.get(Database.NB))
         self.sb = SbWatch(cluster, self.events, remotes=chosen.get(Database.SB))
         self.leadership = Leadership(node, self.store, self.nb, self.events, timers=timers)
-        self.reconciler = Reconciler(self.store, self.nb, self.leadership, self.events, audit_every_s=audit_every_s)
         self.realisation = Realisation(cluster, self.store, self.nb, self.sb)
+        self.fitness = GatewayFitness(cluster, self.events)
+        self.gateways = GatewaySight(
+            cluster, self.store, self.sb, self.realisation.heartbeat_age_s, unfit=lambda: self.fitness.anywhere
+        )
+        self.reconciler = Reconciler(
+            self.store, self.nb, self.leadership, self.events, self.gateways, self.fitness, audit_every_s=audit_every_s
+        )
+        self.gateway_history = GatewayHistory(self.store, self.leadership, self.gateways, self.reconciler, self.events)
+        self.sb.subscribe(self.gateway_history.look)
+        self.sb.subscribe(self.reconciler.look_at_gateways)
         self.store.subscribe(lambda _: self.leadership.wake())
         self.nb.subscribe(lambda _: self.leadership.wake())
         self._parts = contextlib.AsyncExitStack()
@@ -63,7 +75,11 @@ class ControllerService:
             for part in (self.store, self.nb, self.sb):
                 await parts.enter_async_context(part)
             self._parts = parts.pop_all()
-        runs = {"election": self.leadership.run, "reconcile": self.reconciler.run}
+        runs = {
+            "election": self.leadership.run,
+            "reconcile": self.reconciler.run,
+            "gateway-history": self.gateway_history.run,
+        }
         self._tasks = [
             asyncio.create_task(keep_running(name, run, self.events), name=name) for name, run in runs.items()
         ]

@@ -12,10 +12,14 @@ from typing import Any
 from ovenbird.controller.records import (
     AttachmentRecord,
     ClusterRecord,
+    GatewayChangeRecord,
+    HomeRecord,
     NodeRecord,
     UnreadableRow,
     read_attachment,
     read_cluster,
+    read_gateway_change,
+    read_home,
     read_node,
     read_object,
 )
@@ -36,9 +40,11 @@ class StateChange:
     """Hosts whose record changed in more than its heartbeat."""
     attachments: set[str] = field(default_factory=set)
     cluster: bool = False
+    gateways: bool = False
+    """Whether operators want anything else of gateways."""
 
     def __bool__(self) -> bool:
-        return bool(self.objects or self.nodes or self.attachments or self.cluster)
+        return bool(self.objects or self.nodes or self.attachments or self.cluster or self.gateways)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,12 @@ class DeclaredState:
         self.cluster: ClusterRecord | None = None
         self.nodes: dict[str, NodeRecord] = {}
         self.attachments: dict[str, AttachmentRecord] = {}
+        self.drained: set[str] = set()
+        """Gateways that operators want nothing carried by."""
+        self.homes: dict[str, HomeRecord] = {}
+        """By router: homes that operators asked for."""
+        self.gateway_changes: dict[tuple[int, str], GatewayChangeRecord] = {}
+        """By time and router: the latest changes of active gateways."""
         self.unreadable: dict[Key, str] = {}
         """Stored objects that this version cannot read, and why."""
         self._expected: dict[Key, tuple[Declared, Mapping[str, Any]]] = {}
@@ -91,6 +103,8 @@ class DeclaredState:
                     self._feed_node(old, new, change)
                 case "Attachment":
                     self._feed_attachment(old, new, change)
+                case "Gateway" | "Home" | "GatewayChange":
+                    self._feed_gateways(table, old, new, change)
                 case "Cluster":
                     self.cluster = read_cluster(new) if new is not None else None
                     change.cluster = True
@@ -135,6 +149,25 @@ class DeclaredState:
         for row in (old, new):
             if row is not None and (old is None or new is None or _substance(old) != _substance(new)):
                 change.nodes.add(row["name"])
+
+    def _feed_gateways(
+        self, table: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, change: StateChange
+    ) -> None:
+        change.gateways = change.gateways or table != "GatewayChange"
+        for row, is_there in ((old, False), (new, True)):
+            if row is None:
+                continue
+            match table:
+                case "Gateway":
+                    (self.drained.add if is_there and row["drained"] else self.drained.discard)(row["name"])
+                case "Home":
+                    self.homes.pop(row["router"], None)
+                    if is_there:
+                        self.homes[row["router"]] = read_home(row)
+                case _:
+                    self.gateway_changes.pop((row["at_ms"], row["router"]), None)
+                    if is_there:
+                        self.gateway_changes[row["at_ms"], row["router"]] = read_gateway_change(row)
 
     def _feed_attachment(
         self, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, change: StateChange

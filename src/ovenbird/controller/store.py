@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from ovenbird.controller import proposals
 from ovenbird.controller.events import STORE_OBJECT_UNREADABLE, STORE_READY, STORE_WRONG_CLUSTER, Events
@@ -19,7 +19,7 @@ from ovenbird.controller.records import CLUSTER_UUID, AttachmentRecord, NodeReco
 from ovenbird.controller.state import DeclaredState, Prospect, StateChange
 from ovenbird.controller.supervisor import keep_running
 from ovenbird.controller.waiting import LOOK_AGAIN_S, Changing
-from ovenbird.controller.writer import WRITE_TIMEOUT_S, Writer
+from ovenbird.controller.writer import WRITE_TIMEOUT_S, Proposal, Writer
 from ovenbird.model.cluster import Cluster, Database
 from ovenbird.model.documents import Document
 from ovenbird.model.errors import OvenbirdError, Refused, Unavailable
@@ -27,8 +27,11 @@ from ovenbird.model.objects import Key
 from ovenbird.ovsdb import Client, OvsdbError, Replica, Transaction
 from ovenbird.plan.inventory import Inventory
 
-TABLES: Mapping[str, None] = {"Cluster": None, "Object": None, "Node": None, "Attachment": None}
+TABLES: Mapping[str, None] = dict.fromkeys(
+    ("Cluster", "Object", "Node", "Attachment", "Gateway", "Home", "GatewayChange")
+)
 FOUND_TIMEOUT_S = 5.0
+T = TypeVar("T")
 SETTLE_TURNS = 8
 """Turns of the event loop in which the pump surely had its own."""
 
@@ -180,6 +183,10 @@ class Store:
     async def detach(self, port: str, *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
         """No longer want a port anywhere. UserError `not_attached` when it is not."""
         await self._writer.write(lambda: proposals.detach(self.state, port), timeout_s=timeout_s)
+
+    async def write(self, propose: Callable[[], Proposal[T]], *, timeout_s: float = WRITE_TIMEOUT_S) -> T:
+        """Commit what `propose` proposes on the newest state: for parts with proposals of their own."""
+        return await self._writer.write(propose, timeout_s=timeout_s)
 
     # Keeping it current.
 

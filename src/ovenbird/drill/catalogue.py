@@ -39,6 +39,11 @@ NORTH_SOUTH = {
     "floating-ip*": FAILOVER_MS,
     "from-outside*": FAILOVER_MS,
 }
+UNFIT_MS = 3000.0
+"""Until a gateway that BFD finds well has been found unfit, and its routers have moved."""
+UNFIT = {**NORTH_SOUTH, "snat*": UNFIT_MS, "floating-ip*": UNFIT_MS, "from-outside*": UNFIT_MS}
+PLANNED_MS = 250.0
+"""What a planned move may cost: two gateways' flows change one after the other, on a machine that is busy."""
 RESTART_MS = 5000.0
 """What a workload may wait while the switch of its own host starts again, with TCP's doubled time-outs."""
 HA = Needs(centrals=3, gateways=2, computes=2)
@@ -68,6 +73,14 @@ _gateway = partial(
     has_baseline=True,
     announced=PEER_LOST,
 )
+_unfit = partial(
+    _gateway,
+    expect=Expect(streams=UNFIT, bite=Bite.STREAMS, return_outage_ms=2500.0),
+    returns=Return.HEALTHY,
+    return_timeout_s=90.0,
+    detector=Detector.NONE,
+)
+_hung = partial(Drill, expect=Expect(), needs=HA, has_baseline=True, announced=PEER_LOST)
 _database = partial(
     Drill,
     expect=Expect(write_outage_ms=ELECTION_MS, streams={"nb": ELECTION_MS}, invariants=CONTROL_PLANE),
@@ -109,17 +122,45 @@ DRILLS: tuple[Drill, ...] = (
         what="the active gateway's tunnels are cut for 10 s, its uplink stays",
         steps=once("partition", "gateway-active", hold_s=10, plane="data"),
     ),
-    _gateway(
+    _unfit(
         name="gateway-uplink-cut",
         what="the active gateway's uplink is down for 10 s",
         steps=once("link-down", "gateway-active", hold_s=10, interface="eth1"),
-        returns=Return.HEALTHY,
-        expected_failure="BFD does not see a dead uplink, and nothing else watches it yet",
+    ),
+    _unfit(
+        name="gateway-nexthop-cut",
+        what="the active gateway does not reach the upstream router for 10 s, with every link up",
+        steps=once("next-hop-cut", "gateway-active", hold_s=10),
+    ),
+    _hung(
+        name="gateway-controller-kill",
+        what=f"kill -9 of {CONTROLLER} on the active gateway, while the network changes",
+        steps=once("kill", "gateway-active", daemon=CONTROLLER),
+    ),
+    _hung(
+        name="gateway-controller-stop",
+        what=f"{CONTROLLER} on the active gateway hangs, while the network changes",
+        steps=once("stop", "gateway-active", hold_s=10, daemon=CONTROLLER),
     ),
     _gateway(
         name="gateway-flap",
         what="the active gateway's underlay link flaps five times",
         steps=once("link-flap", "gateway-active", interface="eth0", times=5, down_s=1.0, up_s=1.0),
+    ),
+    _gateway(
+        name="gateway-return",
+        what=f"kill -9 of the active gateway's {VSWITCHD}; what counts is its way back",
+        steps=once("kill", "gateway-active", daemon=VSWITCHD),
+        expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, return_outage_ms=PLANNED_MS),
+    ),
+    _gateway(
+        name="gateway-drain",
+        what="the active gateway is drained for 5 s, and then takes its routers back",
+        steps=once("drain", "gateway-active", hold_s=5),
+        expect=Expect(others_ms=PLANNED_MS, return_outage_ms=PLANNED_MS),
+        detector=Detector.NONE,
+        has_baseline=False,
+        announced=(),
     ),
     _database(
         name="nb-leader-kill",

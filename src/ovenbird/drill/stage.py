@@ -27,6 +27,8 @@ The floating IPs have the names of their ports."""
 EXTERNAL = "drill-ext"
 CIDR, FAR_CIDR = "10.213.0.0/24", "10.213.1.0/24"
 OUTSIDE_NODE = "outside"
+GATEWAYS = {"failback": "delayed", "failback_delay_s": 5}
+"""The default way home, but sooner: a run waits for it."""
 POLL_S = 0.1
 DELETE_AT_ONCE = 500
 
@@ -165,7 +167,7 @@ def _external_network(api: Api, outside: str, physnet: str) -> tuple[str, list[d
 def _documents(external: str) -> list[dict[str, Any]]:
     distributed = {"network": external, "port": DISTRIBUTED_PORT, "distributed": True}
     return [
-        _document("Router", ROUTER, {"external": {"network": external, "snat": True}}),
+        _document("Router", ROUTER, {"external": {"network": external, "snat": True}, "gateways": GATEWAYS}),
         _document("Network", NETWORK, {"cidr": CIDR, "router": ROUTER}),
         _document("Network", FAR_NETWORK, {"cidr": FAR_CIDR, "router": ROUTER}),
         _document("Network", writer.NETWORK, {"cidr": writer.CIDR, "dhcp": False}),

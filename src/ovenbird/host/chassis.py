@@ -83,6 +83,11 @@ class Chassis:
         return (self._database.spec, self._vswitchd.spec, self._controller.spec)
 
     @property
+    def vswitchd_spec(self) -> DaemonSpec:
+        """ovs-vswitchd."""
+        return self._vswitchd.spec
+
+    @property
     def controller_spec(self) -> DaemonSpec:
         """ovn-controller."""
         return self._controller.spec

@@ -20,7 +20,7 @@ Direction = Literal["in", "out", "both"]
 Plane = Literal["control", "data", "all"]
 
 TABLE = "ovenbird_lab"
-CUTS = ("partition", "loss", "rate")
+CUTS = ("partition", "loss", "rate", "next-hop-cut")
 """Kinds of recorded faults that are cuts."""
 TUNNEL_PORT = 6081
 """UDP port of Geneve (RFC 8926)."""
@@ -39,6 +39,8 @@ class Cut:
     direction: Direction = "both"
     """As `nodes` see it: `out` drops what they send, `in` what they would receive."""
     plane: Plane = "all"
+    outside: bool = False
+    """On the outside switch instead of the underlay's."""
     percent: float = 100.0
     """Share of the packets that is dropped, chosen at random."""
     kbit_per_s: int | None = None
@@ -51,8 +53,8 @@ class Cut:
 
     def rules(self) -> list[str]:
         """Return the nftables rules, each with the comment `FAULT WAY`."""
-        near = _port_set(self.nodes)
-        far = _port_set(self.peers) if self.peers else f"!= {near}"
+        near = _port_set(self.nodes, outside=self.outside)
+        far = _port_set(self.peers, outside=self.outside) if self.peers else f"!= {near}"
         # A switch forwards only among its own ports, so "not near" means the underlay's other ports.
         paths = {"out": f"iifname {near} oifname {far}", "in": f"iifname {far} oifname {near}"}
         return [
@@ -80,8 +82,9 @@ def cuts(faults: Sequence[Mapping[str, Any]]) -> list[Cut]:
             fault=item["id"],
             nodes=tuple(item["nodes"]),
             peers=tuple(item["peers"]),
-            direction=item["direction"],
-            plane=item["plane"],
+            direction=item.get("direction", "both"),
+            plane=item.get("plane", "all"),
+            outside=item["kind"] == "next-hop-cut",
             percent=item.get("percent", 100.0),
             kbit_per_s=item.get("kbit_per_s"),
         )
@@ -131,5 +134,6 @@ def _matches(plane: Plane) -> tuple[str, ...]:
     }[plane]
 
 
-def _port_set(names: Sequence[str]) -> str:
-    return "{ " + ", ".join(f'"{port}"' for name in names for port in wiring.underlay_ports(name)) + " }"
+def _port_set(names: Sequence[str], *, outside: bool) -> str:
+    ports = wiring.outside_ports if outside else wiring.underlay_ports
+    return "{ " + ", ".join(f'"{port}"' for name in names for port in ports(name)) + " }"

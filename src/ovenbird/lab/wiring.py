@@ -115,6 +115,11 @@ def underlay_ports(node: str) -> tuple[str, str]:
     return port, f"d{port}"
 
 
+def outside_ports(node: str) -> tuple[str]:
+    """Return the outside switch's port of a node."""
+    return (Cable(node=node, interface="", switch=OUTSIDE_SWITCH).port,)
+
+
 def hold_up(fabric: Process, cable: Cable) -> tuple[str, str]:
     """Take a cable's port out of its switch and put another in its place; safe to repeat.
 

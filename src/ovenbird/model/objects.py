@@ -9,9 +9,9 @@ Cross-object rules (references, overlaps, pools) are not here: see `ovenbird.pla
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from ovenbird.model.addresses import parse_address, parse_mac, parse_range, parse_subnet, parse_usable_subnet
 
@@ -116,6 +116,17 @@ class RouterGateways(Spec):
     """One gateway carries the router, the others stand by."""
     count: Annotated[int, Field(ge=1, le=5)] = 5
     """At most this many gateways carry the router (active and standbys)."""
+    failback: Literal["preempt", "delayed", "manual"] = "delayed"
+    """What happens when the router's home gateway is back after a failover or a drain. "preempt": it takes the router
+    at once, as OVN does by itself; "delayed": once it has been good for `failback_delay_s`; "manual": it waits."""
+    failback_delay_s: Annotated[int, Field(ge=1, le=86400)] | None = None
+    """Seconds that the home gateway must have been good; only with "delayed", where it is 60 when not given."""
+
+    @model_validator(mode="after")
+    def _delay_only_when_delayed(self) -> Self:
+        if self.failback_delay_s is not None and self.failback != "delayed":
+            raise ValueError(f'failback_delay_s has no meaning with failback "{self.failback}"')
+        return self
 
 
 class Route(Spec):

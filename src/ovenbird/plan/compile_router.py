@@ -12,7 +12,7 @@ from ovenbird.model.objects import Declared, ExternalNetwork, Router
 from ovenbird.plan import compile_names as names
 from ovenbird.plan.compile_context import CompileContext, external_gateway_mtu
 from ovenbird.plan.inventory import InventoryView
-from ovenbird.plan.rows import OWNER, NbRow, Parent, row_uuid
+from ovenbird.plan.rows import HOME, HOME_REQUEST, OWNER, NbRow, Parent, row_uuid
 
 ANYWHERE = "0.0.0.0/0"
 
@@ -44,18 +44,22 @@ def router_rows(
     external = inventory.spec(ExternalNetwork, spec.external.network) if spec.external else None
     gateways = context.placement.routers.get(declared.name, ())
     if external and declared.assigned.address and gateways:
-        rows += _group_rows(declared, gateways)
+        rows += _group_rows(declared, gateways, context)
         rows += _external_leg_rows(declared, spec, external, context)
     rows += [_route_row(declared, f"{route.to} via {route.via}", route.to, route.via) for route in spec.routes]
     return tuple(rows)
 
 
-def _group_rows(declared: Declared, gateways: tuple[tuple[str, int], ...]) -> list[NbRow]:
+def _group_rows(declared: Declared, gateways: tuple[tuple[str, int], ...], context: CompileContext) -> list[NbRow]:
     owner = {OWNER: str(declared.key)}
     group = names.gateway_group(declared.name)
     parent = Parent("HA_Chassis_Group", group, "ha_chassis")
+    placement = context.placement
+    intent = {HOME: placement.home(declared.name)}
+    if request := placement.requests.get(declared.name):
+        intent[HOME_REQUEST] = str(request)
     return [
-        NbRow("HA_Chassis_Group", group, {"name": declared.name, "external_ids": owner}, declared.key),
+        NbRow("HA_Chassis_Group", group, {"name": declared.name, "external_ids": {**owner, **intent}}, declared.key),
         *(
             NbRow(
                 "HA_Chassis",

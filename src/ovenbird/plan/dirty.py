@@ -36,8 +36,12 @@ def dirty_by_placement(old: Placement, new: Placement) -> frozenset[Key]:
     return frozenset(
         Key("Router", router)
         for router in old.routers.keys() | new.routers.keys()
-        if old.routers.get(router) != new.routers.get(router)
+        if _placed(old, router) != _placed(new, router)
     )
+
+
+def _placed(placement: Placement, router: str) -> tuple[object, ...]:
+    return placement.routers.get(router), placement.home(router), placement.requests.get(router, 0)
 
 
 def _followers(key: Key, before: Declared | None, after: Declared | None, view: InventoryView) -> Iterator[Key]:

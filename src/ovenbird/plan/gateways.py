@@ -1,14 +1,15 @@
 """Which gateways carry which router, in which order: least loaded for new routers, never a move for old ones.
 
-OVN always lets the greatest live priority win, so a changed order is an outage. An existing order is therefore kept
-as it is: gateways that are gone are dropped, new ones are appended. Balance comes from where new routers go.
+OVN always lets the greatest live priority win, so a changed order is a move. An existing order is therefore kept
+as it is: gateways that are gone are dropped, new ones are appended. Who changes an order is
+`ovenbird.plan.failback`. Balance comes from where new routers go.
 Eligible is a gateway with an uplink to the physical network of the router's external leg.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -54,8 +55,18 @@ class Schedule:
     unplaced: tuple[Unplaced, ...] = ()
 
 
-def schedule(routers: Sequence[RouterNeed], gateways: Sequence[Gateway], current: Placement) -> Schedule:
+def schedule(
+    routers: Sequence[RouterNeed],
+    gateways: Sequence[Gateway],
+    current: Placement,
+    *,
+    excluded: frozenset[str] = frozenset(),
+    carriers: Mapping[str, str | None] | None = None,
+) -> Schedule:
     """Place every router. The same arguments give the same schedule; with nothing changed it is `current`.
+
+    `excluded` gateways get a router only when there are no others, or behind all others. A member too many stays while
+    `carriers` (router -> gateway, None when not known) says that it carries the router, or does not know.
 
     From an empty placement, with all gateways eligible for all routers and at least two wanted:
     leaders per gateway differ by at most 1, and by at most 2 after any one gateway has failed and its routers have gone
@@ -72,14 +83,42 @@ def schedule(routers: Sequence[RouterNeed], gateways: Sequence[Gateway], current
             unplaced.append(Unplaced(router=router.name, physnet=router.physnet, lacking=names))
             continue
         there = current.routers.get(router.name, ())
-        kept[router.name] = tuple(member for member in there if member[0] in eligible[router.name])[: router.count]
-        load.add_all(gateway for gateway, _ in kept[router.name])
+        members = [member for member in there if member[0] in eligible[router.name]]
+        held = _held(router.name, members, carriers)
+        kept[router.name] = tuple(each for at, each in enumerate(members) if at < router.count or each[0] in held)
+        load.add_all(_home_first([gateway for gateway, _ in kept[router.name]], current.homes.get(router.name)))
     wanted = {router.name: router.count for router in routers}
-    placed = {
-        name: _with_priorities(members, load.extend([gateway for gateway, _ in members], eligible[name], wanted[name]))
-        for name, members in kept.items()
-    }
-    return Schedule(placement=Placement(routers=placed), unplaced=tuple(unplaced))
+    placed = {}
+    for name, there in kept.items():
+        order = [gateway for gateway, _ in there]
+        useless = len(excluded.intersection(order))
+        order = load.extend(
+            order, [gateway for gateway in eligible[name] if gateway not in excluded], wanted[name] + useless
+        )
+        placed[name] = _with_priorities(there, load.extend(order, eligible[name], wanted[name]))
+    homes = {name: current.homes.get(name) or members[0][0] for name, members in placed.items()}
+    placement = Placement(routers=placed, homes=homes, requests=current.requests)
+    return Schedule(placement=placement, unplaced=tuple(unplaced))
+
+
+def renumbered(members: Sequence[tuple[str, int]], order: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """Return an order with priorities: the members' if one of both is the beginning of the other, else new ones."""
+    names = [gateway for gateway, _ in members]
+    shared = min(len(names), len(order))
+    return _with_priorities(members[:shared] if names[:shared] == list(order[:shared]) else (), order)
+
+
+def _held(router: str, members: Sequence[tuple[str, int]], carriers: Mapping[str, str | None] | None) -> frozenset[str]:
+    """Return the members that must not be dropped now."""
+    if carriers is None:
+        return frozenset()
+    carrier = carriers.get(router)
+    return frozenset(gateway for gateway, _ in members if carrier in (None, gateway))
+
+
+def _home_first(order: Sequence[str], home: str | None) -> list[str]:
+    """Return where a router is when all is good: one that had to move away for a while still counts at home."""
+    return [*(gateway for gateway in order if gateway == home), *(gateway for gateway in order if gateway != home)]
 
 
 class _Load:

@@ -34,6 +34,8 @@
 | router.unknown | who carries it could not be asked | degraded |
 | router.moved | another gateway than the most wanted one carries it | degraded |
 | router.last_gateway | it should have standbys, and none is left alive | degraded |
+| gateway.bad | the agent of a gateway, heard lately, finds its uplink, next hop or daemons bad | degraded |
+| gateway.held_down | a gateway was unfit, is good again and waits for its hold-down | degraded |
 | problem | the controller reports a problem | degraded |
 
 "Could not ask" alone never makes anything down: see `tests/core/test_health.py`, which holds this as a property.
@@ -44,8 +46,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from itertools import combinations, product
 
+from ovenbird.plan.bfd_sessions import sessions_needed
 from ovenbird.plan.observation import (
     Chassis,
     DatabaseView,
@@ -267,22 +269,6 @@ def _lags(snapshot: Snapshot, nb_cfg: int | None) -> bool:
     return (nb_cfg or 0) < snapshot.sb_cfg
 
 
-def sessions_needed(routers: tuple[RouterView, ...]) -> list[tuple[str, str]]:
-    """Return the pairs of chassis between which gateway groups need BFD, each once, sorted.
-
-    Gateway to gateway, and gateway to the chassis with workloads behind the router; groups of one need none
-    (ovn-controller's bfd.c; ovn-sb(5), HA_Chassis_Group, ref_chassis).
-    """
-    pairs: set[tuple[str, str]] = set()
-    for gateways, peers in {(router.gateways, router.peers) for router in routers}:
-        names = [name for name, _ in gateways]
-        if len(names) < 2:
-            continue
-        pairs |= {(min(pair), max(pair)) for pair in combinations(names, 2)}
-        pairs |= {(min(pair), max(pair)) for pair in product(names, peers - set(names))}
-    return sorted(pairs)
-
-
 def bfd_rules(snapshot: Snapshot) -> Iterator[Reason]:
     """Judge the BFD sessions that gateway groups need."""
     told = {
@@ -334,6 +320,24 @@ def router_rules(snapshot: Snapshot) -> Iterator[Reason]:
             yield from _gateways(router, live)
 
 
+def gateway_rules(snapshot: Snapshot) -> Iterator[Reason]:
+    """Judge the fitness of gateways: what their agents found bad, and what is held against them."""
+    for gateway in snapshot.fitness:
+        place = f"{gateway.name} on physical network {gateway.physnet}"
+        hint = "its routers are carried by others while others are better" if gateway.unfit else ""
+        for what in gateway.bad:
+            yield _degraded("gateway.bad", gateway.name, f"gateway {place}: {what}", hint)
+        if gateway.unfit and not gateway.bad:
+            message = f"gateway {place} is good again and waits for its hold-down; it was unfit: {gateway.unfit}"
+            yield _degraded("gateway.held_down", gateway.name, message, "it takes routers again by itself")
+
+
+def unfit(snapshot: Snapshot, router: RouterView, name: str) -> str:
+    """Return why a gateway must not carry a router while others can; "" when there is no reason, or none is known."""
+    there = (one for one in snapshot.fitness if one.name == name and one.physnet == router.physnet)
+    return next((one.unfit or "; ".join(one.bad) for one in there), "")
+
+
 def _candidates(router: RouterView) -> set[str]:
     return {name for name, _ in router.gateways} | ({router.active} if router.active else set())
 
@@ -374,6 +378,7 @@ RULES: tuple[Callable[[Snapshot], Iterator[Reason]], ...] = (
     chassis_rules,
     bfd_rules,
     router_rules,
+    gateway_rules,
     problem_rules,
 )
 

@@ -133,9 +133,23 @@ class RouterView:
     """Chassis that has claimed it; "" when none has, None when it could not be asked."""
     gateways: tuple[tuple[str, int], ...] = ()
     """(chassis, priority), most wanted first."""
+    physnet: str = ""
+    """Physical network of its external leg; "" when not known."""
     peers: frozenset[str] = frozenset()
     """Chassis that need to see its gateways' liveness: those with workloads behind it (`ref_chassis`)."""
     why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayFitness:
+    """A gateway on one physical network, by what its agent measured and the acting controller made of it."""
+
+    name: str
+    physnet: str
+    bad: tuple[str, ...] = ()
+    """What its agent found bad, each with its evidence."""
+    unfit: str | None = ""
+    """Why it comes last for routers of that network; "" when it does not, None when another host's controller acts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +190,8 @@ class Snapshot:
     bfd: tuple[Bfd, ...] = ()
     routers: tuple[RouterView, ...] | None = ()
     routers_why: str = ""
+    fitness: tuple[GatewayFitness, ...] = ()
+    """Gateways with something bad, or that are unfit."""
     problems: tuple[Problem, ...] | None = ()
     """What cannot be realised; None when the acting controller, which alone knows, runs on another host."""
     drift: tuple[Drift, ...] | None = ()

@@ -21,6 +21,10 @@ Columns = Mapping[str, Any]
 
 OWNER = "ovenbird-owner"
 """external_ids key on every row of ours: "Kind/name" of the declared object that the row exists for."""
+HOME = "ovenbird-home"
+"""external_ids key of a router's HA_Chassis_Group: the gateway that should carry it when all are good."""
+HOME_REQUEST = "ovenbird-home-request"
+"""external_ids key beside it: number of the operator's request that was carried out last."""
 NAMESPACE = uuid.UUID("6f76656e-6269-7264-8000-4e4220726f77")
 
 
@@ -156,3 +160,12 @@ class Placement:
 
     routers: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
     """router -> ((gateway, priority), ...)"""
+    homes: Mapping[str, str] = field(default_factory=dict)
+    """router -> the gateway that should carry it when all are good; one that is not here has its first gateway."""
+
+    requests: Mapping[str, int] = field(default_factory=dict)
+    """router -> number of the latest operator's request for a home that was carried out; 0 when there was none."""
+
+    def home(self, router: str) -> str:
+        """Return a router's home gateway; "" when it has none."""
+        return self.homes.get(router) or next((name for name, _ in self.routers.get(router, ())), "")

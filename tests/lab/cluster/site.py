@@ -62,19 +62,19 @@ spec: {{physnet: ext, vlan: {VLAN}, cidr: 10.101.0.0/24, gateway: {OUTSIDE_VLAN}
 ---
 kind: Router
 name: r1
-spec: {{external: {{network: public, address: {R1}}}}}
+spec: {{external: {{network: public, address: {R1}}}, gateways: {{failback_delay_s: 5}}}}
 ---
 kind: Router
 name: r2
-spec: {{external: {{network: public}}}}
+spec: {{external: {{network: public}}, gateways: {{failback_delay_s: 5}}}}
 ---
 kind: Router
 name: r3
-spec: {{external: {{network: public}}}}
+spec: {{external: {{network: public}}, gateways: {{failback_delay_s: 5}}}}
 ---
 kind: Router
 name: tenant
-spec: {{external: {{network: tenant-uplink}}}}
+spec: {{external: {{network: tenant-uplink}}, gateways: {{failback_delay_s: 5}}}}
 ---
 kind: Network
 name: blue

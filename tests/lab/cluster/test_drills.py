@@ -48,6 +48,20 @@ def test_gateway_crash_gives_the_outage_that_workloads_saw(breakable: Site, tmp_
     assert drill_objects(breakable) == []
 
 
+@pytest.mark.timeout(240)
+def test_gateway_drain_is_not_felt_and_leaves_nothing_drained(breakable: Site, tmp_path: Path) -> None:
+    for _attempt in range(TRIES):
+        words = ("drill", "run", "gateway-drain", "-o", "json", "--reports", str(tmp_path))
+        done = breakable.cli(*words, timeout_s=120)
+        if done.json["outcome"] == "pass":
+            break
+    found = done.json
+    assert (found["outcome"], done.status) == ("pass", 0), found["reasons"]
+    print({name: found[name] for name in ("outage_ms", "return_outage_ms", "noise_ms")})  # noqa: T201
+    assert [event["what"] for event in found["timeline"] if event["kind"] == "fault.verified"]
+    assert not [one for one in breakable.api.get("/v1/gateways")["gateways"] if one["drained"]]
+
+
 class Harmless(Kill):
     """A planted bug: a fault that does nothing."""
 

@@ -13,9 +13,11 @@ from ovenbird.lab.faults.daemons import CrashLoop, Exit, Kill, Stop
 from ovenbird.lab.faults.database_file import DatabaseDamage
 from ovenbird.lab.faults.delay import Delay
 from ovenbird.lab.faults.disk_full import DiskFull
+from ovenbird.lab.faults.drained import Drain
 from ovenbird.lab.faults.failpoint import RaftFailpoint
 from ovenbird.lab.faults.fault import DidNotBite, Fault, inject
 from ovenbird.lab.faults.network import Loss, Partition, Rate
+from ovenbird.lab.faults.next_hop import NextHopCut
 from ovenbird.lab.faults.wires import LinkDown, LinkFlap, PowerOff
 from ovenbird.lab.lab import Lab
 from ovenbird.model.errors import OvenbirdError
@@ -28,12 +30,14 @@ __all__ = [
     "Delay",
     "DidNotBite",
     "DiskFull",
+    "Drain",
     "Exit",
     "Fault",
     "Kill",
     "LinkDown",
     "LinkFlap",
     "Loss",
+    "NextHopCut",
     "Partition",
     "PowerOff",
     "RaftFailpoint",
@@ -55,11 +59,13 @@ _CLASSES: Sequence[type[Fault]] = (
     Partition,
     Loss,
     Rate,
+    NextHopCut,
     Delay,
     DiskFull,
     DatabaseDamage,
     RaftFailpoint,
     ClockJump,
+    Drain,
 )
 KINDS: Mapping[str, type[Fault]] = {cls.kind: cls for cls in _CLASSES}
 """Kind -> class."""

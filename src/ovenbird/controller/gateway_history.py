@@ -1,0 +1,143 @@
+"""Which gateway carried which router when, and why it changed: written down by the acting controller as SB tells it.
+
+A bounded log in the Ovenbird database. A change is noticed in the moment in which SB's copy here changes, before
+anything is decided upon it. A change that nobody saw, because no controller acted then, is told by the next one when it
+first looks. It must never hold up anything: what cannot be written is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from ovenbird.controller.events import GATEWAY_CHANGE_UNTOLD, GATEWAY_CHANGED, Events
+from ovenbird.controller.gateway_sight import GatewaySight
+from ovenbird.controller.leadership import Leadership
+from ovenbird.controller.records import CLUSTER_UUID, GatewayChangeRecord, gateway_change_uuid
+from ovenbird.controller.store import Store
+from ovenbird.ovsdb import OvsdbError, Transaction, WaitFailed
+from ovenbird.plan.failback import Cause
+
+KEPT = 1000
+"""Changes that are kept; the oldest go."""
+AT_ONCE = 200
+"""Changes written in one transaction."""
+WRITE_TIMEOUT_S = 5.0
+RETRY_S = 1.0
+FIRST = "placed"
+"""Cause of a router's first gateway."""
+
+
+class Planner(Protocol):
+    """Who knows what was meant."""
+
+    def moved_to(self, router: str, gateway: str) -> Cause | None:
+        """Return why a router was moved to a gateway, once; None when it was not."""
+
+    def first_gateway(self, router: str) -> str:
+        """Return the gateway that should carry a router."""
+
+
+class GatewayHistory:
+    """Writes the history while this process leads; `look` at every change of SB, `run` until cancelled."""
+
+    def __init__(
+        self,
+        store: Store,
+        leadership: Leadership,
+        sight: GatewaySight,
+        planner: Planner,
+        events: Events,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._leadership = leadership
+        self._sight = sight
+        self._planner = planner
+        self._events = events
+        self._wall_clock = wall_clock
+        self._last: dict[str, str] = {}
+        self._epoch: int | None = None
+        self._untold: list[GatewayChangeRecord] = []
+        self._woken = asyncio.Event()
+        leadership.on_change(self._woken.set)
+
+    def look(self) -> None:
+        """Note what has changed."""
+        if not self._leadership.is_leader or not self._store.synced:
+            self._epoch = None
+            return
+        if self._epoch != self._leadership.epoch:
+            self._epoch = self._leadership.epoch
+            self._untold.clear()
+            known = sorted(self._store.state.gateway_changes.values(), key=lambda change: change.at_ms)
+            self._last = {change.router: change.after for change in known}
+        at_ms = int(1000 * self._wall_clock())
+        carriers = self._sight.carriers()
+        for router, carrier in carriers.items():
+            before = self._last.get(router, "")
+            if carrier is not None and carrier != before:
+                self._last[router] = carrier
+                self._untold.append(
+                    GatewayChangeRecord(
+                        at_ms=at_ms,
+                        router=router,
+                        before=before,
+                        after=carrier,
+                        cause=self._cause(router, before, carrier),
+                    )
+                )
+        for gone in self._last.keys() - carriers.keys():
+            del self._last[gone]
+        if self._untold:
+            self._woken.set()
+
+    def _cause(self, router: str, before: str, carrier: str) -> str:
+        planned = self._planner.moved_to(router, carrier)
+        if planned is not None:
+            return str(planned.value)
+        if not before:
+            return FIRST
+        # Nobody but the first gateway takes a router that another carries.
+        went_home = self._planner.first_gateway(router) == carrier
+        return "failback" if went_home else "failover"
+
+    async def run(self) -> None:
+        """Write for ever."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            self.look()
+            while self._untold and self._leadership.is_leader:
+                await self._write(self._untold[:AT_ONCE])
+
+    async def _write(self, changes: list[GatewayChangeRecord]) -> None:
+        txn = Transaction("changes of active gateways")
+        txn.wait_exists("Cluster", uuid=CLUSTER_UUID, where=[("epoch", "==", self._leadership.epoch)])
+        known = self._store.state.gateway_changes
+        new = [change for change in changes if (change.at_ms, change.router) not in known]
+        for change in new:
+            row = {
+                "at_ms": change.at_ms,
+                "router": change.router,
+                "before": change.before,
+                "after": change.after,
+                "cause": change.cause,
+            }
+            txn.insert("GatewayChange", row, uuid=gateway_change_uuid(change))
+        for _, oldest in sorted(known.items())[: max(0, len(known) + len(new) - KEPT)]:
+            txn.delete("GatewayChange", uuid=gateway_change_uuid(oldest))
+        try:
+            await self._store.client.transact(txn, timeout_s=WRITE_TIMEOUT_S)
+        except WaitFailed:
+            self._untold.clear()  # another leads; it sees the same
+        except OvsdbError as error:
+            self._events.emit(GATEWAY_CHANGE_UNTOLD, error=str(error))
+            await asyncio.sleep(RETRY_S)
+        else:
+            self._untold = [change for change in self._untold if change not in changes]
+            for change in new:
+                self._events.emit(GATEWAY_CHANGED, **change.to_json())

@@ -1,0 +1,104 @@
+"""What this process sees of gateways: which are good and since when, which are drained, and who carries which router.
+
+It looks, and decides nothing: every central host has one, so that questions are answered everywhere. What SB or the
+Ovenbird database does not say just now is not known. It must never be filled from what was known before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from ovenbird.controller.node_facts import bfd_ends, controller_connected, daemons
+from ovenbird.controller.placing import carried_routers
+from ovenbird.controller.records import NodeRecord
+from ovenbird.controller.sb_watch import SbWatch
+from ovenbird.controller.store import Store
+from ovenbird.model.cluster import Cluster, Role
+from ovenbird.model.objects import Router
+from ovenbird.plan.compile_names import chassisredirect_port
+from ovenbird.plan.failback import Carried, Gateways
+from ovenbird.plan.gateway_readiness import GatewayFacts, Readiness, ReadinessWatch
+from ovenbird.plan.rows import Placement
+
+NEEDED = ("ovs-vswitchd", "ovn-controller")
+"""Daemons without which a host carries nothing."""
+
+
+class GatewaySight:
+    """Sees gateways. `look` from time to time: since when one is good is counted from the looks."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        store: Store,
+        sb: SbWatch,
+        heartbeat_age_s: Callable[[str], float | None],
+        *,
+        unfit: Callable[[], frozenset[str]] = frozenset,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`unfit` tells the gateways that should carry nothing because of what was measured of them."""
+        self._cluster = cluster
+        self._store = store
+        self._sb = sb
+        self._heartbeat_age_s = heartbeat_age_s
+        self._unfit = unfit
+        self._clock = clock
+        self._watch = ReadinessWatch()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every gateway of the cluster."""
+        return tuple(host.name for host in self._cluster.hosts if Role.GATEWAY in host.roles)
+
+    def look(self) -> tuple[Gateways, float]:
+        """Return what is known of gateways now, and when that is."""
+        now_s = self._clock()
+        good_since_s = self._watch.look(self._facts(), now_s)
+        drained = frozenset(self._store.state.drained)
+        return Gateways(drained=drained, unfit=self._unfit(), good_since_s=good_since_s), now_s
+
+    def readiness(self, name: str) -> Readiness:
+        """Return the verdict of the latest look."""
+        return self._watch.verdicts.get(name, Readiness(good=None, why="not looked at yet"))
+
+    def carriers(self) -> dict[str, str | None]:
+        """Return who carries each router with an external leg; None when not known, or nobody does."""
+        seen = self._sb.carriers() if self._sb.synced else {}
+        return {
+            name: seen.get(chassisredirect_port(name, declared.spec.external.network))
+            for name, declared in self._store.inventory.of_kind("Router").items()
+            if isinstance(declared.spec, Router) and declared.spec.external is not None
+        }
+
+    def routers(self, placement: Placement) -> list[Carried]:
+        """Return every router with an external leg and a gateway in `placement`."""
+        return carried_routers(self._cluster, self._store.state, placement, self.carriers(), placement.routers)
+
+    def _facts(self) -> Iterator[GatewayFacts]:
+        known, wanted = self._sb.synced, self._sb.nb_cfg
+        chassis, private = self._sb.chassis(), self._sb.chassis_private()
+        for name in self.names:
+            progress = private.get(name) if known else None
+            node = self._store.state.nodes.get(name)
+            facts: Mapping[str, object] = node.facts if node else {}
+            running = daemons(facts)
+            yield GatewayFacts(
+                name=name,
+                registered=(name in chassis and progress is not None) if known else None,
+                behind=progress["nb_cfg"] < wanted if progress is not None and wanted is not None else None,
+                heartbeat_age_s=self._heartbeat_age_s(name),
+                daemons_run=all(running[each] for each in NEEDED) if set(NEEDED) <= running.keys() else None,
+                connected=controller_connected(facts),
+                bfd=tuple(end.up for end in bfd_ends(name, facts, 0.0)),
+                incarnation=_incarnation(node),
+            )
+
+
+def _incarnation(node: NodeRecord | None) -> str:
+    told = node.facts.get("daemons") if node else None
+    if node is None or not isinstance(told, Mapping):
+        return ""
+    pids = [each.get("pid") if isinstance(each := told.get(name), Mapping) else None for name in NEEDED]
+    return f"{node.boot_id} {pids}"

@@ -1,0 +1,163 @@
+"""Drain, move, rebalance and failback by the controller, on real databases whose chassis the test plays."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from tests.controller_bench import Databases, databases, documents
+from tests.gateway_bench import Chassis
+from tests.waiting import eventually
+
+from ovenbird.controller.gateway_operations import GatewayOperations
+from ovenbird.controller.service import ControllerService
+from ovenbird.model.cluster import Database
+from ovenbird.model.errors import Refused, UserError
+from ovenbird.model.objects import Key
+from ovenbird.plan.rebalance import Move
+
+pytestmark = pytest.mark.daemons
+
+PUBLIC = """
+kind: ExternalNetwork
+name: public
+spec: {physnet: ext, cidr: 172.16.0.0/24, gateway: 172.16.0.254}
+"""
+ROUTER = """
+kind: Router
+name: {name}
+spec: {{external: {{network: public}}, gateways: {gateways}}}
+"""
+LEG = "cr-{}_public"
+
+
+@pytest.fixture
+def dbs(tmp_path: Path) -> Iterator[Databases]:
+    with databases(tmp_path, size=1, only=tuple(Database)) as found:
+        yield found
+
+
+@pytest.fixture
+async def chassis(dbs: Databases) -> AsyncIterator[Chassis]:
+    async with Chassis(dbs, LEG.format("r1"), LEG.format("r2")) as found:
+        await found.register("g1", "g2")
+        await found.report("g1", "g2")
+        yield found
+
+
+@pytest.fixture
+async def service(dbs: Databases) -> AsyncIterator[ControllerService]:
+    async with dbs.candidate("c1") as found:
+        await found.store.ready(10)
+        yield found
+
+
+async def declare(service: ControllerService, **routers: str) -> None:
+    """Routers of these names with `gateways` as given."""
+    texts = (ROUTER.format(name=name, gateways=gateways) for name, gateways in routers.items())
+    await service.store.apply(documents(PUBLIC, *texts))
+    await eventually(lambda: service.nb.last_control.revision == service.store.revision > 0, within_s=15)
+
+
+def order(service: ControllerService, router: str) -> list[str]:
+    """The router's gateways in NB, most wanted first."""
+    rows = [row for row in service.nb.index.rows_of(Key("Router", router)) if row.table == "HA_Chassis"]
+    return [row.columns["chassis_name"] for row in sorted(rows, key=lambda row: -row.columns["priority"])]
+
+
+async def ordered(service: ControllerService, router: str, *names: str) -> None:
+    await eventually(lambda: order(service, router) == list(names), within_s=10)
+
+
+def history(service: ControllerService) -> list[tuple[str, str, str, str]]:
+    changes = sorted(service.store.state.gateway_changes.values(), key=lambda change: (change.at_ms, change.router))
+    return [(change.router, change.before, change.after, change.cause) for change in changes]
+
+
+async def test_after_a_failover_the_carrier_is_first_and_the_home_gets_it_back_when_good(
+    service: ControllerService, chassis: Chassis
+) -> None:
+    await declare(service, r1="{failback_delay_s: 1}")
+    await chassis.claim(LEG.format("r1"), "g1")
+    await eventually(lambda: len(history(service)) == 1, within_s=5)
+    await chassis.report("g1", controller="not connected")
+    await eventually(lambda: "g1" not in service.gateways.look()[0].good_since_s, within_s=5)
+    await chassis.claim(LEG.format("r1"), "g2")
+    await ordered(service, "r1", "g2", "g1")
+    assert service.reconciler.first_gateway("r1") == "g2"
+    await chassis.report("g1")
+    await ordered(service, "r1", "g1", "g2")
+    await chassis.claim(LEG.format("r1"), "g1")
+    await eventually(lambda: len(history(service)) == 3, within_s=5)
+    assert history(service) == [
+        ("r1", "", "g1", "placed"),
+        ("r1", "g1", "g2", "failover"),
+        ("r1", "g2", "g1", "failback"),
+    ]
+
+
+async def test_a_drained_gateway_is_last_and_stays_so_for_the_next_controller(
+    dbs: Databases, service: ControllerService, chassis: Chassis
+) -> None:
+    await declare(service, r1="{failback: manual}", r2="{failback: manual}")
+    assert [order(service, name)[0] for name in ("r1", "r2")] == ["g1", "g2"]
+    for router, gateway in (("r1", "g1"), ("r2", "g2")):
+        await chassis.claim(LEG.format(router), gateway)
+    operations = GatewayOperations(service)
+    await eventually(lambda: len(service.gateways.look()[0].good_since_s) == 2, within_s=5)
+    expected = (Move("r1", "g1", "g2"),)
+    assert (await operations.drain("g1", dry_run=True)).moves == expected
+    assert service.store.state.drained == set()
+    assert (await operations.drain("g1")).moves == expected
+    await ordered(service, "r1", "g2", "g1")
+    await chassis.claim(LEG.format("r1"), "g2")
+    await eventually(lambda: history(service)[-1:] == [("r1", "g1", "g2", "drain")], within_s=5)
+    with pytest.raises(Refused) as refused:
+        await operations.drain("g2")
+    assert refused.value.code == "last_gateway"
+    with pytest.raises(Refused):
+        await operations.move("r2", "g1")
+    async with dbs.candidate("c2") as other:
+        await other.store.ready(10)
+        assert other.store.state.drained == {"g1"}
+    await operations.undrain("g1")
+    assert order(service, "r1") == ["g2", "g1"]
+    assert (await operations.rebalance()).moves == (Move("r1", "g2", "g1"),)
+    await ordered(service, "r1", "g1", "g2")
+    await chassis.claim(LEG.format("r1"), "g1")
+    await eventually(lambda: history(service)[-1:] == [("r1", "g2", "g1", "rebalance")], within_s=5)
+    assert (await operations.rebalance()).moves == ()
+
+
+async def test_a_move_makes_a_home_and_the_history_says_so(service: ControllerService, chassis: Chassis) -> None:
+    await declare(service, r1="{failback_delay_s: 1}")
+    await chassis.claim(LEG.format("r1"), "g1")
+    operations = GatewayOperations(service)
+    await eventually(lambda: len(service.gateways.look()[0].good_since_s) == 2, within_s=5)
+    assert (await operations.move("r1", "g2")).moves == (Move("r1", "g1", "g2"),)
+    await ordered(service, "r1", "g2", "g1")
+    await chassis.claim(LEG.format("r1"), "g2")
+    await eventually(lambda: history(service)[-1:] == [("r1", "g1", "g2", "move")], within_s=5)
+    assert (await operations.view()).routers[0].home == "g2"
+    assert (await operations.move("r1", "g2")).moves == ()
+    with pytest.raises(UserError):
+        await operations.move("nobody", "g2")
+    await service.store.delete([Key("Router", "r1")])
+    await eventually(lambda: service.store.state.homes == {}, within_s=5)
+
+
+async def test_what_is_not_known_moves_nothing(service: ControllerService, chassis: Chassis) -> None:
+    await declare(service, r1="{failback_delay_s: 1}")
+    await chassis.claim(LEG.format("r1"), "g1")
+    await chassis.report("g2", controller="unknown")
+    operations = GatewayOperations(service)
+    await eventually(lambda: set(service.gateways.look()[0].good_since_s) == {"g1"}, within_s=5)
+    with pytest.raises(Refused) as refused:
+        await operations.drain("g1")
+    assert refused.value.code == "last_gateway"
+    assert (await operations.drain("g1", force=True)).moves == ()
+    await eventually(lambda: service.store.state.drained == {"g1"}, within_s=5)
+    assert order(service, "r1") == ["g1", "g2"]
+    await chassis.report("g2")
+    await ordered(service, "r1", "g2", "g1")

@@ -1,0 +1,136 @@
+"""A gateway that BFD finds well is not: its uplink, its next hop or its ovn-controller fails. Judged by packets."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from tests.lab.cluster.gateway_watch import GatewayWatch
+from tests.lab.cluster.site import CENTRALS, GATEWAYS, OUTSIDE, R1, Site, ping
+from tests.lab.cluster.test_failover import PORTS, flows, outages_ms, traffic
+from tests.lab.cluster.test_failover import STREAMS as THROUGH
+from tests.waiting import eventually, eventually_sync
+
+from ovenbird.lab.faults import Fault, LinkDown, NextHopCut, Stop
+
+pytestmark = pytest.mark.lab
+
+MOVED_WITHIN_MS = 3000
+REPAIRED_WITHIN_S = 3.0
+HOLD_DOWN_S = 10.0
+FAILBACK_S = 5.0
+"""As the site declares it of its routers."""
+BUSY_S = 2.0
+"""What a busy machine may add to what a test waits for."""
+
+
+def expect_shown(site: Site, gateway: str, what: str) -> None:
+    def told() -> bool:
+        reasons = [one["message"] for one in site.status()["reasons"] if one["rule"] == "gateway.bad"]
+        members = {one["chassis"]: one["unfit"] for one in site.router("r1")["gateways"]}
+        return any(gateway in one and what in one for one in reasons) and what in members[gateway]
+
+    eventually_sync(told, within_s=5)
+    assert what in site.cli("describe", "router", "r1").out
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"), [("uplink", "eth1 has no carrier"), ("next hop", f"{OUTSIDE} does not answer ARP")]
+)
+async def test_a_gateway_without_a_way_out_loses_its_routers_and_gets_them_back_once(
+    breakable: Site, kind: str, what: str
+) -> None:
+    site = breakable
+    await eventually(lambda: is_at_home(site), within_s=60)
+    active, standby = site.active("r1"), site.standby("r1")
+    fault: Fault = (
+        LinkDown(lab=site.lab, node=active, interface="eth1")
+        if kind == "uplink"
+        else NextHopCut(lab=site.lab, node=active)
+    )
+    sockets = [f"unix:{site.lab.node(name).path('/run/ovn/ovnsb_db.sock')}" for name in CENTRALS]
+    async with GatewayWatch(sockets, PORTS["r1"]) as watch:
+        await eventually(lambda: watch.chassis == active, within_s=10)
+        with traffic(site) as load:
+            fault_ns = time.time_ns()
+            fault.inject()
+            fault.verify_injected()
+            await eventually(lambda: watch.chassis == standby, within_s=10)
+            await eventually(lambda: flows(site, THROUGH["r1"][0]), within_s=10)
+            expect_shown(site, active, what)
+            outages = outages_ms(load.stop()[0], fault_ns, time.time_ns())
+            healed_s = time.monotonic()
+            fault.heal()
+        await eventually(lambda: watch.chassis == active, within_s=HOLD_DOWN_S + FAILBACK_S + 15)
+        assert time.monotonic() - healed_s >= HOLD_DOWN_S
+        # A release and a claim each: what counts is who claimed, in order.
+        claims = [claim.chassis for claim in watch.history if claim.at_ns > fault_ns and claim.chassis]
+    print("outages_ms", outages)  # noqa: T201 - `pytest -rP` shows it
+    assert all(0 < outage < MOVED_WITHIN_MS for outage in outages.values()), outages
+    assert [one for at, one in enumerate(claims) if at == 0 or one != claims[at - 1]] == [standby, active]
+
+
+def test_a_next_hop_that_nobody_reaches_moves_nothing(breakable: Site) -> None:
+    site = breakable
+    fault = LinkDown(lab=site.lab, node="outside", interface="eth0")
+    fault.inject()
+    eventually_sync(lambda: silent_on(site) >= set(GATEWAYS), within_s=10)
+    active = site.bound_to(PORTS["r1"])
+    until_s = time.monotonic() + 4
+    while time.monotonic() < until_s:
+        assert site.bound_to(PORTS["r1"]) == active
+    fault.heal()
+    eventually_sync(lambda: ping(site.workload("vm1"), OUTSIDE), within_s=10)
+    assert site.bound_to(PORTS["r1"]) == active
+
+
+def is_at_home(site: Site) -> bool:
+    """Whether r1 is where it belongs: only then does it come back to where it was."""
+    r1 = next(one for one in site.api.get("/v1/gateways")["routers"] if one["name"] == "r1")
+    return bool(r1["active"] == r1["home"] == r1["order"][0])
+
+
+def silent_on(site: Site) -> set[str]:
+    """Gateways whose agent finds the next hop silent."""
+    return {one["name"] for one in site.status().get("fitness", ()) if any(OUTSIDE in bad for bad in one["bad"])}
+
+
+def test_an_ovn_controller_that_hangs_is_replaced_and_then_no_longer_trusted(breakable: Site) -> None:
+    site = breakable
+    active, standby = site.active("r1"), site.standby("r1")
+    hung = site.lab.node(active).daemon("ovn-controller")
+    with traffic(site) as load:
+        fault_ns = time.time_ns()
+        Stop(lab=site.lab, node=active, daemon="ovn-controller").inject()
+        # The network changes, and only the active gateway's ovn-controller can make it so.
+        address = "172.16.0.150"  # vm1 has no other
+        site.apply(f"kind: FloatingIP\nname: later\nspec: {{network: public, port: vm1, address: {address}}}\n")
+        stopped_s = fault_ns / 1e9
+        try:
+            eventually_sync(lambda: ping(site.outside, address), within_s=REPAIRED_WITHIN_S + 10)
+            took_s = time.time() - stopped_s
+        finally:
+            site.delete(("FloatingIP", "later"))
+        outages = outages_ms(load.stop()[0], fault_ns, time.time_ns())
+    print("took_s", took_s, "outages_ms", outages)  # noqa: T201 - `pytest -rP` shows it
+    assert took_s < REPAIRED_WITHIN_S + BUSY_S
+    assert all(outage < 1000 for outage in outages.values()), outages
+    assert site.bound_to(PORTS["r1"]) == active, "repaired in place: nothing had to move"
+    eventually_sync(lambda: site.lab.node(active).daemon("ovn-controller") != hung, within_s=5)
+
+    Stop(lab=site.lab, node=active, daemon="ovn-controller").inject()
+    eventually_sync(lambda: site.bound_to(PORTS["r1"]) == standby, within_s=15)
+    eventually_sync(lambda: ping(site.workload("vm1"), OUTSIDE), within_s=5)
+    expect_shown(site, active, "it hung 2 times")
+    sent, received = answers(site, R1)
+    # The last request may come too late for its answer; two gateways would make nearly twice as many answers.
+    assert 1 < received <= sent, "one gateway answers, and the other has stopped"
+
+
+def answers(site: Site, address: str) -> tuple[int, int]:
+    """Return how many ARP requests were sent from outside, and how many answers came."""
+    argv = ["arping", "-b", "-w", "3", "-I", "br-trunk", address]
+    said = site.outside.run(argv, timeout_s=10).stdout
+    sent, received = re.findall(r"Sent (\d+) probes|Received (\d+) response", said)
+    return int(sent[0]), int(received[1])

@@ -1,0 +1,152 @@
+"""Planned moves of gateways under traffic, and the return of a gateway that was lost: what a workload sees of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from tests.lab.cluster.site import Site
+from tests.lab.cluster.test_failover import outages_ms, traffic
+from tests.waiting import eventually_sync
+
+from ovenbird.lab.faults import Kill
+
+pytestmark = pytest.mark.lab
+
+PLANNED_LIMIT_MS = 250.0
+"""A planned move takes some 20 ms, on a busy machine up to 100; an outage that BFD must find takes 600 and more."""
+TRIES = 3
+"""On a busy machine some moves take half a second (docs/gateways.md, "Measured"): one of these many must not."""
+
+
+@pytest.fixture
+def site(breakable: Site) -> Iterator[Site]:
+    """The cluster, with every router at home again after the test."""
+    before = {router["name"]: router["home"] for router in gateways(breakable)["routers"]}
+    yield breakable
+    declared_with(breakable, "r1", "failback_delay_s: 5")
+    for node in ("g1", "g2"):
+        breakable.cli("gateway", "undrain", node)
+    for router, home in before.items():
+        done = breakable.cli("gateway", "move", router, "--to", home, "--wait", "--force")
+        assert done.status == 0, done.err
+
+
+def gateways(site: Site) -> dict[str, list[dict[str, str]]]:
+    return site.api.get("/v1/gateways")  # type: ignore[return-value]
+
+
+def carried_by(site: Site, node: str) -> list[str]:
+    return next(list(one["carries"]) for one in gateways(site)["gateways"] if one["name"] == node)
+
+
+def good(site: Site, *names: str) -> None:
+    def are() -> bool:
+        return {one["name"] for one in gateways(site)["gateways"] if one["good"]} >= set(names)
+
+    eventually_sync(are, within_s=30)
+
+
+def declared_with(site: Site, router: str, failback: str) -> None:
+    spec = site.api.get(f"/v1/objects/Router/{router}")["spec"]
+    external = ", ".join(f"{key}: {value}" for key, value in spec["external"].items() if key != "snat")
+    site.apply(f"kind: Router\nname: {router}\nspec: {{external: {{{external}}}, gateways: {{{failback}}}}}\n")
+
+
+def gap_of(site: Site, *words: str) -> tuple[float, float]:
+    """Run a command under traffic; return the worst gap of any stream before it, and from it to two seconds after."""
+    with traffic(site) as load:
+        assert load.wait_flowing(timeout_s=10) == ()
+        quiet_ns = time.time_ns()
+        time.sleep(1.5)
+        start_ns = time.time_ns()
+        done = site.cli(*words)
+        assert done.status == 0, done.err
+        time.sleep(2)
+        end_ns = time.time_ns()
+        records, _ = load.stop()
+    noise = max(outages_ms(records, quiet_ns, start_ns).values())
+    return noise, max(outages_ms(records, start_ns, end_ns).values())
+
+
+@pytest.mark.timeout(180)
+def test_a_drain_and_the_way_back_lose_nothing_beyond_the_noise(site: Site) -> None:
+    good(site, "g1", "g2")
+    declared_with(site, "r1", "failback: manual")
+    for _attempt in range(TRIES):
+        node = site.active("r1")
+        other = site.standby("r1")
+        expected = {
+            one["router"]: one["to"]
+            for one in site.cli("gateway", "drain", node, "--dry-run", "-o", "json").json["moves"]
+        }
+        assert expected.items() >= {"r1": other}.items()
+        assert carried_by(site, node), "a dry run moves nothing"
+        noise_ms, gap_ms = gap_of(site, "gateway", "drain", node, "--wait")
+        assert carried_by(site, node) == []
+        assert {name: site.active(name) for name in expected} == expected
+        refused = site.cli("gateway", "drain", other)
+        assert (refused.status, f"{other} cannot be drained" in refused.err) == (3, True)
+        assert site.cli("gateway", "undrain", node).status == 0
+        back_noise_ms, back_ms = gap_of(site, "gateway", "move", "r1", "--to", node, "--wait")
+        print("drain", noise_ms, gap_ms, "move", back_noise_ms, back_ms)  # noqa: T201 - `pytest -rP` shows it
+        if max(gap_ms, back_ms) < PLANNED_LIMIT_MS:
+            break
+    assert max(gap_ms, back_ms) < PLANNED_LIMIT_MS
+    causes = [one["cause"] for one in site.cli("gateway", "history", "--router", "r1", "-o", "json").json["changes"]]
+    assert causes[:2] == ["move", "drain"]
+
+
+@pytest.mark.timeout(120)
+def test_undrain_under_manual_brings_nothing_back_by_itself_and_rebalance_does(site: Site) -> None:
+    good(site, "g1", "g2")
+    try:
+        for router in ("r1", "r2", "r3", "tenant"):
+            declared_with(site, router, "failback: manual")
+        node = site.active("r1")
+        assert site.cli("gateway", "drain", node, "--wait").status == 0
+        shown = site.cli("gateway", "undrain", node, "-o", "json").json
+        assert shown == {"moves": [], "later": []}
+        # Longer than any hold-down of this cluster's routers.
+        deadline_s = time.monotonic() + 8
+        while time.monotonic() < deadline_s:
+            assert carried_by(site, node) == []
+            time.sleep(0.5)
+        moves = site.cli("gateway", "rebalance", "--wait", "-o", "json").json["moves"]
+        assert len(moves) == 2
+        assert {move["to"] for move in moves} == {node}
+        assert len(carried_by(site, "g1")) == len(carried_by(site, "g2")) == 2
+        assert site.cli("gateway", "rebalance", "-o", "json").json["moves"] == []
+    finally:
+        for router in ("r1", "r2", "r3", "tenant"):
+            declared_with(site, router, "failback_delay_s: 5")
+
+
+@pytest.mark.timeout(180)
+def test_a_killed_gateway_does_not_take_back_at_once_and_its_return_is_not_felt(site: Site) -> None:
+    good(site, "g1", "g2")
+    for _attempt in range(TRIES):
+        active, standby = site.active("r1"), site.standby("r1")
+        with traffic(site) as load:
+            assert load.wait_flowing(timeout_s=10) == ()
+            Kill(lab=site.lab, node=active, daemon="vswitchd").inject()
+            eventually_sync(lambda: site.active("r1") == standby, within_s=15)  # noqa: B023
+            moved_s = time.monotonic()
+            eventually_sync(lambda: site.active("r1") == active, within_s=60)  # noqa: B023
+            away_s = time.monotonic() - moved_s
+            time.sleep(2)
+            end_ns = time.time_ns()
+            records, _ = load.stop()
+        back = next(one for one in history(site) if (one["to"], one["cause"]) == (active, "failback"))
+        gap_ms = max(outages_ms(records, back["at_ms"] * 1_000_000 - 3_000_000_000, end_ns).values())
+        print("away_s", away_s, "return", gap_ms)  # noqa: T201
+        assert away_s >= 4.0, "the hold-down is 5 s"
+        if gap_ms < PLANNED_LIMIT_MS:
+            break
+    assert gap_ms < PLANNED_LIMIT_MS
+    assert [one["cause"] for one in history(site)[:2]] == ["failback", "failover"]
+
+
+def history(site: Site) -> list[dict[str, int]]:
+    return site.api.get("/v1/gateways/history", query={"router": "r1"})["changes"]  # type: ignore[no-any-return]
