@@ -88,6 +88,13 @@ Example: ovenbird --lab demo drill run gateway-crash --repeat 5 -o json
     "--baseline", is_flag=True, help="Measure stock OVN: our agents and controllers stopped, BFD at its defaults."
 )
 @click.option(
+    "--within",
+    "within_s",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Begin no run that would probably end later than this.",
+)
+@click.option(
     "--reports", type=click.Path(path_type=Path), default=REPORTS, show_default=True, help="Where run folders go."
 )
 @click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit file as well.")
@@ -98,6 +105,7 @@ def run(
     repeat: int,
     retries: int | None,
     baseline: bool,
+    within_s: float | None,
     reports: Path,
     junit: Path | None,
     output: str,
@@ -126,6 +134,7 @@ def run(
         retries=2 + repeat // 5 if retries is None else retries,
         seed=seed,
         baseline=baseline,
+        within_s=within_s,
     )
     with progress:
         asyncio.run(suite.run(wanted))
@@ -134,6 +143,8 @@ def run(
         junit.write_text(junit_text([(run.meta, run.judged, run.superseded) for run in done]), encoding="utf-8")
     for thing in suite.left:
         say(f"left behind: {thing}")
+    if suite.left_out:
+        say(f"no time for: {', '.join(drill.name for drill in suite.left_out)}")
     if suite.broken and not done:
         raise suite.broken[-1][1]
     _print(done, repeat, output)
@@ -160,7 +171,7 @@ def _status(suite: Suite, wanted: Sequence[Drill]) -> int:
     codes = {EXIT[run.judged.outcome.value] for run in done if not run.judged.is_expected}
     if suite.left or EXIT["fail"] in codes:
         return EXIT["fail"]
-    if EXIT["invalid"] in codes:
+    if EXIT["invalid"] in codes or suite.left_out:
         return EXIT["invalid"]
     proven = {run.drill.name for run in done}
     return next((error.exit_status for drill, error in suite.broken if drill.name not in proven), 0)

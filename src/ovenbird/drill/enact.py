@@ -59,6 +59,7 @@ class Enactment:
     """Whether our agents and controllers are away."""
     events: list[Event] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
+    injected: list[Fault] = field(default_factory=list)
     active: list[tuple[Fault, Window]] = field(default_factory=list)
     gateway_before: str = ""
 
@@ -124,6 +125,9 @@ class Enactment:
                 if self.drill.returns is Return.GATEWAY:
                     return await self._home()
                 elif self.drill.returns is Return.HEALTHY:
+                    # A status is a second old: what was killed must be seen to run again first.
+                    while not await asyncio.to_thread(lambda: all(fault.is_back() for fault in self.injected)):
+                        await asyncio.sleep(POLL_S)
                     await ready(self.lab, self.api, self.drill.return_timeout_s)
         except (TimeoutError, Timeout):
             return None
@@ -175,6 +179,7 @@ class Enactment:
             self.progress(f"{what}: {error.message}")
         window = Window(fault=what, targets=nodes, injected_ns=at_ns, healed_ns=None, verified=verified)
         self.windows.append(window)
+        self.injected.append(fault)
         if fault.stays or step.kind == NOOP:
             self.active.append((fault, window))
 

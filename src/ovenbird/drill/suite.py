@@ -80,8 +80,12 @@ class Suite:
     """How often each drill may be run again because a run was invalid or could not be made."""
     seed: int | None = None
     baseline: bool = False
+    within_s: float | None = None
+    """No run is begun that would probably end later than this after the first."""
     broken: list[tuple[Drill, OvenbirdError]] = field(default_factory=list)
     """Runs that could not be made."""
+    left_out: list[Drill] = field(default_factory=list)
+    """Drills for which there was no time."""
     left: list[str] = field(default_factory=list)
     """What was left behind when the stage was taken away."""
     _pending: list[_Pending] = field(default_factory=list)
@@ -91,20 +95,21 @@ class Suite:
         scene = Scene(self.lab, self.audience.tell)
         # A process of its own: a page takes a second of computing, which must not fall into the next run's watching.
         writer = ProcessPoolExecutor(1, multiprocessing.get_context("forkserver"), initializer=_deaf)
+        began_s, number, total = time.monotonic(), 0, len(drills) * self.repeat
         try:
-            number, total = 0, len(drills) * self.repeat
             for drill in drills:
                 wanted, again = self.repeat, self.retries
                 while wanted > 0:
+                    if self.within_s is not None and time.monotonic() - began_s + drill.expected_s > self.within_s:
+                        self.left_out.append(drill)
+                        break
                     number += 1
                     self.audience.begins(drill, number=number, of=total)
-                    if await self._once(drill, scene, writer):
+                    if await self._once(drill, scene, writer) or not again:
                         wanted -= 1
-                    elif again:
+                    else:
                         again -= 1
                         total += 1
-                    else:
-                        wanted -= 1
         finally:
             try:
                 with contextlib.suppress(OvenbirdError):
