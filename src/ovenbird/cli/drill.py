@@ -226,13 +226,17 @@ def _rendered(data: dict[str, Any]) -> str:
     expected = " (as expected)" if data["expected_failure"] and data["outcome"] == "fail" else ""
     lines = [f"{data['name']}{' (stock OVN)' if data['baseline'] else ''}: {data['outcome'].upper()}{expected}"]
     lines += [f"  {reason}" for reason in data["reasons"]]
+    detection = f"  (detection alone takes {ms(data['detect_limit_ms'])})" if data["detect_limit_ms"] else ""
+    figures = (
+        ("outage_ms", "outage seen by a workload", detection),
+        ("write_outage_ms", "without acknowledged write", ""),
+        ("nb_outage_ms", "without a write in NB", ""),
+        ("return_outage_ms", "outage when it came back", ""),
+        ("back_in_service_ms", "back in service", " after the fault"),
+        ("noise_ms", "noise before the fault", "  (largest gap with nothing broken)"),
+    )
+    lines += [f"  {noun:<27} {ms(data[key])}{note}" for key, noun, note in figures if data[key] is not None]
     lines += [
-        f"  outage seen by a workload   {ms(data['outage_ms'])}  (detection alone takes {ms(data['detect_limit_ms'])})",
-        f"  without acknowledged write  {ms(data['write_outage_ms'])}",
-        f"  without a write in NB       {ms(data['nb_outage_ms'])}",
-        f"  outage when it came back    {ms(data['return_outage_ms'])}",
-        f"  back in service             {ms(data['back_in_service_ms'])} after the fault",
-        f"  noise before the fault      {ms(data['noise_ms'])}  (largest gap with nothing broken)",
         "",
         table(
             ["stream", "outage", "on return", "sent", "lost"],

@@ -61,7 +61,7 @@ def _once(host: LiveHost, drill: Drill, flows: Sequence[Stream], gateway: str, s
     api = Client(host.sockets)
     going = run(host, api, drill, flows, gateway=gateway, seed=seed, progress=lambda what: say(f"  {what}"))
     record = asyncio.run(going)
-    verdict = judge(record, drill.on(record.meta).expect)
+    verdict = judge(record, drill.on(record).expect)
     folder = reports / folder_name(record.meta)
     logs = {f"{host.name}/{daemon}": path for daemon, path in host.logs().items()}
     judged = write_report(folder, record, drill, verdict, logs=logs)

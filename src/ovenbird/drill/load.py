@@ -127,6 +127,7 @@ class Load:
         self._directory = tempfile.TemporaryDirectory(prefix="ovenbird-drill-")
         places = {stream.place for stream in streams} | {stream.peer for stream in streams if stream.peer}
         self._probes = [self._probe(number, place) for number, place in enumerate(sorted(places))]
+        self._ended_ns = 0
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="drill load", daemon=True)
 
@@ -168,9 +169,15 @@ class Load:
                 return silent
             time.sleep(LOOK_S)
 
+    def received(self, name: str) -> list[tuple[int, int]]:
+        """Return what a stream has received so far: number and time of each packet; a second late at most."""
+        parts = [line for one in self._probes for line in self._lines(one) if line.get("name") == name]
+        return [(seq, at) for part in parts for seq, at in part["received"]]
+
     def stop(self) -> tuple[list[Record], list[Write]]:
         """End everything and return what was recorded; raises `Timeout` for a probe that left no record."""
         self._stop_background()
+        self._ended_ns = time.time_ns()
         for one in self._probes:
             if one.process is not None and one.process.stdin is not None:
                 with contextlib.suppress(OSError):
@@ -246,7 +253,8 @@ class Load:
                 f"the probe of {stream.name} left no record", subject=stream.name, evidence=" ".join(one.failures[-1:])
             )
         sent = [pair for part in parts for pair in part["sent"]]
-        breaks = [pair for part in parts for pair in part["breaks"]]
+        # Probes end one after the other: whose peer ended first sees its connection go.
+        breaks = [pair for part in parts for pair in part["breaks"] if pair[0] < self._ended_ns]
         if stream.kind == "tcp":
             firsts = {seq // GENERATION: at for seq, at in reversed(sent)}
             breaks += [(at, "its end was switched off") for generation, at in firsts.items() if generation]

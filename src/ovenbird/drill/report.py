@@ -47,7 +47,7 @@ def write_report(
     `logs` is "NODE/DAEMON" -> log file (see `lab_logs`). Versions and machine are filled in if the record lacks them.
     Raises `Bug` when what was written is not what was recorded.
     """
-    meta, drill = run.meta, drill.on(run.meta)
+    meta, drill = run.meta, drill.on(run)
     meta = replace(
         meta,
         versions=dict(meta.versions or environment.versions()),
@@ -80,7 +80,7 @@ def rejudge(folder: Path, drill: Drill) -> tuple[Judged | None, Judged]:
     The one before is None if it could not be read. Raises as `runs.open_record`.
     """
     run = runs.open_record(folder)
-    drill = drill.on(run.meta)
+    drill = drill.on(run)
     try:
         before = runs.open_run(folder).judged
     except UserError:

@@ -8,9 +8,9 @@ from enum import Enum
 from typing import Any
 
 from ovenbird.drill.judge import Expect
-from ovenbird.drill.record import Meta
+from ovenbird.drill.record import RunRecord
 
-LIVE_INVARIANTS = ("realised", "plan-empty", "no-unannounced-error")
+LIVE_INVARIANTS = ("realised", "no-unannounced-error")
 OVERHEAD_S, HOME_S, RESTART_S = 10.0, 14.0, 6.0
 """About what a run takes besides its holds; a gateway's way home; a host's restart."""
 
@@ -108,11 +108,13 @@ class Drill:
     expected_failure: str = ""
     """Why it fails today; a run that fails then counts as expected, one that passes as a surprise."""
 
-    def on(self, meta: Meta) -> Drill:
-        """Return the drill as it is held against a run: on a live cluster only what can be seen from one host."""
-        if not meta.live:
+    def on(self, record: RunRecord) -> Drill:
+        """Return the drill as it is held against a run: on a live cluster only what could be seen from one host."""
+        if not record.meta.live:
             return self
-        expect = replace(self.expect, streams={}, write_outage_ms=None, invariants=LIVE_INVARIANTS)
+        # Only the acting controller's host can audit.
+        audited = () if record.final.plan_changes is None else ("plan-empty",)
+        expect = replace(self.expect, streams={}, write_outage_ms=None, invariants=(*LIVE_INVARIANTS, *audited))
         return replace(self, expect=expect)
 
     @property
