@@ -112,7 +112,8 @@ def figures(folders: tuple[Path, ...], into: Path, output: str) -> None:
     from ovenbird.drill import runs
     from ovenbird.drill.catalogue import DRILLS
 
-    found = [run for folder in folders for run in runs.open_all(folder)]
+    # What a live cluster showed is its operator's, and not to be laid beside figures of labs.
+    found = [run for folder in folders for run in runs.open_all(folder) if not run.record.meta.live]
     new = published.measured([(run.record.meta, run.judged) for run in found])
     source = into / "figures.json"
     try:
