@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from ovenbird.drill.invariants import ALWAYS
@@ -84,9 +85,11 @@ _unfit = partial(
     detector=Detector.NONE,
 )
 _hung = partial(Drill, expect=Expect(), needs=HA, has_baseline=True, announced=PEER_LOST)
+_CONTROL = Expect(write_outage_ms=ELECTION_MS, streams={"nb": ELECTION_MS}, invariants=CONTROL_PLANE)
+_NB, _SB, _CONTROLLER = (replace(_CONTROL, succeeded=(name,)) for name in ("nb", "sb", "controller"))
 _database = partial(
     Drill,
-    expect=Expect(write_outage_ms=ELECTION_MS, streams={"nb": ELECTION_MS}, invariants=CONTROL_PLANE),
+    expect=_CONTROL,
     needs=HA,
     detector=Detector.ELECTION,
     announced=PEER_LOST,
@@ -170,31 +173,37 @@ DRILLS: tuple[Drill, ...] = (
     ),
     _database(
         name="nb-leader-kill",
+        expect=_NB,
         what="kill -9 of the NB leader",
         steps=once("kill", "nb-leader", daemon="nb"),
     ),
     _database(
         name="nb-leader-stop",
+        expect=_NB,
         what="the NB leader is stopped for 10 s and then goes on",
         steps=once("stop", "nb-leader", hold_s=10, daemon="nb"),
     ),
     _database(
         name="nb-leader-partition",
+        expect=_NB,
         what="the NB leader's host is cut off for 10 s",
         steps=once("partition", "nb-leader", hold_s=10),
     ),
     _database(
         name="nb-leader-send-only-partition",
+        expect=_NB,
         what="the NB leader's host can send but hears nothing for 10 s",
         steps=once("partition", "nb-leader", hold_s=10, direction="in"),
     ),
     _database(
         name="sb-leader-kill",
+        expect=_SB,
         what="kill -9 of the SB leader",
         steps=once("kill", "sb-leader", daemon="sb"),
     ),
     _database(
         name="central-minority-off",
+        expect=_NB,
         what="a minority of the central hosts, the NB leader among them, loses power for 10 s",
         steps=once("power-off", "minority-centrals", hold_s=10),
     ),
@@ -222,6 +231,7 @@ DRILLS: tuple[Drill, ...] = (
     ),
     _database(
         name="controller-kill",
+        expect=_CONTROLLER,
         what="kill -9 of the agent that holds the controller's leadership",
         steps=once("kill", "controller-leader", hold_s=5, daemon="agent"),
         detector=Detector.NONE,
@@ -231,13 +241,13 @@ DRILLS: tuple[Drill, ...] = (
         what="the acting controller hangs for 15 s and then goes on",
         steps=once("stop", "controller-leader", hold_s=15, daemon="agent"),
         detector=Detector.NONE,
-        expect=Expect(write_outage_ms=ELECTION_MS, streams={"nb": LOCK_MS}, invariants=CONTROL_PLANE),
+        expect=replace(_CONTROLLER, streams={"nb": LOCK_MS}),
     ),
     _database(
         name="controller-partition",
         what="the acting controller's host is cut off for 15 s",
         steps=once("partition", "controller-leader", hold_s=15),
-        expect=Expect(write_outage_ms=LOCK_MS, streams={"nb": LOCK_MS}, invariants=CONTROL_PLANE),
+        expect=replace(_CONTROLLER, write_outage_ms=LOCK_MS, streams={"nb": LOCK_MS}),
     ),
     Drill(
         name="ovn-controller-kill",
@@ -264,6 +274,7 @@ DRILLS: tuple[Drill, ...] = (
     ),
     _database(
         name="disk-full-on-leader",
+        expect=_NB,
         what="the NB leader's disk is full for 10 s",
         steps=once("disk-full", "nb-leader", hold_s=10),
         announced=(*PEER_LOST, *DISK_FULL),

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from ovenbird.drill.bite import unmoved, unsucceeded
 from ovenbird.drill.integrity import flaws
 from ovenbird.drill.invariants import ALWAYS, Violation, check, unproven
 from ovenbird.drill.outage import NS_PER_MS, Gap, Record, gaps, largest
-from ovenbird.drill.record import GATEWAY_CLAIMED, RunRecord, Write
+from ovenbird.drill.record import RunRecord, Write
 
 DELIVERY_FLOOR = 0.99
 """Share of requests that must be answered before the fault."""
@@ -66,6 +67,8 @@ class Expect:
     bite: Bite = Bite.NOWHERE
     moves: bool = False
     """Whether the fault must hit the gateway that carries the router, and the router leave it."""
+    succeeded: tuple[str, ...] = ()
+    """Who must be seen to be succeeded: "controller", or the leader of a database ("nb", "sb", "ovenbird")."""
     must_return: bool = True
     invariants: tuple[str, ...] = ALWAYS
 
@@ -229,28 +232,14 @@ def _invalid(record: RunRecord, expect: Expect, outages: Mapping[str, Gap], writ
         reasons.append(
             f"no stream waited longer than {worst:.0f} ms, and {noise_ms:.0f} ms with nothing broken: it was not felt"
         )
-    if expect.moves and not record.meta.baseline:
-        reasons += _unmoved(record)
+    if not record.meta.baseline:
+        reasons += unmoved(record) if expect.moves else []
+        reasons += unsucceeded(record, expect.succeeded)
     if not record.meta.baseline:  # of stock OVN nothing but packets is looked at
         reasons += [f"the record holds no evidence for {name}" for name in unproven(record, expect.invariants)]
     if expect.bite is Bite.WRITES and (write_outage_ms or 0.0) < BITE_MS + WRITE_SPACINGS * _spacing_ms(early):
         reasons.append(f"no write waited longer than {write_outage_ms or 0.0:.0f} ms: the fault was not felt")
     return reasons
-
-
-def _unmoved(record: RunRecord) -> list[str]:
-    """Return why the run shows no router that was moved away from who was hit."""
-    claims = sorted((one for one in record.timeline if one.kind == GATEWAY_CLAIMED), key=lambda one: one.at_ns)
-    before = {one.subject: str(one.data["chassis"]) for one in claims if one.at_ns < record.fault_ns}
-    targets = {node for window in record.meta.windows for node in window.targets}
-    hit = {port for port, chassis in before.items() if chassis in targets}
-    if not hit:
-        carriers = ", ".join(sorted(set(before.values()))) or "nobody that was seen"
-        return [f"{', '.join(sorted(targets))} was hit while {carriers} carried the router"]
-    later = [one for one in claims if one.at_ns >= record.fault_ns and one.subject in hit]
-    if any(one.data["chassis"] not in ("", before[one.subject]) for one in later):
-        return []
-    return [f"{', '.join(sorted(hit))} never left {', '.join(sorted({before[port] for port in hit}))}"]
 
 
 def _spacing_ms(writes: Sequence[Write]) -> float:
