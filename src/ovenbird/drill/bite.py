@@ -29,7 +29,7 @@ def unmoved(record: RunRecord) -> list[str]:
 
 
 def unsucceeded(record: RunRecord, names: Sequence[str]) -> list[str]:
-    """Return who was not succeeded after the fault: the controller in a later epoch, a database leader in a later term."""
+    """Return who was not succeeded after the fault: the controller in a later epoch, a leader in a later term."""
     return [
         f"the {_noun(name)} was not succeeded by another: the fault proves nothing"
         for name in names
