@@ -84,7 +84,7 @@ _unfit = partial(
     return_timeout_s=90.0,
     detector=Detector.NONE,
 )
-_hung = partial(Drill, expect=Expect(), needs=HA, has_baseline=True, announced=PEER_LOST)
+_hung = partial(Drill, expect=Expect(), needs=HA, announced=PEER_LOST)
 _CONTROL = Expect(write_outage_ms=ELECTION_MS, streams={"nb": ELECTION_MS}, invariants=CONTROL_PLANE)
 _NB, _SB, _CONTROLLER = (replace(_CONTROL, succeeded=(name,)) for name in ("nb", "sb", "controller"))
 _database = partial(
@@ -111,7 +111,6 @@ DRILLS: tuple[Drill, ...] = (
         expect=Expect(write_outage_ms=1000.0),
         returns=Return.NONE,
         is_safe_live=True,
-        has_baseline=True,
     ),
     _gateway(
         name="gateway-crash",
@@ -160,6 +159,7 @@ DRILLS: tuple[Drill, ...] = (
         what=f"kill -9 of the active gateway's {VSWITCHD}; what counts is its way back",
         steps=once("kill", "gateway-active", daemon=VSWITCHD),
         expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, moves=True, return_outage_ms=PLANNED_MS),
+        has_baseline=False,
     ),
     _gateway(
         name="gateway-drain",
@@ -255,7 +255,6 @@ DRILLS: tuple[Drill, ...] = (
         steps=once("kill", "gateway-active", daemon=CONTROLLER),
         expect=Expect(),
         needs=HA,
-        has_baseline=True,
     ),
     Drill(
         name="ovn-controller-restart",

@@ -109,7 +109,10 @@ def require(lab: Lab, drill: Drill, baseline: bool = False) -> None:
                 subject=lab.name,
             )
     if baseline and not drill.has_baseline:
-        raise Refused(f"{drill.name} has no baseline: it breaks what stock OVN does not have", code="no_baseline")
+        raise Refused(
+            f"{drill.name} has no baseline: stock OVN lacks what it breaks, or could show no other figure",
+            code="no_baseline",
+        )
 
 
 async def _measured(
