@@ -215,3 +215,16 @@ def test_who_is_hit_must_be_succeeded():
     other = {**leader, "database": "sb"}
     wrong = replace(made, timeline=reigns(ROLE_CHANGED, "term", (100, 2), (3600, 3), **other))
     assert judge(wrong, nb).outcome is Outcome.INVALID
+
+
+def test_packets_that_the_labs_own_switches_dropped_prove_nothing():
+    expect = Expect(streams={}, invariants=("east-west-lossless",))
+    made = run(stream((4000, 4020), name="east-west"))
+    assert judge(made, expect).reasons == ("east-west-lossless: east-west lost 3 packets",)
+    dropped = judge(replace(made, meta=replace(made.meta, queue_drops={"n2": 3})), expect)
+    assert dropped.outcome is Outcome.INVALID
+    assert dropped.reasons[0].startswith("switches of the lab dropped packets before they saw them (n2: 3)")
+    few = judge(replace(made, meta=replace(made.meta, queue_drops={"n2": 2})), expect)
+    assert few.outcome is Outcome.FAIL
+    whole = judge(replace(run(stream(name="east-west")), meta=replace(made.meta, queue_drops={"n2": 9})), expect)
+    assert whole.outcome is Outcome.PASS

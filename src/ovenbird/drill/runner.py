@@ -21,6 +21,7 @@ from ovenbird.drill.final import collect_final
 from ovenbird.drill.load import Load
 from ovenbird.drill.observers import Observers
 from ovenbird.drill.phases import Phases
+from ovenbird.drill.queue_drops import queue_drops, since
 from ovenbird.drill.record import LOAD_STARTED, LOAD_STOPPED, Final, Meta, RunRecord
 from ovenbird.drill.scene import Scene
 from ovenbird.drill.script import Detector, Drill
@@ -125,6 +126,7 @@ async def _measured(
         with Load(lab, stages.streams(stage), 0.0 if stock else drill.writes_per_s) as load:
             with phases.of("warm up"):
                 silent = await asyncio.to_thread(load.wait_flowing, timeout_s=FLOW_TIMEOUT_S)
+                dropped = await asyncio.to_thread(queue_drops, lab)
                 load_started_ns = time.time_ns()
                 play.note(LOAD_STARTED, "load", "all streams flow" if not silent else f"silent: {', '.join(silent)}")
                 # The phase: a fault must not always meet the same moment of a timer.
@@ -136,6 +138,7 @@ async def _measured(
             with phases.of("settle"):
                 await asyncio.sleep(drill.settle_s)
             ended_ns = time.time_ns()
+            dropped = since(dropped, await asyncio.to_thread(queue_drops, lab))
             with phases.of("stop the load"):
                 records, writes = await asyncio.to_thread(load.stop)
             sent, acked = load.writer.counted() if load.writer else (None, None)
@@ -158,6 +161,7 @@ async def _measured(
             detect_limit_ms=stock.detect_limit_ms if stock else detect_limit_ms(lab, drill),
             announced=drill.announced,
             overlap_ms=drill.overlap_ms,
+            queue_drops=dropped,
             writes_sent=sent,
             writes_acked=acked,
         ),
