@@ -33,7 +33,7 @@ async def watch_for_successor(
         leaders = await asyncio.gather(*(_leads(remote, session.database, tls, judge) for remote in others))
         if successor := next((remote for remote, leads in zip(others, leaders, strict=True) if leads), None):
             # No late answer is to be waited for: what was under way there fails now, its outcome unknown.
-            session.connection.abort(f"silent for {session.connection.silent_s:.1f} s, and {successor.text} will do")
+            session.abort(f"silent for {session.connection.silent_s:.1f} s, and {successor.text} will do")
 
 
 async def _is_alive(session: Session) -> bool:
