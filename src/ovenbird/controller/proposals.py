@@ -115,7 +115,8 @@ def _objects(
             txn.update("Object", writing[change.key][1], uuid=uuid)
     txn.update("Cluster", {"revision": revision}, uuid=CLUSTER_UUID)
     state.expect(writing)
-    prospect = Prospect({change.key: change.new for change in changes}, admission.view) if admission.view else None
+    objects = {change.key: change.new for change in changes}
+    prospect = Prospect(objects, admission.view, revision) if admission.view else None
     return Proposal(outcome, txn, lambda: _is_applied(state, changes, revision), rows=len(changes), prospect=prospect)
 
 

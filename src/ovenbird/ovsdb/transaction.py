@@ -45,6 +45,7 @@ class Transaction:
     def __init__(self, comment: str | None = None) -> None:
         self._encoders: list[_Encoder | Prepared] = []
         self._comment = comment
+        self.asserts_lock = False
 
     def __len__(self) -> int:
         return sum(len(each.source) if isinstance(each, Prepared) else 1 for each in self._encoders)
@@ -161,6 +162,7 @@ class Transaction:
 
     def assert_lock(self, name: str) -> None:
         """Go on only if this connection holds the lock. A hint, not a fence: locks are local to one server."""
+        self.asserts_lock = True
         self._encoders.append(lambda _schema: {"op": "assert", "lock": name})
 
     def comment(self, text: str) -> None:
