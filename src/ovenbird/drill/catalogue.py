@@ -166,6 +166,7 @@ DRILLS: tuple[Drill, ...] = (
         detector=Detector.NONE,
         has_baseline=False,
         announced=(),
+        is_safe_live=True,
     ),
     _database(
         name="nb-leader-kill",
