@@ -161,6 +161,15 @@ def _data(one: Drill, record: RunRecord, judged: Judged, folder: Path) -> dict[s
     }
 
 
+def _spreading(data: dict[str, Any]) -> list[str]:
+    """Return the line on flows that are spread over gateways, if there were such flows."""
+    met = data.get("spreading")
+    if not met:
+        return []
+    felt = f"{met['felt']} of {met['flows']} spread flows felt it"
+    return [f"  the other gateway's flows   {met['spared_outage_ms']:.0f} ms  ({felt})"]
+
+
 def _rendered(data: dict[str, Any]) -> str:
     def ms(value: float | None) -> str:
         return "-" if value is None else f"{value:.0f} ms"
@@ -172,6 +181,7 @@ def _rendered(data: dict[str, Any]) -> str:
         f"  outage seen by a workload   {ms(data['outage_ms'])}  (detection alone takes {ms(data['detect_limit_ms'])})",
         f"  without acknowledged write  {ms(data['write_outage_ms'])}",
         f"  without a write in NB       {ms(data['nb_outage_ms'])}",
+        *_spreading(data),
         f"  outage when it came back    {ms(data['return_outage_ms'])}",
         f"  back in service             {ms(data['back_in_service_ms'])} after the fault",
         f"  noise before the fault      {ms(data['noise_ms'])}  (largest gap with nothing broken)",

@@ -15,13 +15,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ovenbird.drill import modes
 from ovenbird.drill import stage as stages
 from ovenbird.drill.baseline import Baseline
 from ovenbird.drill.commits import commits
 from ovenbird.drill.fault import Fault, make_fault
 from ovenbird.drill.final import collect_final, residue
 from ovenbird.drill.lab_api import LabApi
-from ovenbird.drill.load import Load
+from ovenbird.drill.load import Load, Stream
 from ovenbird.drill.observers import Observers
 from ovenbird.drill.record import (
     FAULT_HEALED,
@@ -102,9 +103,12 @@ async def run(
     try:
         await _ready(lab, api, 90.0)
         stage = await asyncio.to_thread(_prepare, lab, api)
+        streams = stages.streams(stage)
+        if drill.mode:
+            streams += await asyncio.to_thread(modes.prepare, api, stage, drill.mode)
         if stock:
             await asyncio.to_thread(stock.begin)
-        record = await _measured(lab, api, drill, chosen, stage, stock, progress)
+        record = await _measured(lab, api, drill, chosen, stage, streams, stock, progress)
         if stock:
             return record
         await asyncio.to_thread(_strike, api, progress)
@@ -160,14 +164,21 @@ def _strike(api: Api, progress: Progress) -> None:
 
 
 async def _measured(
-    lab: Lab, api: Api, drill: Drill, seed: int, stage: Stage, stock: Baseline | None, progress: Progress
+    lab: Lab,
+    api: Api,
+    drill: Drill,
+    seed: int,
+    stage: Stage,
+    streams: tuple[Stream, ...],
+    stock: Baseline | None,
+    progress: Progress,
 ) -> RunRecord:
     started_ns = time.time_ns()
     writes_per_s = 0.0 if stock else drill.writes_per_s
     async with Observers(lab, stage) as observers:
         run_ = _Run(lab, api, drill, random.Random(seed), progress, stage, observers)
         await _steady(run_)
-        with Load(lab, stages.streams(stage), writes_per_s) as load:
+        with Load(lab, streams, writes_per_s) as load:
             silent = await asyncio.to_thread(load.wait_flowing, timeout_s=FLOW_TIMEOUT_S)
             load_started_ns = time.time_ns()
             run_.note(LOAD_STARTED, "load", "all streams flow" if not silent else f"silent: {', '.join(silent)}")
