@@ -16,7 +16,7 @@ from ovenbird.plan.admission import admit
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.diff import diff
 from ovenbird.plan.failback import Carried, Cause, Gateways, Memory, as_groups, as_one, decide
-from ovenbird.plan.gateway_death import Watcher, dead_gateways
+from ovenbird.plan.gateway_death import Watcher, dead_peers
 from ovenbird.plan.gateway_moves import rebalancing, single_move
 from ovenbird.plan.gateways import RouterNeed, schedule
 from ovenbird.plan.inventory import Inventory
@@ -161,21 +161,33 @@ def test_a_majority_of_watchers_must_see_a_gateway_down():
             watcher(f"n{at}", "g2", up=True) for at in range(len(states))
         ]
 
-    assert dead_gateways(votes(False, False, True)) == {"g1"}
-    assert dead_gateways(votes(False, True)) == frozenset()
-    assert dead_gateways(votes(False, None)) == frozenset(), "one that does not know has not said so"
-    assert dead_gateways(votes()) == frozenset()
+    assert dead_peers(votes(False, False, True)) == {"g1"}
+    assert dead_peers(votes(False, True)) == frozenset()
+    assert dead_peers(votes(False, None)) == frozenset(), "one that does not know has not said so"
+    assert dead_peers(votes()) == frozenset()
 
 
 def test_silence_is_not_death():
     silent = [watcher(name, "g1", up=False, is_heard=False) for name in ("n1", "n2", "n3")]
-    assert dead_gateways(silent) == frozenset()
+    assert dead_peers(silent) == frozenset()
 
 
 def test_a_watcher_that_sees_nobody_is_the_one_that_is_cut_off():
     cut_off = [watcher("n1", name, up=False) for name in NAMES]
-    assert dead_gateways([*cut_off, watcher("g1", "g2", up=True), watcher("g2", "g1", up=True)]) == frozenset()
-    assert dead_gateways([watcher("g2", "g1", up=False)]) == {"g1"}, "the only one there is"
+    assert dead_peers([*cut_off, watcher("g1", "g2", up=True), watcher("g2", "g1", up=True)]) == frozenset()
+    assert dead_peers([watcher("g2", "g1", up=False)]) == {"g1"}, "the only one there is"
+
+
+def test_watchers_that_died_with_the_gateway_have_no_say():
+    rack = ("n1", "n2", "n3", "g1")
+    last_words = [watcher(name, "g1", up=True) for name in rack[:3]]
+    seen = [watcher(host, name, up=False) for host in ("g2", "g3") for name in rack]
+    others = [watcher("g2", "g3", up=True), watcher("g3", "g2", up=True)]
+    assert dead_peers([*last_words, *seen, *others]) >= {"g1"}
+    alive = [watcher("g2", name, up=True) for name in rack[:3]] + [watcher("g2", "g1", up=False), *others]
+    unheard = [replace(each, is_heard=False) for each in last_words]
+    assert dead_peers([*unheard, *alive]) == frozenset(), "they live, and nobody knows what they see"
+    assert "g1" in dead_peers([*unheard, *seen, *others])
 
 
 # Rows.
