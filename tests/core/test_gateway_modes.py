@@ -323,7 +323,7 @@ def test_an_active_active_router_gets_an_address_for_each_leg():
 def test_what_an_active_active_router_lacks_is_said():
     ((line, message),) = refused(ROUTER % "mode: active-active", gateways=1)
     assert line == 8
-    assert "2 gateways are to carry it at the same time, and 1 have an uplink to ext" in message
+    assert "2 gateways are to carry it at the same time, but only 1 with an uplink to ext exists" in message
     ((_, message),) = refused(ROUTER % "mode: active-active, active: 3")
     assert "no address is free" in message
     ((_, message),) = refused(ROUTER % "mode: shared, active: 3")
@@ -376,3 +376,13 @@ def test_a_network_with_the_transit_addresses_is_refused():
 def test_a_mode_without_an_external_leg_is_refused():
     ((_, message),) = refused("kind: Router\nname: r\nspec: {gateways: {mode: shared}}\n")
     assert "has no meaning without an external leg" in message
+    assert admitted("kind: Router\nname: r\nspec: {gateways: {mode: active-standby}}\n")
+
+
+def test_a_gateway_router_that_nobody_could_take_over_is_warned_of():
+    documents = parse_documents(ROUTER % "mode: gateway-router", "f.yaml")
+    admission = admit(
+        Inventory(), documents, physnets=frozenset({"ext"}), underlay_mtu=1500, revision=1, gateways={"ext": 1}
+    )
+    (warning,) = admission.warnings
+    assert "nobody can take the router over" in warning.message

@@ -26,7 +26,7 @@ from ovenbird.drill.stage import (
 ROUTER, NETWORK, CIDR = "drill-mode", "drill-mode-net", "10.213.3.0/24"
 PORT, SERVED_PORT = "drill-mode", "drill-mode-fip"
 GATEWAYS = {"failback": "delayed", "failback_delay_s": 5}
-FLOWS = 24
+FLOWS = 16
 
 
 def prepare(api: Api, stage: Stage, mode: str, *, timeout_s: float = 60.0) -> tuple[Stream, ...]:
