@@ -25,6 +25,7 @@ from ovenbird.drill.stage import (
 
 ROUTER, NETWORK, CIDR = "drill-mode", "drill-mode-net", "10.213.3.0/24"
 PORT, SERVED_PORT = "drill-mode", "drill-mode-fip"
+KEYS = (("FloatingIP", SERVED_PORT), ("Port", PORT), ("Port", SERVED_PORT), ("Network", NETWORK), ("Router", ROUTER))
 GATEWAYS = {"failback": "delayed", "failback_delay_s": 5}
 FLOWS = 16
 
@@ -44,6 +45,17 @@ def prepare(api: Api, stage: Stage, mode: str, *, timeout_s: float = 60.0) -> tu
         "mode-from-outside", outside, Place(homes[SERVED_PORT], SERVED_PORT), assigned(api, "FloatingIP", SERVED_PORT)
     )
     return (*flows, served)
+
+
+def strike(api: Api) -> None:
+    """Take away what `prepare` declared and attached; safe to repeat."""
+    there = {(str(one["kind"]), str(one["name"])) for one in api.get("/v1/objects")["objects"]}
+    attached = {str(one["port"]) for one in api.get("/v1/attachments")["attachments"]}
+    for port in sorted(attached & {PORT, SERVED_PORT}):
+        api.delete(f"/v1/attachments/{port}")
+    ours = [{"kind": kind, "name": name} for kind, name in KEYS if (kind, name) in there]
+    if ours:
+        api.post("/v1/delete", {"objects": ours, "dry_run": False})
 
 
 def _documents(external: str, mode: str) -> list[dict[str, object]]:
