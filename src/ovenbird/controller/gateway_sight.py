@@ -16,7 +16,7 @@ from ovenbird.controller.sb_watch import SbWatch
 from ovenbird.controller.store import Store
 from ovenbird.model.cluster import Cluster, Role
 from ovenbird.plan.failback import Carried, Gateways
-from ovenbird.plan.gateway_death import Watcher, dead_gateways
+from ovenbird.plan.gateway_death import Watcher, dead_peers
 from ovenbird.plan.gateway_readiness import HEARD_S, GatewayFacts, Readiness, ReadinessWatch
 from ovenbird.plan.legs import legs_of
 from ovenbird.plan.rows import Placement
@@ -57,17 +57,15 @@ class GatewaySight:
         now_s = self._clock()
         good_since_s = self._watch.look(self._facts(), now_s)
         drained = frozenset(self._store.state.drained)
-        dead = dead_gateways(self._watchers()) if self._store.synced else frozenset[str]()
+        dead = dead_peers(self._watchers()) if self._store.synced else frozenset[str]()
         return Gateways(drained=drained, unfit=self._unfit(), good_since_s=good_since_s, dead=dead), now_s
 
     def _watchers(self) -> Iterator[Watcher]:
-        gateways = frozenset(self.names)
         for name, node in self._store.state.nodes.items():
             age_s = self._heartbeat_age_s(name)
             is_heard = age_s is not None and age_s <= HEARD_S
             for end in bfd_ends(name, node.facts, 0.0):
-                if end.peer in gateways:
-                    yield Watcher(host=name, peer=end.peer, up=end.up, is_heard=is_heard)
+                yield Watcher(host=name, peer=end.peer, up=end.up, is_heard=is_heard)
 
     def readiness(self, name: str) -> Readiness:
         """Return the verdict of the latest look."""

@@ -13,12 +13,13 @@ import random
 import time
 from dataclasses import replace
 
+from ovenbird.drill import modes
 from ovenbird.drill import stage as stages
 from ovenbird.drill.baseline import Baseline
 from ovenbird.drill.commits import commits
 from ovenbird.drill.enact import Enactment, Progress
 from ovenbird.drill.final import collect_final
-from ovenbird.drill.load import Load
+from ovenbird.drill.load import Load, Stream
 from ovenbird.drill.observers import Observers
 from ovenbird.drill.phases import Phases
 from ovenbird.drill.record import LOAD_STARTED, LOAD_STOPPED, Final, Meta, RunRecord
@@ -71,7 +72,15 @@ async def _on(scene: Scene, drill: Drill, seed: int, baseline: bool, progress: P
     await scene.begin(phases, forgetful=drill.expect.moves)
     if baseline:
         return await _stock(scene, drill, seed, phases, progress)
-    record = await _measured(scene, drill, seed, phases, None, progress)
+    streams = stages.streams(scene.standing)
+    try:
+        if drill.mode:
+            with phases.of("set the stage"):
+                streams += await asyncio.to_thread(modes.prepare, scene.api, scene.standing, drill.mode)
+        record = await _measured(scene, drill, seed, phases, None, streams, progress)
+    finally:
+        if drill.mode:
+            await asyncio.to_thread(modes.strike, scene.api)
     left = await scene.end(phases)
     meta = replace(record.meta, phases_s=phases.rounded())
     return replace(record, meta=meta, final=replace(record.final, residue=left))
@@ -83,7 +92,7 @@ async def _stock(scene: Scene, drill: Drill, seed: int, phases: Phases, progress
     try:
         with phases.of("end our agents"):
             await asyncio.to_thread(stock.begin)
-        record = await _measured(scene, drill, seed, phases, stock, progress)
+        record = await _measured(scene, drill, seed, phases, stock, stages.streams(scene.standing), progress)
     finally:
         with phases.of("start our agents"):
             await asyncio.to_thread(lab_faults.heal, scene.lab)
@@ -113,13 +122,19 @@ def require(lab: Lab, drill: Drill, baseline: bool = False) -> None:
 
 
 async def _measured(
-    scene: Scene, drill: Drill, seed: int, phases: Phases, stock: Baseline | None, progress: Progress
+    scene: Scene,
+    drill: Drill,
+    seed: int,
+    phases: Phases,
+    stock: Baseline | None,
+    streams: tuple[Stream, ...],
+    progress: Progress,
 ) -> RunRecord:
     lab, api, stage = scene.lab, scene.api, scene.standing
     started_ns = time.time_ns()
     async with Observers(lab, stage) as observers:
         play = Enactment(lab, api, drill, random.Random(seed), progress, stage, observers, is_stock=stock is not None)
-        with Load(lab, stages.streams(stage), 0.0 if stock else drill.writes_per_s) as load:
+        with Load(lab, streams, 0.0 if stock else drill.writes_per_s) as load:
             with phases.of("warm up"):
                 silent = await asyncio.to_thread(load.wait_flowing, timeout_s=FLOW_TIMEOUT_S)
                 load_started_ns = time.time_ns()

@@ -97,6 +97,8 @@ class Drill:
     settle_s: float = 2.0
     """Load goes on for this long after the return, so that its cost is seen."""
     writes_per_s: float = 10.0
+    mode: str = ""
+    """Mode of a second router with many flows through it (`ovenbird.drill.modes`); "": there is none."""
     announced: tuple[str, ...] = ()
     """Regular expressions of ERR/EMER log lines that this drill causes on purpose."""
     overlap_ms: float | None = None
