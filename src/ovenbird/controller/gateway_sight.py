@@ -16,10 +16,12 @@ from ovenbird.controller.sb_watch import SbWatch
 from ovenbird.controller.store import Store
 from ovenbird.model.cluster import Cluster, Role
 from ovenbird.model.objects import Router
+from ovenbird.plan import separation
 from ovenbird.plan.compile_names import chassisredirect_port
 from ovenbird.plan.failback import Carried, Gateways
 from ovenbird.plan.gateway_readiness import GatewayFacts, Readiness, ReadinessWatch
 from ovenbird.plan.rows import Placement
+from ovenbird.plan.separation import seen_by
 
 NEEDED = ("ovs-vswitchd", "ovn-controller")
 """Daemons without which a host carries nothing."""
@@ -57,7 +59,28 @@ class GatewaySight:
         now_s = self._clock()
         good_since_s = self._watch.look(self._facts(), now_s)
         drained = frozenset(self._store.state.drained)
-        return Gateways(drained=drained, unfit=self._unfit(), good_since_s=good_since_s), now_s
+        seen = seen_by(self.hosts())
+        return Gateways(drained=drained, unfit=self._unfit(), good_since_s=good_since_s, seen_by=seen), now_s
+
+    def hosts(self) -> tuple[separation.Host, ...]:
+        """Return what is known of every chassis of the cluster, as witnesses of each other."""
+        known, wanted = self._sb.synced, self._sb.nb_cfg
+        private = self._sb.chassis_private()
+        found = []
+        for host in self._cluster.hosts:
+            if host.is_chassis:
+                progress = private.get(host.name) if known else None
+                node = self._store.state.nodes.get(host.name)
+                found.append(
+                    separation.Host(
+                        name=host.name,
+                        is_gateway=Role.GATEWAY in host.roles,
+                        silent_s=self._heartbeat_age_s(host.name),
+                        confirms=progress["nb_cfg"] >= wanted if progress is not None and wanted is not None else None,
+                        bfd={end.peer: end.up for end in bfd_ends(host.name, node.facts if node else {}, 0.0)},
+                    )
+                )
+        return tuple(found)
 
     def readiness(self, name: str) -> Readiness:
         """Return the verdict of the latest look."""

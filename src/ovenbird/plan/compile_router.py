@@ -12,7 +12,7 @@ from ovenbird.model.objects import Declared, ExternalNetwork, Router
 from ovenbird.plan import compile_names as names
 from ovenbird.plan.compile_context import CompileContext, external_gateway_mtu
 from ovenbird.plan.inventory import InventoryView
-from ovenbird.plan.rows import HOME, HOME_REQUEST, OWNER, NbRow, Parent, row_uuid
+from ovenbird.plan.rows import HOME, HOME_REQUEST, OWNER, VACANT, NbRow, Parent, row_uuid
 
 ANYWHERE = "0.0.0.0/0"
 
@@ -55,6 +55,8 @@ def _group_rows(declared: Declared, gateways: tuple[tuple[str, int], ...], conte
     group = names.gateway_group(declared.name)
     parent = Parent("HA_Chassis_Group", group, "ha_chassis")
     placement = context.placement
+    if declared.name in placement.vacant:
+        gateways = (*gateways, (VACANT, 0))
     intent = {HOME: placement.home(declared.name)}
     if request := placement.requests.get(declared.name):
         intent[HOME_REQUEST] = str(request)

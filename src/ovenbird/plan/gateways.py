@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ovenbird.plan.rows import Gateway, Placement
@@ -62,11 +62,13 @@ def schedule(
     *,
     excluded: frozenset[str] = frozenset(),
     carriers: Mapping[str, str | None] | None = None,
+    barred: Mapping[str, frozenset[str]] | None = None,
 ) -> Schedule:
     """Place every router. The same arguments give the same schedule; with nothing changed it is `current`.
 
     `excluded` gateways get a router only when there are no others, or behind all others. A member too many stays while
     `carriers` (router -> gateway, None when not known) says that it carries the router, or does not know.
+    `barred` (router -> gateways) must not be in a router's group at all, whoever carries it.
 
     From an empty placement, with all gateways eligible for all routers and at least two wanted:
     leaders per gateway differ by at most 1, and by at most 2 after any one gateway has failed and its routers have gone
@@ -77,7 +79,12 @@ def schedule(
     eligible: dict[str, list[str]] = {}
     unplaced = []
     for router in sorted(routers, key=lambda router: router.name):
-        eligible[router.name] = sorted(gateway.name for gateway in gateways if router.physnet in gateway.physnets)
+        barred_here = (barred or {}).get(router.name, frozenset())
+        eligible[router.name] = sorted(
+            gateway.name
+            for gateway in gateways
+            if router.physnet in gateway.physnets and gateway.name not in barred_here
+        )
         if not eligible[router.name]:
             names = tuple(sorted(gateway.name for gateway in gateways))
             unplaced.append(Unplaced(router=router.name, physnet=router.physnet, lacking=names))
@@ -97,7 +104,7 @@ def schedule(
         )
         placed[name] = _with_priorities(there, load.extend(order, eligible[name], wanted[name]))
     homes = {name: current.homes.get(name) or members[0][0] for name, members in placed.items()}
-    placement = Placement(routers=placed, homes=homes, requests=current.requests)
+    placement = replace(current, routers=placed, homes=homes)
     return Schedule(placement=placement, unplaced=tuple(unplaced))
 
 
