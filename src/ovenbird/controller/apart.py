@@ -21,6 +21,7 @@ def barred_gateways(
     hosts: Sequence[Gateway],
     placement: Placement,
     separated: Mapping[Pair, Separated],
+    carriers: Mapping[str, str | None],
 ) -> dict[str, frozenset[str]]:
     """Return, by router, the gateways that must not be in its group; routers without such are left out."""
     found: dict[str, frozenset[str]] = {}
@@ -29,7 +30,7 @@ def barred_gateways(
         eligible = {host.name for host in hosts if need.physnet in host.physnets}
         candidates = [name for name in order if name in eligible]
         candidates += sorted(eligible - set(candidates))
-        gone = frozenset(candidates) - frozenset(kept(candidates, separated))
+        gone = frozenset(candidates) - frozenset(kept(candidates, order, carriers.get(need.name), separated))
         if gone:
             found[need.name] = gone
     return found

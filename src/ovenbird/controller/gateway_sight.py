@@ -66,6 +66,7 @@ class GatewaySight:
         """Return what is known of every chassis of the cluster, as witnesses of each other."""
         known, wanted = self._sb.synced, self._sb.nb_cfg
         private = self._sb.chassis_private()
+        carrying = {name for name in self.carriers().values() if name is not None}
         found = []
         for host in self._cluster.hosts:
             if host.is_chassis:
@@ -77,6 +78,7 @@ class GatewaySight:
                         is_gateway=Role.GATEWAY in host.roles,
                         silent_s=self._heartbeat_age_s(host.name),
                         confirms=progress["nb_cfg"] >= wanted if progress is not None and wanted is not None else None,
+                        carries=host.name in carrying,
                         bfd={end.peer: end.up for end in bfd_ends(host.name, node.facts if node else {}, 0.0)},
                     )
                 )

@@ -82,7 +82,7 @@ class Placing:
         """Place anew what must be; return the routers whose gateways changed."""
         before, troubles = self.placement, self.troubles
         hosts, needs = gateways(self._cluster, state.nodes), tuple(router_needs(state.inventory))
-        barred = barred_gateways(needs, hosts, before, sight.separated)
+        barred = barred_gateways(needs, hosts, before, sight.separated, sight.carriers)
         scheduled = schedule(
             needs, hosts, before, excluded=sight.gateways.excluded, carriers=sight.carriers, barred=barred
         )
@@ -173,7 +173,7 @@ def carried_routers(
     hosts = gateways(cluster, state.nodes)
     found = []
     needs = tuple(router_needs(state.inventory, names))
-    barred = barred_gateways(needs, hosts, placement, read(placement.apart))
+    barred = barred_gateways(needs, hosts, placement, read(placement.apart), carriers)
     for need in needs:
         order = tuple(name for name, _ in placement.routers.get(need.name, ()))
         spec = state.inventory.spec(Router, need.name)

@@ -1,14 +1,14 @@
 """Which two gateways must not be in one group: they don't see each other though both work, or only one of them lives.
 
 OVN decides by BFD alone. Two gateways whose tunnel is cut while everybody else sees both carry a router both, and claim
-it in turn. And one that sees no peer at all takes itself for cut off and carries nothing, also when its peer is dead
-and there is nobody else to be seen. Here such pairs are found, from what agents and SB say, and let go again. Pure.
-What is not known speaks for nothing, and one piece of evidence never takes a gateway out of service.
+it in turn. And the last one of a group takes itself for cut off, and carries nothing, when no workload's host is behind
+the router to be seen instead of the dead one. Such pairs are found here, from what agents and SB say, and let go again.
+Pure. What is not known speaks for nothing, and one piece of evidence never takes a gateway out of service.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -36,7 +36,7 @@ class Why(Enum):
     PARTITION = "partition"
     """Both work and are seen, but not by each other."""
     UNPAIRED = "unpaired"
-    """One is dead, and the other sees nobody."""
+    """One is dead, and the other does not take over what it carried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +51,8 @@ class Host:
     """Whether it has confirmed what SB asks for (nb_cfg)."""
     bfd: Mapping[str, bool | None] = field(default_factory=dict)
     """Its ends of sessions, by its agent's last word: peer -> up or not."""
+    carries: bool = False
+    """Whether it carries a router, by SB."""
 
     @property
     def heard(self) -> bool:
@@ -117,14 +119,23 @@ def judge(hosts: Sequence[Host], before: Watch, now_s: float) -> Watch:
     return Watch(separated=separated, suspect_since_s=waiting, seen_since_s=seen, falls_s=falls)
 
 
-def kept(order: Iterable[str], separated: Mapping[Pair, Separated]) -> tuple[str, ...]:
-    """Return those of a router's gateways that may stay in its group, in their order. Never empty unless `order` is."""
-    names = list(order)
-    lost = {one.lost for pair, one in separated.items() if one.lost and pair.issubset(names) and not pair <= {one.lost}}
-    alive = [name for name in names if name not in lost] or names
+def kept(
+    candidates: Sequence[str], members: Collection[str], carrier: str | None, separated: Mapping[Pair, Separated]
+) -> tuple[str, ...]:
+    """Return those of a router's candidates that may be in its group, in their order; never none of several.
+
+    A dead one goes where OVN did not replace it, and stays away from groups that it is not in (`members`).
+    """
+    lost = {
+        one.lost
+        for pair, one in separated.items()
+        if one.lost and pair.issubset(candidates) and (one.lost == carrier or one.lost not in members)
+    }
+    alive = [name for name in candidates if name not in lost] or list(candidates)
+    cut = {pair for pair, one in separated.items() if not one.lost}
     chosen: list[str] = []
     for name in alive:
-        if all(frozenset((name, other)) not in separated for other in chosen):
+        if all(frozenset((name, other)) not in cut for other in chosen):
             chosen.append(name)
     return tuple(chosen)
 
@@ -153,7 +164,8 @@ def needs_confirmation(hosts: Sequence[Host]) -> bool:
     """Whether a chassis may be dead and SB has not asked it for anything since."""
     gateways = [host for host in hosts if host.is_gateway]
     return any(
-        host.confirms is True
+        host.carries
+        and host.confirms is True
         and host.silent_s is not None
         and host.silent_s >= SILENT_S - 2.0
         and any(other.heard and other.bfd.get(host.name) is False for other in gateways)
@@ -180,7 +192,7 @@ def hold_down_s(one: Separated, now_s: float) -> float:
 def _suspicion(one: Host, other: Host, hosts: Sequence[Host]) -> tuple[Why | None, str]:
     """Return what may be wrong with a pair, and who of both would be the dead one."""
     for alive, dead in ((one, other), (other, one)):
-        if _is_left_alone(alive, dead) and _is_dead(dead, alive, hosts):
+        if _misses(alive, dead) and _is_dead(dead, alive, hosts):
             return Why.UNPAIRED, dead.name
     if one.heard and other.heard and one.bfd.get(other.name) is False and other.bfd.get(one.name) is False:
         sees = _sees_others(one, other.name), _sees_others(other, one.name)
@@ -192,18 +204,17 @@ def _suspicion(one: Host, other: Host, hosts: Sequence[Host]) -> tuple[Why | Non
     return None, ""
 
 
-def _is_left_alone(alive: Host, dead: Host) -> bool:
-    """Whether it works, and takes itself for cut off: every session that it has is down."""
-    sessions = [up for up in alive.bfd.values()]
-    lone = all(up is False for up in sessions) and alive.bfd.get(dead.name) is False
-    return lone and alive.silent_s is not None and alive.silent_s < SILENT_S and alive.confirms is True
+def _misses(alive: Host, dead: Host) -> bool:
+    """Whether it works, and does not see the other."""
+    works = alive.silent_s is not None and alive.silent_s < SILENT_S and alive.confirms is True
+    return works and alive.bfd.get(dead.name) is False
 
 
 def _is_dead(dead: Host, alive: Host, hosts: Sequence[Host]) -> bool:
-    """Whether neither its agent nor its ovn-controller gives a sign, and nobody sees it."""
+    """Whether it should carry something, but neither agent nor ovn-controller gives a sign, and nobody sees it."""
     silent = dead.silent_s is not None and dead.silent_s >= SILENT_S and dead.confirms is False
     seen = seen_by(hosts).get(dead.name, frozenset()) - {dead.name, alive.name}
-    return silent and not seen
+    return dead.carries and silent and not seen
 
 
 def _settle_s(why: Why, pair: Pair, seen: Mapping[str, float], now_s: float) -> float:
