@@ -44,6 +44,8 @@ UNFIT_MS = 3000.0
 UNFIT = {**NORTH_SOUTH, "snat*": UNFIT_MS, "floating-ip*": UNFIT_MS, "from-outside*": UNFIT_MS}
 PLANNED_MS = 250.0
 """What a planned move may cost: two gateways' flows change one after the other, on a machine that is busy."""
+IDLE_MS = 12_000.0
+"""Until a dead gateway is replaced that only the controller can replace: its agent must have missed a sign."""
 RESTART_MS = 5000.0
 """What a workload may wait while the switch of its own host starts again, with TCP's doubled time-outs."""
 HA = Needs(centrals=3, gateways=2, computes=2)
@@ -121,6 +123,45 @@ DRILLS: tuple[Drill, ...] = (
         name="gateway-tunnel-cut",
         what="the active gateway's tunnels are cut for 10 s, its uplink stays",
         steps=once("partition", "gateway-active", hold_s=10, plane="data"),
+    ),
+    _gateway(
+        name="gateway-isolated",
+        what="the active gateway's underlay is cut for 15 s, central tier included; its uplink stays",
+        steps=once("partition", "gateway-active", hold_s=15),
+    ),
+    _gateway(
+        name="gateway-partition",
+        what="the two gateways don't see each other for 10 s; all others see both",
+        steps=once("partition", "gateway-active", hold_s=10, plane="data", peers_target="gateway-standby"),
+        expect=Expect(others_ms=PLANNED_MS, return_outage_ms=PLANNED_MS),
+        returns=Return.HEALTHY,
+        return_timeout_s=90.0,
+    ),
+    _gateway(
+        name="central-off-gateway-crash",
+        what="all central hosts are off; 40 s later the active gateway loses power",
+        steps=(
+            Inject("power-off", "centrals"),
+            Hold(40.0),
+            Inject("power-off", "gateway-active"),
+            Hold(6.0),
+            Heal(),
+        ),
+        return_timeout_s=120.0,
+    ),
+    _gateway(
+        name="gateway-pair-idle",
+        what="the gateway of a router without workloads loses power for 20 s: OVN alone does not replace it",
+        steps=once("power-off", "gateway-idle", hold_s=20),
+        idle_router=True,
+        expect=Expect(
+            streams={**NORTH_SOUTH, "idle*": IDLE_MS},
+            others_ms=FAILOVER_MS,
+            bite=Bite.STREAMS,
+            return_outage_ms=2500.0,
+        ),
+        returns=Return.HEALTHY,
+        return_timeout_s=90.0,
     ),
     _unfit(
         name="gateway-uplink-cut",

@@ -38,7 +38,7 @@ from ovenbird.drill.record import (
 )
 from ovenbird.drill.script import Detector, Drill, Each, Heal, Hold, Inject, Ready, Return
 from ovenbird.drill.stage import Api, Stage
-from ovenbird.drill.targets import resolve
+from ovenbird.drill.targets import OF_TARGET, resolve
 from ovenbird.lab import faults as lab_faults
 from ovenbird.lab.lab import Lab
 from ovenbird.model.cluster import Role
@@ -81,11 +81,12 @@ class _Run:
     @property
     def active_gateway(self) -> str:
         """Chassis that carries the stage's router now, as the observers saw it."""
-        claims = [
-            event
-            for event in self.observers.events
-            if event.kind == GATEWAY_CLAIMED and event.subject == self.stage.gateway_port
-        ]
+        return self.carrier(self.stage.gateway_port)
+
+    def carrier(self, port: str) -> str:
+        """Return the chassis that has claimed a router's port, as the observers saw it; "" for none."""
+        events = self.observers.events
+        claims = [event for event in events if event.kind == GATEWAY_CLAIMED and event.subject == port]
         return str(claims[-1].data.get("chassis", "")) if claims else ""
 
 
@@ -101,7 +102,7 @@ async def run(
     stock = Baseline(lab) if baseline else None
     try:
         await _ready(lab, api, 90.0)
-        stage = await asyncio.to_thread(_prepare, lab, api)
+        stage = await asyncio.to_thread(_prepare, lab, api, drill)
         if stock:
             await asyncio.to_thread(stock.begin)
         record = await _measured(lab, api, drill, chosen, stage, stock, progress)
@@ -148,10 +149,10 @@ def heal_leftovers(lab: Lab, api: Api, progress: Progress) -> None:
         stages.strike(api)
 
 
-def _prepare(lab: Lab, api: Api) -> Stage:
+def _prepare(lab: Lab, api: Api, drill: Drill) -> Stage:
     computes = [host.name for host in lab.spec.cluster().hosts if Role.COMPUTE in host.roles]
     outside = str(lab.spec.outside[0].address).split("/", 1)[0]
-    return stages.prepare(api, computes, outside=outside, physnet="ext")
+    return stages.prepare(api, computes, outside=outside, physnet="ext", idle=drill.idle_router)
 
 
 def _strike(api: Api, progress: Progress) -> None:
@@ -246,12 +247,16 @@ async def _targets(run_: _Run, target: str, it: str) -> tuple[str, ...]:
     with contextlib.suppress(OvenbirdError):
         status = await asyncio.to_thread(run_.api.get, "/v1/status")
     hosts = run_.lab.spec.cluster().hosts
-    return resolve(target, hosts, status, active_gateway=run_.active_gateway, random=run_.random, it=it)
+    idle = run_.carrier(run_.stage.idle_gateway_port)
+    return resolve(target, hosts, status, active_gateway=run_.active_gateway, random=run_.random, it=it, idle=idle)
 
 
 async def _inject(run_: _Run, step: Inject, it: str) -> None:
     nodes = await _targets(run_, step.target, it)
-    fault = make_fault(run_.lab, step.kind, nodes, **step.params)
+    params = dict(step.params)
+    for key in [key for key in params if key.endswith(OF_TARGET)]:
+        params[key.removesuffix(OF_TARGET)] = await _targets(run_, str(params.pop(key)), it)
+    fault = make_fault(run_.lab, step.kind, nodes, **params)
     what = fault.describe()
     await asyncio.to_thread(fault.inject)
     at_ns = fault.injected_ns or time.time_ns()

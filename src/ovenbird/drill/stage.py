@@ -20,6 +20,8 @@ from ovenbird.drill.load import Place, Stream
 from ovenbird.model.errors import OvenbirdError, Refused, Timeout
 
 PREFIX = "drill-"
+IDLE_ROUTER = "drill-idle"
+"""A router without networks, for the drills that want one."""
 ROUTER, NETWORK, FAR_NETWORK = "drill-r", "drill-net", "drill-far"
 SNAT_PORT, FIP_PORT, DISTRIBUTED_PORT = "drill-snat", "drill-fip", "drill-dfip"
 """On `NETWORK`: a workload without and one with a floating IP; on `FAR_NETWORK`: one with a distributed floating IP.
@@ -63,6 +65,8 @@ class Stage:
     """port -> node that it is attached on."""
     addresses: Mapping[str, str]
     """port -> its own address."""
+    idle_address: str = ""
+    """External address of the router without networks; "" if there is none."""
 
     @property
     def gateway_addresses(self) -> tuple[str, ...]:
@@ -74,8 +78,15 @@ class Stage:
         """Logical port that the active gateway claims."""
         return f"cr-{self.router}_{self.external}"
 
+    @property
+    def idle_gateway_port(self) -> str:
+        """The same of the router without networks."""
+        return f"cr-{IDLE_ROUTER}_{self.external}"
 
-def prepare(api: Api, computes: Sequence[str], *, outside: str, physnet: str, timeout_s: float = 60.0) -> Stage:
+
+def prepare(
+    api: Api, computes: Sequence[str], *, outside: str, physnet: str, idle: bool = False, timeout_s: float = 60.0
+) -> Stage:
     """Declare and attach what a drill needs, and return when packets can be expected to flow.
 
     Raises `Refused` without a compute host; `Timeout` naming the chassis or the port that is not ready.
@@ -84,7 +95,7 @@ def prepare(api: Api, computes: Sequence[str], *, outside: str, physnet: str, ti
         raise Refused("a drill needs a compute host for its workloads", code="no_compute")
     external, extra = _external_network(api, outside, physnet)
     forget_writes(api)
-    text = "---\n".join(json.dumps(document) + "\n" for document in [*extra, *_documents(external)])
+    text = "---\n".join(json.dumps(document) + "\n" for document in [*extra, *_documents(external, idle=idle)])
     answer = api.post("/v1/apply", {"documents": [{"file": "drill", "text": text}], "dry_run": False})
     workloads = {SNAT_PORT: computes[0], FIP_PORT: computes[-1], DISTRIBUTED_PORT: computes[-1]}
     for port, node in workloads.items():
@@ -100,6 +111,7 @@ def prepare(api: Api, computes: Sequence[str], *, outside: str, physnet: str, ti
         router_address=_assigned(api, "Router", ROUTER),
         workloads=workloads,
         addresses={port: _assigned(api, "Port", port) for port in workloads},
+        idle_address=_assigned(api, "Router", IDLE_ROUTER) if idle else "",
     )
 
 
@@ -108,6 +120,7 @@ def streams(stage: Stage) -> tuple[Stream, ...]:
     outside = Place(OUTSIDE_NODE)
     snat, fip, far = (Place(stage.workloads[port], port) for port in (SNAT_PORT, FIP_PORT, DISTRIBUTED_PORT))
     address = stage.addresses
+    idle = (_stream("idle", outside, outside, stage.idle_address),) if stage.idle_address else ()
     return (
         _stream("east-west", snat, fip, address[FIP_PORT]),
         _stream("east-west-udp", snat, fip, address[FIP_PORT], "udp"),
@@ -122,6 +135,7 @@ def streams(stage: Stage) -> tuple[Stream, ...]:
         _stream("from-outside", outside, fip, stage.floating_address),
         _stream("from-outside-tcp", outside, fip, stage.floating_address, "tcp"),
         _stream("distributed-from-outside", outside, far, stage.distributed_address),
+        *idle,
     )
 
 
@@ -164,9 +178,11 @@ def _external_network(api: Api, outside: str, physnet: str) -> tuple[str, list[d
     return EXTERNAL, [_document("ExternalNetwork", EXTERNAL, spec)]
 
 
-def _documents(external: str) -> list[dict[str, Any]]:
+def _documents(external: str, *, idle: bool) -> list[dict[str, Any]]:
+    unused = [_document("Router", IDLE_ROUTER, {"external": {"network": external}, "gateways": GATEWAYS})]
     distributed = {"network": external, "port": DISTRIBUTED_PORT, "distributed": True}
     return [
+        *(unused if idle else ()),
         _document("Router", ROUTER, {"external": {"network": external, "snat": True}, "gateways": GATEWAYS}),
         _document("Network", NETWORK, {"cidr": CIDR, "router": ROUTER}),
         _document("Network", FAR_NETWORK, {"cidr": FAR_CIDR, "router": ROUTER}),
