@@ -152,15 +152,10 @@ DRILLS: tuple[Drill, ...] = (
     _gateway(
         name="gateway-pair-idle",
         what="the gateway of a router without workloads loses power for 20 s: OVN alone does not replace it",
-        steps=once("power-off", "gateway-idle", hold_s=20),
-        idle_router=True,
-        expect=Expect(
-            streams={**NORTH_SOUTH, "idle*": IDLE_MS},
-            others_ms=FAILOVER_MS,
-            bite=Bite.STREAMS,
-            return_outage_ms=2500.0,
-        ),
-        returns=Return.HEALTHY,
+        steps=once("power-off", "gateway-active", hold_s=20),
+        is_idle=True,
+        expect=Expect(streams={"from-outside": IDLE_MS}, bite=Bite.STREAMS, return_outage_ms=2500.0),
+        needs=Needs(centrals=1, gateways=2),
         return_timeout_s=90.0,
     ),
     _unfit(

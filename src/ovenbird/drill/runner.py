@@ -81,12 +81,11 @@ class _Run:
     @property
     def active_gateway(self) -> str:
         """Chassis that carries the stage's router now, as the observers saw it."""
-        return self.carrier(self.stage.gateway_port)
-
-    def carrier(self, port: str) -> str:
-        """Return the chassis that has claimed a router's port, as the observers saw it; "" for none."""
-        events = self.observers.events
-        claims = [event for event in events if event.kind == GATEWAY_CLAIMED and event.subject == port]
+        claims = [
+            event
+            for event in self.observers.events
+            if event.kind == GATEWAY_CLAIMED and event.subject == self.stage.gateway_port
+        ]
         return str(claims[-1].data.get("chassis", "")) if claims else ""
 
 
@@ -152,7 +151,7 @@ def heal_leftovers(lab: Lab, api: Api, progress: Progress) -> None:
 def _prepare(lab: Lab, api: Api, drill: Drill) -> Stage:
     computes = [host.name for host in lab.spec.cluster().hosts if Role.COMPUTE in host.roles]
     outside = str(lab.spec.outside[0].address).split("/", 1)[0]
-    return stages.prepare(api, computes, outside=outside, physnet="ext", idle=drill.idle_router)
+    return stages.prepare(api, computes, outside=outside, physnet="ext", idle=drill.is_idle)
 
 
 def _strike(api: Api, progress: Progress) -> None:
@@ -247,8 +246,7 @@ async def _targets(run_: _Run, target: str, it: str) -> tuple[str, ...]:
     with contextlib.suppress(OvenbirdError):
         status = await asyncio.to_thread(run_.api.get, "/v1/status")
     hosts = run_.lab.spec.cluster().hosts
-    idle = run_.carrier(run_.stage.idle_gateway_port)
-    return resolve(target, hosts, status, active_gateway=run_.active_gateway, random=run_.random, it=it, idle=idle)
+    return resolve(target, hosts, status, active_gateway=run_.active_gateway, random=run_.random, it=it)
 
 
 async def _inject(run_: _Run, step: Inject, it: str) -> None:

@@ -94,8 +94,8 @@ class Drill:
     writes_per_s: float = 10.0
     announced: tuple[str, ...] = ()
     """Regular expressions of ERR/EMER log lines that this drill causes on purpose."""
-    idle_router: bool = False
-    """Whether the stage has a router without networks, too."""
+    is_idle: bool = False
+    """Whether its stage is a router without networks and workloads, pinged from outside."""
     is_safe_live: bool = False
     """Whether an operator may run it on a live cluster."""
     has_baseline: bool = False

@@ -20,8 +20,6 @@ from ovenbird.drill.load import Place, Stream
 from ovenbird.model.errors import OvenbirdError, Refused, Timeout
 
 PREFIX = "drill-"
-IDLE_ROUTER = "drill-idle"
-"""A router without networks, for the drills that want one."""
 ROUTER, NETWORK, FAR_NETWORK = "drill-r", "drill-net", "drill-far"
 SNAT_PORT, FIP_PORT, DISTRIBUTED_PORT = "drill-snat", "drill-fip", "drill-dfip"
 """On `NETWORK`: a workload without and one with a floating IP; on `FAR_NETWORK`: one with a distributed floating IP.
@@ -65,23 +63,16 @@ class Stage:
     """port -> node that it is attached on."""
     addresses: Mapping[str, str]
     """port -> its own address."""
-    idle_address: str = ""
-    """External address of the router without networks; "" if there is none."""
 
     @property
     def gateway_addresses(self) -> tuple[str, ...]:
         """Addresses for which only the active gateway may answer."""
-        return (self.router_address, self.floating_address)
+        return tuple(address for address in (self.router_address, self.floating_address) if address)
 
     @property
     def gateway_port(self) -> str:
         """Logical port that the active gateway claims."""
         return f"cr-{self.router}_{self.external}"
-
-    @property
-    def idle_gateway_port(self) -> str:
-        """The same of the router without networks."""
-        return f"cr-{IDLE_ROUTER}_{self.external}"
 
 
 def prepare(
@@ -89,15 +80,17 @@ def prepare(
 ) -> Stage:
     """Declare and attach what a drill needs, and return when packets can be expected to flow.
 
-    Raises `Refused` without a compute host; `Timeout` naming the chassis or the port that is not ready.
+    `idle`: the router alone, without networks and workloads. Raises `Refused` without a compute host; `Timeout` naming
+    the chassis or the port that is not ready.
     """
-    if not computes:
+    if not computes and not idle:
         raise Refused("a drill needs a compute host for its workloads", code="no_compute")
     external, extra = _external_network(api, outside, physnet)
     forget_writes(api)
     text = "---\n".join(json.dumps(document) + "\n" for document in [*extra, *_documents(external, idle=idle)])
     answer = api.post("/v1/apply", {"documents": [{"file": "drill", "text": text}], "dry_run": False})
-    workloads = {SNAT_PORT: computes[0], FIP_PORT: computes[-1], DISTRIBUTED_PORT: computes[-1]}
+    places = () if idle else ((SNAT_PORT, 0), (FIP_PORT, -1), (DISTRIBUTED_PORT, -1))
+    workloads = {port: computes[at] for port, at in places}
     for port, node in workloads.items():
         _attach(api, port, node)
     _wait_attached(api, list(workloads), timeout_s)
@@ -106,21 +99,21 @@ def prepare(
         router=ROUTER,
         external=external,
         outside=outside,
-        floating_address=_assigned(api, "FloatingIP", FIP_PORT),
-        distributed_address=_assigned(api, "FloatingIP", DISTRIBUTED_PORT),
+        floating_address="" if idle else _assigned(api, "FloatingIP", FIP_PORT),
+        distributed_address="" if idle else _assigned(api, "FloatingIP", DISTRIBUTED_PORT),
         router_address=_assigned(api, "Router", ROUTER),
         workloads=workloads,
         addresses={port: _assigned(api, "Port", port) for port in workloads},
-        idle_address=_assigned(api, "Router", IDLE_ROUTER) if idle else "",
     )
 
 
 def streams(stage: Stage) -> tuple[Stream, ...]:
     """Return every stream that the stage can carry; those between workloads have names that begin with "east-west"."""
     outside = Place(OUTSIDE_NODE)
+    if not stage.workloads:
+        return (_stream("from-outside", outside, outside, stage.router_address),)
     snat, fip, far = (Place(stage.workloads[port], port) for port in (SNAT_PORT, FIP_PORT, DISTRIBUTED_PORT))
     address = stage.addresses
-    idle = (_stream("idle", outside, outside, stage.idle_address),) if stage.idle_address else ()
     return (
         _stream("east-west", snat, fip, address[FIP_PORT]),
         _stream("east-west-udp", snat, fip, address[FIP_PORT], "udp"),
@@ -135,7 +128,6 @@ def streams(stage: Stage) -> tuple[Stream, ...]:
         _stream("from-outside", outside, fip, stage.floating_address),
         _stream("from-outside-tcp", outside, fip, stage.floating_address, "tcp"),
         _stream("distributed-from-outside", outside, far, stage.distributed_address),
-        *idle,
     )
 
 
@@ -179,14 +171,17 @@ def _external_network(api: Api, outside: str, physnet: str) -> tuple[str, list[d
 
 
 def _documents(external: str, *, idle: bool) -> list[dict[str, Any]]:
-    unused = [_document("Router", IDLE_ROUTER, {"external": {"network": external}, "gateways": GATEWAYS})]
     distributed = {"network": external, "port": DISTRIBUTED_PORT, "distributed": True}
-    return [
-        *(unused if idle else ()),
+    alone = [
         _document("Router", ROUTER, {"external": {"network": external, "snat": True}, "gateways": GATEWAYS}),
+        _document("Network", writer.NETWORK, {"cidr": writer.CIDR, "dhcp": False}),
+    ]
+    if idle:
+        return alone
+    return [
+        *alone,
         _document("Network", NETWORK, {"cidr": CIDR, "router": ROUTER}),
         _document("Network", FAR_NETWORK, {"cidr": FAR_CIDR, "router": ROUTER}),
-        _document("Network", writer.NETWORK, {"cidr": writer.CIDR, "dhcp": False}),
         _document("Port", SNAT_PORT, {"network": NETWORK}),
         _document("Port", FIP_PORT, {"network": NETWORK}),
         _document("Port", DISTRIBUTED_PORT, {"network": FAR_NETWORK}),

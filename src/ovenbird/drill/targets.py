@@ -1,9 +1,9 @@
 """From a target's name to nodes, by what the cluster says of itself at that moment. Pure: a status in, names out.
 
-`nb-leader`, `sb-leader`, `ovenbird-leader`, `northd-active`, `controller-leader`, `gateway-active`, `gateway-standby`,
-`gateway-idle` name one node; `one-central` one that leads nothing, if there is such a one; `one-compute` the last.
-`centrals`, `minority-centrals`, `gateways`, `computes`, `everything` name several. A target that nobody can name now
-(no leader, not asked) is refused: a drill must never break something at random instead.
+`nb-leader`, `sb-leader`, `ovenbird-leader`, `northd-active`, `controller-leader`, `gateway-active`, `gateway-standby`
+name one node; `one-central` one that leads nothing, if there is such a one; `one-compute` the last. `centrals`,
+`minority-centrals`, `gateways`, `computes`, `everything` name several. A target that nobody can name now (no leader,
+not asked) is refused: a drill must never break something at random instead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ SINGLE = (
     "controller-leader",
     "gateway-active",
     "gateway-standby",
-    "gateway-idle",
     "one-central",
     "one-compute",
 )
@@ -34,21 +33,12 @@ SEVERAL = ("centrals", "minority-centrals", "gateways", "computes", "everything"
 
 
 def resolve(
-    target: str,
-    hosts: Sequence[Host],
-    status: Mapping[str, Any],
-    *,
-    active_gateway: str,
-    random: Random,
-    it: str = "",
-    idle: str = "",
+    target: str, hosts: Sequence[Host], status: Mapping[str, Any], *, active_gateway: str, random: Random, it: str = ""
 ) -> tuple[str, ...]:
-    """Return the nodes that a target names; raises `Refused` when it names none.
-
-    `idle` is the gateway that carries the stage's router without networks.
-    """
-    seen = {IT: it, "gateway-active": active_gateway, "gateway-idle": idle}
-    names = _several(target, hosts, status) if target in SEVERAL else (_single(target, hosts, status, seen),)
+    """Return the nodes that a target names; raises `Refused` when it names none."""
+    names = (
+        _several(target, hosts, status) if target in SEVERAL else (_single(target, hosts, status, active_gateway, it),)
+    )
     found = tuple(name for name in names if name)
     if not found:
         raise Refused(
@@ -57,12 +47,14 @@ def resolve(
     return tuple(random.sample(found, len(found)))
 
 
-def _single(target: str, hosts: Sequence[Host], status: Mapping[str, Any], seen: Mapping[str, str]) -> str:
+def _single(target: str, hosts: Sequence[Host], status: Mapping[str, Any], active_gateway: str, it: str) -> str:
     leaders = _leaders(status)
-    if target in seen:
-        return seen[target]
+    if target == IT:
+        return it
+    if target == "gateway-active":
+        return active_gateway
     if target == "gateway-standby":
-        return next((name for name in _of(hosts, Role.GATEWAY) if name != seen["gateway-active"]), "")
+        return next((name for name in _of(hosts, Role.GATEWAY) if name != active_gateway), "")
     if target == "one-central":
         centrals = _of(hosts, Role.CENTRAL)
         return next((name for name in centrals if name not in leaders.values()), centrals[-1] if centrals else "")
