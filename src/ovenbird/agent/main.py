@@ -138,7 +138,16 @@ class Agent:
 
         fitness = Fitness(self._host, self.chassis, client)
         self._add("fitness", fitness.run)
+        self._add_announcer(fitness)
         return fitness
+
+    def _add_announcer(self, fitness: Fitness) -> None:
+        from ovenbird.host.announcer import Announcer
+
+        assert self.chassis is not None
+        remotes = self._cluster.remotes(Database.SB)
+        announcer = Announcer(self._host, self.chassis, self._layout, remotes, lambda: not fitness.controller_is_bad)
+        self._add("announcer", announcer.run)
 
     async def _stop(self) -> None:
         for task in self._tasks:

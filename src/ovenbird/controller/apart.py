@@ -23,9 +23,12 @@ def barred_gateways(
     separated: Mapping[Pair, Separated],
     carriers: Mapping[str, str | None],
 ) -> dict[str, frozenset[str]]:
-    """Return, by router, the gateways that must not be in its group; routers without such are left out."""
+    """Return, by router, the gateways that must not be in its group; routers without such are left out.
+
+    A gateway router is left alone: where it is depends on no group.
+    """
     found: dict[str, frozenset[str]] = {}
-    for need in needs if separated else ():
+    for need in (need for need in needs if separated and not need.pinned):
         order = [name for name, _ in placement.routers.get(need.name, ())]
         eligible = {host.name for host in hosts if need.physnet in host.physnets}
         candidates = [name for name in order if name in eligible]
