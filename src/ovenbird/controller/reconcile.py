@@ -12,8 +12,9 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
+from ovenbird.controller.apart import apart_in_nb
 from ovenbird.controller.events import DRIFT_REPAIRED, NB_COMMITTED, NB_UNREACHABLE, Events
 from ovenbird.controller.fence import is_passing
 from ovenbird.controller.fitness import GatewayFitness
@@ -24,6 +25,7 @@ from ovenbird.controller.nb_options import missing_options, write_options
 from ovenbird.controller.nb_watch import NbChange, NbWatch
 from ovenbird.controller.placing import PLACED_KINDS, Placing, Sight
 from ovenbird.controller.problems import Problems, Trouble
+from ovenbird.controller.separating import Separating
 from ovenbird.controller.state import Prospect, StateChange
 from ovenbird.controller.steps import add_steps
 from ovenbird.controller.store import Store
@@ -34,6 +36,7 @@ from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.diff import diff
 from ovenbird.plan.failback import Cause
 from ovenbird.plan.rows import Conflict, Plan, Step
+from ovenbird.plan.separation import Why, read
 
 AUDIT_SLICE = 100
 """Objects that the audit compares between two turns of the event loop."""
@@ -58,9 +61,9 @@ class Reconciler:
         events: Events,
         sight: GatewaySight,
         fitness: GatewayFitness,
+        separating: Separating,
         *,
         audit_every_s: float = AUDIT_EVERY_S,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.problems = Problems(events)
         self.drift_repaired = 0
@@ -69,10 +72,11 @@ class Reconciler:
         self._nb = nb
         self._leadership = leadership
         self._events = events
-        self._clock = clock
+        self._clock = time.monotonic
         self._audit_every_s = audit_every_s
         self._sight = sight
         self.fitness = fitness
+        self.separating = separating
         self._looked_s = -math.inf
         self._placing = Placing(store.cluster, events)
         self._work = Worklist()
@@ -120,6 +124,10 @@ class Reconciler:
         """Return why we moved a router to a gateway, once; None when we did not."""
         return self._placing.cause(router, gateway, self._clock())
 
+    def between(self, one: str, other: str) -> Why | None:
+        """Return what is wrong between two gateways, or may be."""
+        return self.separating.between(one, other)
+
     def first_gateway(self, router: str) -> str:
         """Return the gateway that should carry a router; "" when it has none."""
         return next((name for name, _ in self._placing.placement.routers.get(router, ())), "")
@@ -157,7 +165,7 @@ class Reconciler:
     async def _sleep(self) -> None:
         retry_s = self.problems.next_retry_s()
         timeout_s = IDLE_S if retry_s is None else min(IDLE_S, max(0.0, retry_s - self._clock()))
-        timeout_s = min(timeout_s, self.fitness.look_again_s)
+        timeout_s = min(timeout_s, self._look_again_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._woken.wait()
@@ -177,7 +185,7 @@ class Reconciler:
         if self._place_again or self._work.kinds_changed() & PLACED_KINDS:
             self._place_again = self._look_again = False
             self._work.again(self._placing.update(self._store.state, self._look()))
-        elif self._look_again or self._clock() - self._looked_s >= min(IDLE_S, self.fitness.look_again_s):
+        elif self._look_again or self._clock() - self._looked_s >= min(IDLE_S, self._look_again_s):
             self._look_again = False
             self._work.again(self._placing.look_again(self._store.state, self._look()))
         self._work.again(self.problems.due(self._clock()))
@@ -195,11 +203,16 @@ class Reconciler:
             self._work.suspect(batch.suspects)
             raise
 
+    @property
+    def _look_again_s(self) -> float:
+        return min(self.fitness.look_again_s, self.separating.look_again_s)
+
     def _look(self) -> Sight:
         self._looked_s = self._clock()
+        self.separating.look(self._sight.hosts(), self._looked_s)
         self.fitness.judge(self._store.state.nodes, self._looked_s)
         gateways, now_s = self._sight.look()
-        return Sight(gateways, self._sight.carriers(), now_s, self.fitness.unfit)
+        return Sight(gateways, self._sight.carriers(), now_s, self.fitness.unfit, self.separating.separated)
 
     def _step_down(self) -> None:
         self._epoch = self._ahead = None
@@ -213,6 +226,7 @@ class Reconciler:
         self._work.clear()
         self._place_again = False
         self._epoch = epoch
+        self.separating.begin(read(apart_in_nb(self._store.inventory, self._nb.index)))
         self._placing.take_over(self._store.state, self._nb.index, self._look())
         complete = self._nb.last_control.revision == self._store.revision
         found = await self._audit()

@@ -48,6 +48,10 @@ REHOMED_MS = 3000.0
 """Until a majority has seen a gateway dead, and the controller has moved the gateway routers that were there."""
 SPARED_MS = 250.0
 """What a flow through another gateway may wait, on a machine that is busy with the fault."""
+PARTED_MS = 1500.0
+"""Until one of two gateways that don't see each other has been silenced."""
+IDLE_MS = 12_000.0
+"""Until a dead gateway is replaced that only the controller can replace: its agent must have missed a sign."""
 ISOLATED_MS = 3000.0
 """A gateway whose underlay is down, with its uplink up, hears neither BFD nor SB: it answers on until the link is back,
 a second later, and it has been told."""
@@ -136,6 +140,41 @@ DRILLS: tuple[Drill, ...] = (
         name="gateway-tunnel-cut",
         what="the active gateway's tunnels are cut for 10 s, its uplink stays",
         steps=once("partition", "gateway-active", hold_s=10, plane="data"),
+    ),
+    _gateway(
+        name="gateway-isolated",
+        what="the active gateway's underlay is cut for 15 s, central tier included; its uplink stays",
+        steps=once("partition", "gateway-active", hold_s=15),
+    ),
+    _gateway(
+        name="gateway-partition",
+        what="the two gateways don't see each other for 10 s; all others see both",
+        steps=once("partition", "gateway-active", hold_s=10, plane="data", peers_target="gateway-standby"),
+        expect=Expect(others_ms=PLANNED_MS, return_outage_ms=PLANNED_MS),
+        returns=Return.HEALTHY,
+        return_timeout_s=90.0,
+        overlap_ms=PARTED_MS,
+    ),
+    _gateway(
+        name="central-off-gateway-crash",
+        what="all central hosts are off; 40 s later the active gateway loses power",
+        steps=(
+            Inject("power-off", "centrals"),
+            Hold(40.0),
+            Inject("power-off", "gateway-active"),
+            Hold(6.0),
+            Heal(),
+        ),
+        return_timeout_s=120.0,
+    ),
+    _gateway(
+        name="gateway-pair-idle",
+        what="the gateway of a router without workloads loses power for 20 s: OVN alone does not replace it",
+        steps=once("power-off", "gateway-active", hold_s=20),
+        is_idle=True,
+        expect=Expect(streams={"from-outside": IDLE_MS}, bite=Bite.STREAMS, return_outage_ms=2500.0),
+        needs=Needs(centrals=1, gateways=2),
+        return_timeout_s=90.0,
     ),
     _unfit(
         name="gateway-uplink-cut",

@@ -69,7 +69,7 @@ async def run(
 async def _on(scene: Scene, drill: Drill, seed: int, baseline: bool, progress: Progress) -> RunRecord:
     """Run a drill on a scene, and leave that as it was."""
     phases = Phases()
-    await scene.begin(phases, forgetful=drill.expect.moves)
+    await scene.begin(phases, forgetful=drill.expect.moves, idle=drill.is_idle)
     if baseline:
         return await _stock(scene, drill, seed, phases, progress)
     streams = stages.streams(scene.standing)

@@ -103,6 +103,8 @@ class Drill:
     """Regular expressions of ERR/EMER log lines that this drill causes on purpose."""
     overlap_ms: float | None = None
     """How long two gateways may answer for one address, if longer than in every move."""
+    is_idle: bool = False
+    """Whether its stage is a router without networks and workloads, pinged from outside."""
     is_safe_live: bool = False
     """Whether an operator may run it on a live cluster."""
     has_baseline: bool = False

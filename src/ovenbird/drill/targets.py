@@ -18,6 +18,8 @@ from ovenbird.model.errors import Refused
 
 IT = "it"
 CARRIER_OF = "carrier-of:"
+OF_TARGET = "_target"
+"""A parameter whose name ends so is a target, too: `peers_target="gateway-standby"` gives `peers` its nodes."""
 SINGLE = (
     "nb-leader",
     "sb-leader",

@@ -25,6 +25,11 @@ def localnet_port(external: str) -> str:
     return f"{external}_localnet"
 
 
+def watch(external: str) -> str:
+    """Return the name of the port, and of its group, by which an ExternalNetwork's gateways watch each other."""
+    return f"{external}_watch"
+
+
 def chassisredirect_port(router: str, external: str) -> str:
     """Return the SB logical port whose chassis is the router's active gateway (made by northd)."""
     return f"cr-{router_port(router, external)}"

@@ -41,6 +41,8 @@ class Cause(Enum):
     UNFIT = "unfit"
     FAILBACK = "failback"
     """Its home gateway is good again, and the policy lets the router go home."""
+    UNPAIRED = "unpaired"
+    """Its gateway died, and the other one could not know that it was not itself cut off."""
     FAILOVER = "failover"
     """OVN moved it by itself."""
 
@@ -55,6 +57,8 @@ class Gateways:
     """By what was measured of them; treated as drained ones are."""
     good_since_s: Mapping[str, float] = field(default_factory=dict)
     """Gateways known to be good now, and since when."""
+    seen_by: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Gateway -> hosts that see it by BFD now."""
     dead: frozenset[str] = frozenset()
     """Gateways that most of those that watch them say are dead (`ovenbird.plan.gateway_death`)."""
 
@@ -197,6 +201,8 @@ def _followed(router: Carried, memory: Memory, gateways: Gateways, now_s: float)
     if carrier is None or (router.pinned and carrier != leader):
         return leader, None
     if carrier != leader:
+        if memory.settled and gateways.seen_by.get(leader, frozenset()) - {leader, carrier}:
+            return leader, None  # it lives: the two do not see each other, and carry the router both
         pending = now_s - memory.changed_s < (YOUNG_S if memory.settled else PENDING_S)
         known = carrier in router.order and carrier in router.eligible and carrier not in gateways.excluded
         if known and not pending and now_s - memory.adopted_s >= ADOPT_EVERY_S:

@@ -36,6 +36,9 @@
 | router.last_gateway | it should have standbys, and none is left alive | degraded |
 | gateway.bad | the agent of a gateway, heard lately, finds its uplink, next hop or daemons bad | degraded |
 | gateway.held_down | a gateway was unfit, is good again and waits for its hold-down | degraded |
+| gateway.needs_central | a gateway has no SB of its own to fail over by when the central tier is away | degraded |
+| gateway.on_copy | a gateway reaches no SB member and works on its copy | degraded |
+| gateway.apart | two gateways had to be parted (`ovenbird.plan.separation`) | degraded |
 | problem | the controller reports a problem | degraded |
 
 "Could not ask" alone never makes anything down: see `tests/core/test_health.py`, which holds this as a property.
@@ -48,6 +51,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ovenbird.plan.bfd_sessions import sessions_needed
+from ovenbird.plan.health_reach import reach_findings
 from ovenbird.plan.observation import (
     Chassis,
     DatabaseView,
@@ -330,6 +334,7 @@ def gateway_rules(snapshot: Snapshot) -> Iterator[Reason]:
         if gateway.unfit and not gateway.bad:
             message = f"gateway {place} is good again and waits for its hold-down; it was unfit: {gateway.unfit}"
             yield _degraded("gateway.held_down", gateway.name, message, "it takes routers again by itself")
+    yield from (_degraded(*found) for found in reach_findings(snapshot))
 
 
 def unfit(snapshot: Snapshot, router: RouterView, name: str) -> str:
