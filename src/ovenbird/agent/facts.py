@@ -15,6 +15,7 @@ from ovenbird.central.member import Member
 from ovenbird.central.tier import CentralTier
 from ovenbird.host.chassis import Chassis
 from ovenbird.host.fitness import Fitness
+from ovenbird.host.strain import Strain
 from ovenbird.host.switch import root_row
 from ovenbird.ovsdb import OvsdbError
 from ovenbird.process import daemon
@@ -25,7 +26,7 @@ _VERSION = re.compile(r"\d+(\.\d+)+")
 
 
 async def gather_facts(
-    tier: CentralTier | None, chassis: Chassis | None, fitness: Fitness | None = None
+    tier: CentralTier | None, chassis: Chassis | None, fitness: Fitness | None = None, strain: Strain | None = None
 ) -> dict[str, Any]:
     """Return the facts of a host; sections that its roles do not have are absent."""
     specs: list[DaemonSpec] = []
@@ -44,6 +45,8 @@ async def gather_facts(
     facts["daemons"] = {spec.name: answer for spec, (answer, _) in zip(specs, answers, strict=True)}
     if fitness is not None:
         facts["fitness"] = fitness.told()
+    if strain is not None:
+        facts["strain"] = strain.told()
     facts["versions"] |= _versions(specs, [version for _, version in answers])
     return facts
 

@@ -33,6 +33,7 @@ from ovenbird.model.layout import Layout
 from ovenbird.model.objects import ExternalNetwork, Router
 from ovenbird.model.raft_status import parse_raft_status
 from ovenbird.ovsdb import OvsdbError, unixctl
+from ovenbird.plan.bfd_timers import bfd_timers, warnings
 from ovenbird.plan.compile_names import chassisredirect_port
 from ovenbird.plan.fitness import State, Verdict
 from ovenbird.plan.health import HEARTBEAT_STALE_S, judge
@@ -101,10 +102,12 @@ class StatusReporter:
             sb_cfg_age_s=sb_cfg_age_s,
             chassis=tuple(self._chassis(nodes, seen, why, now_s)),
             bfd=tuple(self._bfd(nodes, now_s)),
+            bfd_detect_ms=bfd_timers(service.cluster, service.gateways.strains()).detect_ms,
             routers=self._routers(seen, why),
             routers_why=why,
             fitness=tuple(self._fitness(nodes, now_s)),
             problems=self._problems() if acts else None,
+            warnings=tuple(warnings(service.cluster, service.gateways.strains(), now_s)),
             drift=self._drift() if acts else None,
         )
 

@@ -28,8 +28,10 @@ from ovenbird.controller.state import Prospect, StateChange
 from ovenbird.controller.steps import add_steps
 from ovenbird.controller.store import Store
 from ovenbird.controller.worklist import Worklist
+from ovenbird.model.cluster import Bfd
 from ovenbird.model.objects import KINDS, Key
 from ovenbird.ovsdb import NotConnected, OvsdbError, SchemaError, Transaction, TransactionError
+from ovenbird.plan.bfd_timers import bfd_timers
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.diff import diff
 from ovenbird.plan.failback import Cause
@@ -86,6 +88,10 @@ class Reconciler:
         store.on_prospect(self._on_prospect)
         nb.subscribe(self._on_nb)
         leadership.on_change(self._woken.set)
+
+    def _bfd(self) -> Bfd:
+        """Return the timers that BFD should have now."""
+        return bfd_timers(self._store.cluster, self._sight.strains())
 
     # What changed.
 
@@ -173,7 +179,7 @@ class Reconciler:
         self._work.again(self.problems.due(self._clock()))
         revision = self._store.revision
         batch = self._work.take(self._store.inventory)
-        options = missing_options(self._nb.replica, self._store.cluster)
+        options = missing_options(self._nb.replica, self._bfd())
         if not batch.owners and not options and revision == self._leadership.committed_revision:
             return
         try:
@@ -254,7 +260,7 @@ class Reconciler:
             # Since this turn began one of both was lost. What is not known must not be taken for not declared.
             raise NotConnected("the declared state or NB is not current")
         plan = foreseen.plan if foreseen else self._plan(owners)
-        options = missing_options(self._nb.replica, self._store.cluster)
+        options = missing_options(self._nb.replica, self._bfd())
 
         def fill(txn: Transaction) -> None:
             if foreseen:

@@ -167,6 +167,7 @@ async def _measured(
     async with Observers(lab, stage) as observers:
         run_ = _Run(lab, api, drill, random.Random(seed), progress, stage, observers)
         await _steady(run_)
+        limit_ms = stock.detect_limit_ms if stock else detect_limit_ms(lab, drill, await _status(api))
         with Load(lab, stages.streams(stage), writes_per_s) as load:
             silent = await asyncio.to_thread(load.wait_flowing, timeout_s=FLOW_TIMEOUT_S)
             load_started_ns = time.time_ns()
@@ -194,7 +195,7 @@ async def _measured(
             ended_ns=ended_ns,
             windows=run_.windows,
             back_ns=back_ns,
-            detect_limit_ms=stock.detect_limit_ms if stock else detect_limit_ms(lab, drill),
+            detect_limit_ms=limit_ms,
             announced=drill.announced,
         ),
         timeline=timeline,
@@ -204,12 +205,19 @@ async def _measured(
     )
 
 
-def detect_limit_ms(lab: Lab, drill: Drill) -> float:
-    """Return the time that whoever must notice needs by its timers."""
+def detect_limit_ms(lab: Lab, drill: Drill, status: Mapping[str, Any]) -> float:
+    """Return the time that whoever must notice needs by its timers; by `status` they are slowed on busy hosts."""
     cluster = lab.spec.cluster()
     if drill.detector is Detector.BFD:
-        return float(cluster.bfd.detect_ms)
+        return float(status.get("bfd_detect_ms") or cluster.bfd.detect_ms)
     return float(cluster.election_timer_ms + ELECTION_JITTER_MS) if drill.detector is Detector.ELECTION else 0.0
+
+
+async def _status(api: Api) -> Mapping[str, Any]:
+    """Return the status; empty when nobody could be asked."""
+    with contextlib.suppress(OvenbirdError):
+        return await asyncio.to_thread(api.get, "/v1/status")
+    return {}
 
 
 async def _steady(run_: _Run) -> None:
@@ -242,9 +250,7 @@ async def _script(run_: _Run, steps: tuple[Any, ...], it: str = "") -> None:
 
 
 async def _targets(run_: _Run, target: str, it: str) -> tuple[str, ...]:
-    status: Mapping[str, Any] = {}
-    with contextlib.suppress(OvenbirdError):
-        status = await asyncio.to_thread(run_.api.get, "/v1/status")
+    status = await _status(run_.api)
     hosts = run_.lab.spec.cluster().hosts
     return resolve(target, hosts, status, active_gateway=run_.active_gateway, random=run_.random, it=it)
 
