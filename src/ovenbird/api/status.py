@@ -102,7 +102,7 @@ class StatusReporter:
             sb_cfg_age_s=sb_cfg_age_s,
             chassis=tuple(self._chassis(nodes, seen, why, now_s)),
             bfd=tuple(self._bfd(nodes, now_s)),
-            bfd_detect_ms=bfd_timers(service.cluster, service.gateways.strains()).detect_ms,
+            bfd_detect_ms=bfd_timers(service.cluster, service.gateways.strains(), now_s).detect_ms,
             routers=self._routers(seen, why),
             routers_why=why,
             fitness=tuple(self._fitness(nodes, now_s)),

@@ -91,7 +91,7 @@ class Reconciler:
 
     def _bfd(self) -> Bfd:
         """Return the timers that BFD should have now."""
-        return bfd_timers(self._store.cluster, self._sight.strains())
+        return bfd_timers(self._store.cluster, self._sight.strains(), time.time())
 
     # What changed.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ PATIENT = ("revalidator", "urcu", "ct_clean", "dpif_")
 """How ovs-vswitchd's threads are called that have nothing to do with BFD."""
 STARTING_S = 5.0
 """A process that has just started builds everything at once; what it waits for then says nothing of later."""
+SHORT_S = 1.0
 FLAPS_KEPT = 20
 
 
@@ -40,6 +40,8 @@ class Strain:
         """(monotonic moment, wait in ms), falling: each is the worst since."""
         self._started, self._since_s, self._looked_s = 0, 0.0, 0.0
         self._flap_counts: dict[str, int] = {}
+        self._up_s: dict[str, float] = {}
+        """Peer -> when its session was last seen up."""
         self._flaps: deque[dict[str, Any]] = deque(maxlen=FLAPS_KEPT)
 
     def told(self) -> dict[str, Any]:
@@ -87,19 +89,19 @@ class Strain:
             peer = port["external_ids"].get("ovn-chassis-id", "").partition("@")[0]
             for uuid in port["interfaces"] if peer else ():
                 interface = interfaces.get(uuid)
-                count = _flap_count(interface["bfd_status"]) if interface is not None else None
-                if count is None:
-                    continue
-                if count > self._flap_counts.get(peer, count):
-                    waited_ms = self._class_since(BEFORE_FLAP_S)
-                    self._flaps.append({"peer": peer, "at_s": round(time.time(), 1), "waited_ms": waited_ms})
-                    self._chassis.news.set()
-                self._flap_counts[peer] = count
+                status = interface["bfd_status"] if interface is not None else {}
+                if status.get("state") == "up" and status.get("flap_count", "").isdigit():
+                    self._is_up(peer, int(status["flap_count"]))
 
-
-def _flap_count(status: Mapping[str, str]) -> int | None:
-    text = status.get("flap_count", "")
-    return int(text) if text.isdigit() else None
+    def _is_up(self, peer: str, count: int) -> None:
+        now_s = time.monotonic()
+        is_flap = count > self._flap_counts.get(peer, count)
+        # One that was down for longer had lost its peer, as when that died.
+        if is_flap and now_s - self._up_s.get(peer, 0.0) < SHORT_S:
+            waited_ms = self._class_since(BEFORE_FLAP_S)
+            self._flaps.append({"peer": peer, "at_s": round(time.time(), 1), "waited_ms": waited_ms})
+            self._chassis.news.set()
+        self._flap_counts[peer], self._up_s[peer] = count, now_s
 
 
 def _waits_ns(pid: int) -> dict[str, int]:

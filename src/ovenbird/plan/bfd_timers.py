@@ -1,8 +1,9 @@
 """How fast BFD may be on hosts as busy as they are, and whether a lost session was a busy host's or the network's.
 
 A BFD packet that ovs-vswitchd sends or reads too late looks like a lost one. Each host's agent measures how long
-ovs-vswitchd's threads had to wait for a processor; the policy's interval is raised until the worst wait takes no more
-than half of the detection time, or is four times as long. Values that the operator has fixed are kept. Pure.
+ovs-vswitchd's threads had to wait for a processor, within a fifth of a second; the policy's interval is raised until
+that is no more than the detection time, and no more than half of it if a session flapped meanwhile; at most fourfold.
+Values that the operator has fixed are kept. Pure.
 """
 
 from __future__ import annotations
@@ -48,31 +49,36 @@ def wait_class(waited_ms: float) -> int:
     return next((least for least in WAITS_MS if waited_ms <= least), WAITS_MS[-1])
 
 
-def bfd_timers(cluster: Cluster, strains: Iterable[Strain]) -> Bfd:
-    """Return the timers that all tunnels should have now."""
+def bfd_timers(cluster: Cluster, strains: Iterable[Strain], now_s: float) -> Bfd:
+    """Return the timers that all tunnels should have now (unix seconds)."""
     base = cluster.bfd
     if cluster.own_bfd is not None:
         return base
-    worst_ms = max((strain.waited_ms for strain in strains), default=0)
+    worst_ms = max((_needed_ms(strain, now_s) for strain in strains), default=0)
     for interval_ms in (
         base.min_rx_ms,
         *(step for step in INTERVALS_MS if base.min_rx_ms < step <= SLOWEST * base.min_rx_ms),
     ):
         timers = Bfd(min_rx_ms=interval_ms, min_tx_ms=interval_ms, mult=base.mult)
-        if timers.detect_ms >= 2 * worst_ms:
+        if timers.detect_ms >= worst_ms:
             break
     return timers
+
+
+def _needed_ms(strain: Strain, now_s: float) -> int:
+    """Return the least detection time at which a host as busy as this one gives no false alarm."""
+    return max([strain.waited_ms, *(2 * flap.waited_ms for flap in strain.flaps if now_s - flap.at_s <= LATELY_S)])
 
 
 def warnings(cluster: Cluster, strains: Iterable[Strain], now_s: float) -> Iterator[str]:
     """Yield what an operator should know: slowed timers, and sessions that flapped because a host was busy."""
     known = sorted(strains, key=lambda strain: strain.host)
-    timers = bfd_timers(cluster, known)
+    timers = bfd_timers(cluster, known, now_s)
     if timers != cluster.bfd:
-        busy = max(known, key=lambda strain: strain.waited_ms)
+        busy = max(known, key=lambda strain: _needed_ms(strain, now_s))
         yield (
             f"BFD notices a lost gateway after {timers.detect_ms} ms instead of {cluster.bfd.detect_ms}: "
-            f"ovs-vswitchd on {busy.host} has waited {busy.waited_ms} ms or more for a processor"
+            f"{busy.host} is so busy that ovs-vswitchd there waits for a processor"
         )
     for strain in known:
         flaps = [flap for flap in strain.flaps if now_s - flap.at_s <= LATELY_S]
