@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from ovenbird.controller.node_facts import bfd_ends, controller_connected, daemons
+from ovenbird.controller.node_facts import bfd_ends, controller_connected, daemons, strain_of
 from ovenbird.controller.placing import carried_routers
 from ovenbird.controller.records import NodeRecord
 from ovenbird.controller.sb_watch import SbWatch
 from ovenbird.controller.store import Store
 from ovenbird.model.cluster import Cluster, Role
 from ovenbird.plan import separation
+from ovenbird.plan.bfd_timers import Strain
 from ovenbird.plan.failback import Carried, Gateways
 from ovenbird.plan.gateway_death import Watcher, dead_peers
 from ovenbird.plan.gateway_readiness import HEARD_S, GatewayFacts, Readiness, ReadinessWatch
@@ -96,6 +97,15 @@ class GatewaySight:
     def readiness(self, name: str) -> Readiness:
         """Return the verdict of the latest look."""
         return self._watch.verdicts.get(name, Readiness(good=None, why="not looked at yet"))
+
+    def strains(self) -> list[Strain]:
+        """Return how busy each host is whose agent was heard lately."""
+        heard = {name: self._heartbeat_age_s(name) for name in self._store.state.nodes}
+        return [
+            strain_of(name, self._store.state.nodes[name].facts)
+            for name, age_s in heard.items()
+            if age_s is not None and age_s <= HEARD_S
+        ]
 
     def carriers(self) -> dict[str, str | None]:
         """Return who carries each router's legs; None when not known, or nobody does."""

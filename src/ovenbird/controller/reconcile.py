@@ -30,8 +30,10 @@ from ovenbird.controller.state import Prospect, StateChange
 from ovenbird.controller.steps import add_steps
 from ovenbird.controller.store import Store
 from ovenbird.controller.worklist import Worklist
+from ovenbird.model.cluster import Bfd
 from ovenbird.model.objects import KINDS, Key
 from ovenbird.ovsdb import NotConnected, OvsdbError, SchemaError, Transaction, TransactionError
+from ovenbird.plan.bfd_timers import bfd_timers
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.diff import diff
 from ovenbird.plan.failback import Cause
@@ -93,6 +95,10 @@ class Reconciler:
         store.on_confirmed(self._on_confirmed)
         nb.subscribe(self._on_nb)
         leadership.on_change(self._woken.set)
+
+    def _bfd(self) -> Bfd:
+        """Return the timers that BFD should have now."""
+        return bfd_timers(self._store.cluster, self._sight.strains(), time.time())
 
     # What changed.
 
@@ -193,7 +199,7 @@ class Reconciler:
         if self._work.doubts:
             self._ahead = None
         batch = self._work.take(self._store.inventory)
-        options = missing_options(self._nb.replica, self._store.cluster)
+        options = missing_options(self._nb.replica, self._bfd())
         if not batch.owners and not options and revision == self._leadership.committed_revision:
             return
         try:
@@ -276,7 +282,7 @@ class Reconciler:
         """Carry a plan out as soon as its change is committed, before the state shows it."""
         if not await self._foresight.confirmed() or self._work or self._place_again:
             return
-        if not (self._store.synced and self._nb.synced) or missing_options(self._nb.replica, self._store.cluster):
+        if not (self._store.synced and self._nb.synced) or missing_options(self._nb.replica, self._bfd()):
             return
         ahead = self._foresight.go_ahead(self._store.inventory, self._nb.index, self._context())
         if ahead is None:
@@ -300,14 +306,14 @@ class Reconciler:
         if not (self._store.synced and self._nb.synced):
             # Since this turn began one of both was lost. What is not known must not be taken for not declared.
             raise NotConnected("the declared state or NB is not current")
-        due = missing_options(self._nb.replica, self._store.cluster)
+        due = missing_options(self._nb.replica, self._bfd())
         if left or due or revision not in (None, self._leadership.committed_revision):
             await self._write(left, foreseen, revision)
         self._judge(owners, plan)
 
     async def _write(self, plan: Plan, foreseen: Foreseen | None, revision: int | None) -> None:
         """Commit a plan; a foreseen one is encoded already."""
-        options = missing_options(self._nb.replica, self._store.cluster)
+        options = missing_options(self._nb.replica, self._bfd())
 
         def fill(txn: Transaction) -> None:
             if foreseen and plan is foreseen.plan:

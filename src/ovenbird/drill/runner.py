@@ -11,7 +11,9 @@ import asyncio
 import contextlib
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from ovenbird.drill import modes
 from ovenbird.drill import stage as stages
@@ -25,6 +27,7 @@ from ovenbird.drill.phases import Phases
 from ovenbird.drill.record import LOAD_STARTED, LOAD_STOPPED, Final, Meta, RunRecord
 from ovenbird.drill.scene import Scene
 from ovenbird.drill.script import Detector, Drill
+from ovenbird.drill.stage import Api
 from ovenbird.lab import faults as lab_faults
 from ovenbird.lab.lab import Lab
 from ovenbird.model.cluster import Role
@@ -134,6 +137,7 @@ async def _measured(
     started_ns = time.time_ns()
     async with Observers(lab, stage) as observers:
         play = Enactment(lab, api, drill, random.Random(seed), progress, stage, observers, is_stock=stock is not None)
+        limit_ms = stock.detect_limit_ms if stock else detect_limit_ms(lab, drill, await _status(api))
         with Load(lab, streams, 0.0 if stock else drill.writes_per_s) as load:
             with phases.of("warm up"):
                 silent = await asyncio.to_thread(load.wait_flowing, timeout_s=FLOW_TIMEOUT_S)
@@ -167,7 +171,7 @@ async def _measured(
             ended_ns=ended_ns,
             windows=play.windows,
             back_ns=back_ns,
-            detect_limit_ms=stock.detect_limit_ms if stock else detect_limit_ms(lab, drill),
+            detect_limit_ms=limit_ms,
             announced=drill.announced,
             overlap_ms=drill.overlap_ms,
             writes_sent=sent,
@@ -180,9 +184,16 @@ async def _measured(
     )
 
 
-def detect_limit_ms(lab: Lab, drill: Drill) -> float:
-    """Return the time that whoever must notice needs by its timers."""
+def detect_limit_ms(lab: Lab, drill: Drill, status: Mapping[str, Any]) -> float:
+    """Return the time that whoever must notice needs by its timers; by `status` they are slowed on busy hosts."""
     cluster = lab.spec.cluster()
     if drill.detector is Detector.BFD:
-        return float(cluster.bfd.detect_ms)
+        return float(status.get("bfd_detect_ms") or cluster.bfd.detect_ms)
     return float(cluster.election_timer_ms + ELECTION_JITTER_MS) if drill.detector is Detector.ELECTION else 0.0
+
+
+async def _status(api: Api) -> Mapping[str, Any]:
+    """Return the status; empty when nobody could be asked."""
+    with contextlib.suppress(OvenbirdError):
+        return await asyncio.to_thread(api.get, "/v1/status")
+    return {}
