@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovenbird.plan.isolation import ALONE_S, WORKS_S, Isolation, judge
+from ovenbird.plan.isolation import ALONE_S, FAILS_S, WORKS_S, Isolation, judge
 
 CUT: Sequence[bool | None] = (False, False)
 
@@ -21,8 +21,11 @@ def run(*looks: tuple[float, Sequence[bool | None], bool | None]) -> bool:
 
 def test_cut_off_with_a_controller_that_hangs() -> None:
     assert not run((0, CUT, False))
-    assert not run((0, CUT, False), (ALONE_S / 2, CUT, False))
-    assert run((0, CUT, False), (ALONE_S, CUT, False))
+    assert not run((0, CUT, False), (FAILS_S / 2, CUT, False))
+    assert run((0, CUT, False), (FAILS_S, CUT, False))
+    assert not run((0, CUT, True), (60, CUT, False), (60 + FAILS_S / 2, CUT, False)), "it is being started anew"
+    lately = (60, CUT, False), (60 + ALONE_S / 2, CUT, False)
+    assert not run((0, (True, False), False), *lately), "the tunnels may come back"
 
 
 def test_a_controller_that_works_sees_to_it_itself() -> None:
@@ -37,7 +40,7 @@ def test_one_tunnel_is_enough_and_no_tunnel_proves_nothing() -> None:
 
 
 def test_released_by_the_first_tunnel_or_by_a_controller_that_has_worked_for_a_while() -> None:
-    silenced = ((0, CUT, False), (ALONE_S, CUT, False))
+    silenced = ((0, CUT, False), (FAILS_S, CUT, False))
     assert not run(*silenced, (5, (True, False), False))
     assert run(*silenced, (5, CUT, True))
     assert not run(*silenced, (5, CUT, True), (5 + WORKS_S, CUT, True))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import combinations
 
 HEARD_S = 12.0
 """What an agent told last counts for so long after its last sign."""
@@ -92,31 +93,28 @@ class Watch:
 
 def judge(hosts: Sequence[Host], before: Watch, now_s: float) -> Watch:
     """Return which pairs must be apart; `now_s` is any clock that only goes forward."""
-    by_name = {host.name: host for host in hosts}
-    gateways = sorted(host.name for host in hosts if host.is_gateway)
-    seen = {name: before.seen_since_s.get(name, now_s) for name in gateways if _sees_others(by_name[name], "")}
+    gateways = sorted((host for host in hosts if host.is_gateway), key=lambda host: host.name)
+    seen = {host.name: before.seen_since_s.get(host.name, now_s) for host in gateways if _sees_others(host, partner="")}
     separated: dict[Pair, Separated] = {}
     suspects: dict[tuple[Pair, Why], float] = {}
     falls = dict(before.falls_s)
-    for at, first in enumerate(gateways):
-        for second in gateways[at + 1 :]:
-            pair = frozenset((first, second))
-            found, lost = _suspicion(by_name[first], by_name[second], hosts)
-            if found is not None:
-                suspects[pair, found] = before.suspect_since_s.get((pair, found), now_s)
-            known = before.separated.get(pair)
-            now = _kept(known, by_name[first], by_name[second], hosts, now_s) if known is not None else None
-            if found is not None and (now is None or (lost and now.lost != lost)):
-                stood = now_s - suspects[pair, found]
-                if stood >= _settle_s(found, pair, seen, now_s):
-                    lately = tuple(at_s for at_s in falls.pop(pair, ()) if at_s > now_s - MEMORY_S)
-                    now = Separated(why=found, lost=lost, falls_s=(*lately, now_s))
-            if now is not None:
-                separated[pair] = now
-            elif known is not None:
-                falls[pair] = known.falls_s
-    waiting = {key: since_s for key, since_s in suspects.items() if key[0] not in separated}
-    return Watch(separated=separated, suspect_since_s=waiting, seen_since_s=seen, falls_s=falls)
+    for one, other in combinations(gateways, 2):
+        pair = frozenset((one.name, other.name))
+        why, lost = _suspicion(one, other, hosts)
+        known = before.separated.get(pair)
+        now = _still(known, one, other, hosts, now_s) if known is not None else None
+        if why is not None and (now is None or (lost and now.lost != lost)):
+            since_s = before.suspect_since_s.get((pair, why), now_s)
+            if now_s - since_s >= _settle_s(why, pair, seen, now_s):
+                lately = tuple(at_s for at_s in falls.pop(pair, ()) if at_s > now_s - MEMORY_S)
+                now = Separated(why=why, lost=lost, falls_s=(*lately, now_s))
+            else:
+                suspects[pair, why] = since_s
+        if now is not None:
+            separated[pair] = now
+        elif known is not None:
+            falls[pair] = known.falls_s
+    return Watch(separated=separated, suspect_since_s=suspects, seen_since_s=seen, falls_s=falls)
 
 
 def kept(
@@ -223,7 +221,7 @@ def _settle_s(why: Why, pair: Pair, seen: Mapping[str, float], now_s: float) -> 
     return SETTLE_S if all(now_s - seen.get(name, now_s) >= STEADY_S for name in pair) else SETTLE_NEW_S
 
 
-def _kept(known: Separated, one: Host, other: Host, hosts: Sequence[Host], now_s: float) -> Separated | None:
+def _still(known: Separated, one: Host, other: Host, hosts: Sequence[Host], now_s: float) -> Separated | None:
     """Return what a separated pair is now; None: together again."""
     ends = one.bfd.get(other.name), other.bfd.get(one.name)
     if one.heard and other.heard and ends == (True, True) and one.confirms and other.confirms:
