@@ -20,7 +20,8 @@ from ovenbird.model.objects import (
     RouterGateways,
 )
 from ovenbird.plan.findings import Findings, Place
-from ovenbird.plan.inventory import InventoryView, target_ports
+from ovenbird.plan.index_terms import target_ports
+from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.legs import SEVERAL, SHARED, is_pinned, legs_wanted
 from ovenbird.plan.reach import router_between
 from ovenbird.plan.transit import TRANSIT
