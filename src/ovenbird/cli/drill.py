@@ -226,6 +226,15 @@ def _data(run: Finished) -> dict[str, Any]:
     }
 
 
+def _spreading(data: dict[str, Any]) -> list[str]:
+    """Return the line on flows that are spread over gateways, if there were such flows."""
+    met = data.get("spreading")
+    if not met:
+        return []
+    felt = f"{met['felt']} of {met['flows']} spread flows felt it"
+    return [f"  the other gateway's flows   {met['spared_outage_ms']:.0f} ms  ({felt})"]
+
+
 def _rendered(data: dict[str, Any]) -> str:
     def ms(value: float | None) -> str:
         return "-" if value is None else f"{value:.0f} ms"
@@ -244,6 +253,7 @@ def _rendered(data: dict[str, Any]) -> str:
     )
     lines += [f"  {noun:<27} {ms(data[key])}{note}" for key, noun, note in figures if data[key] is not None]
     lines += [
+        *_spreading(data),
         "",
         table(
             ["stream", "outage", "on return", "sent", "lost"],

@@ -97,10 +97,14 @@ class Drill:
     settle_s: float = 2.0
     """Load goes on for this long after the return, so that its cost is seen."""
     writes_per_s: float = 10.0
+    mode: str = ""
+    """Mode of a second router with many flows through it (`ovenbird.drill.modes`); "": there is none."""
     announced: tuple[str, ...] = ()
     """Regular expressions of ERR/EMER log lines that this drill causes on purpose."""
     overlap_ms: float | None = None
     """How long two gateways may answer for one address, if longer than in every move."""
+    is_idle: bool = False
+    """Whether its stage is a router without networks and workloads, pinged from outside."""
     is_safe_live: bool = False
     """Whether an operator may run it on a live cluster."""
     has_baseline: bool = False
