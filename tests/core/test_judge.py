@@ -5,6 +5,7 @@ from dataclasses import replace
 from ovenbird.drill.judge import Bite, Expect, Outcome, judge
 from ovenbird.drill.outage import NS_PER_MS, Record
 from ovenbird.drill.record import (
+    ARP_ANSWERED,
     EPOCH_CHANGED,
     GATEWAY_CLAIMED,
     ROLE_CHANGED,
@@ -177,6 +178,8 @@ def test_a_crash_must_hit_who_carries_the_router_and_move_it():
     assert judge(moved, expect).outcome is Outcome.PASS
     stayed = judge(replace(made, timeline=claims((100, "g1"), (2300, ""), (2640, "g1"))), expect)
     assert (stayed.outcome, stayed.reasons) == (Outcome.INVALID, ("cr-r never left g1",))
+    deaf = Event(at_ns=2700 * NS_PER_MS, kind=ARP_ANSWERED, subject="172.16.0.1", what="", data={"node": "g2"})
+    assert judge(replace(made, timeline=(*claims((100, "g1")), deaf)), expect).outcome is Outcome.PASS
     missed = judge(replace(made, timeline=claims((100, "g2"), (2640, "g1"))), expect)
     assert (missed.outcome, missed.reasons) == (Outcome.INVALID, ("g1 was hit while g2 carried the router",))
     assert judge(made, expect).outcome is Outcome.INVALID

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ovenbird.drill.record import EPOCH_CHANGED, GATEWAY_CLAIMED, ROLE_CHANGED, RunRecord
+from ovenbird.drill.record import ARP_ANSWERED, EPOCH_CHANGED, GATEWAY_CLAIMED, ROLE_CHANGED, RunRecord
 
 CONTROLLER = "controller"
 
@@ -24,6 +24,10 @@ def unmoved(record: RunRecord) -> list[str]:
         return [f"{', '.join(sorted(targets))} was hit while {carriers} carried the router"]
     later = [one for one in claims if one.at_ns >= record.fault_ns and one.subject in hit]
     if any(one.data["chassis"] not in ("", before[one.subject]) for one in later):
+        return []
+    # SB may have been off, and so deaf to claims: then the outside saw who answered.
+    answers = [one for one in record.timeline if one.kind == ARP_ANSWERED and one.at_ns >= record.fault_ns]
+    if any(one.data["node"] not in targets for one in answers):
         return []
     return [f"{', '.join(sorted(hit))} never left {', '.join(sorted({before[port] for port in hit}))}"]
 

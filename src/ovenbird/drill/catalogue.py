@@ -176,7 +176,10 @@ DRILLS: tuple[Drill, ...] = (
             Hold(6.0),
             Heal(),
         ),
+        # SB is off with the rest and never hears of the move: only ARP shows it, and nobody knows of a way home.
+        returns=Return.HEALTHY,
         return_timeout_s=120.0,
+        has_baseline=False,
     ),
     _gateway(
         name="gateway-pair-idle",
