@@ -136,7 +136,8 @@ def measure_ovsdbapp(objects: int, ports: int, directory: Path) -> float:
 
     with RaftDatabase(directory, NB, NB_SCHEMA, election_timer_ms=ELECTION_TIMER_MS) as nb:
         idl = connection.OvsdbIdl.from_server(",".join(nb.remotes), NB)
-        api = impl_idl.OvnNbApiIdlImpl(connection.Connection(idl=idl, timeout=60))
+        # It keeps one connection per class, also a stopped one: each round has a class of its own.
+        api = type("Api", (impl_idl.OvnNbApiIdlImpl,), {})(connection.Connection(idl=idl, timeout=60))
         dhcp: dict[int, Any] = {}
         started_s = time.perf_counter()
         for net, which in sample_objects(objects, ports):
