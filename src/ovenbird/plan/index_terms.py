@@ -90,6 +90,7 @@ def claims_of(declared: Declared) -> list[Term]:
         terms.append((MAC, mac))
     if claim := claimed_address(declared):
         terms.append((ADDRESS, claim[0], parse_address(claim[1])))
+        terms += [(ADDRESS, claim[0], parse_address(other)) for other in declared.assigned.others]
     return terms
 
 
