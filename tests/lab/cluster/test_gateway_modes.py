@@ -177,6 +177,8 @@ def test_modes_are_shown(modes: Site) -> None:
     legs = modes.cli("describe", "router", "wide", "-o", "json").json["legs"]
     assert [leg["name"] for leg in legs] == list(LEGS)
     assert {leg["active"] for leg in legs} == {"g1", "g2"}
+    told = modes.cli("gateway", "history", "--router", "wide", "-o", "json").json["changes"]
+    assert {change["router"] for change in told} == set(LEGS)
     text = modes.cli("status").out
     assert all(f"{leg}" in text for leg in LEGS)
 
