@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-LOST_S = 1.0
-"""No member for so long: the copy is made. A member that is lost alone is replaced by the next one sooner."""
+LOST_S = 2.0
+"""No member for so long: the copy is made. A member that is lost alone is replaced sooner, and so is a leader."""
 BACK_S = 3.0
 """A member must have been there for so long before the copy is left: each way costs ovn-controller a reading of all."""
 
