@@ -9,10 +9,10 @@ It must never write to the relay, nor let ovn-controller near a SB that is empty
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from ovenbird.model.cluster import Cluster, Database
@@ -112,11 +112,12 @@ class Southbound:
         remotes = self._cluster.remotes(Database.SB)
         relay = f"unix:{self._layout.southbound_relay}.sock"
         name = Database.SB.value
-        async with (
-            Client(name, remotes, leader_only=False, probe_interval_ms=PROBE_MS) as self._members,
-            Client(name, [relay], leader_only=False) as self._relayed,
-            asyncio.TaskGroup() as group,
-        ):
+        async with contextlib.AsyncExitStack() as stack:
+            members = Client(name, remotes, leader_only=False, probe_interval_ms=PROBE_MS)
+            self._members = await stack.enter_async_context(members)
+            if self._is_gateway:
+                self._relayed = await stack.enter_async_context(Client(name, [relay], leader_only=False))
+            group = await stack.enter_async_context(asyncio.TaskGroup())
             if self._is_gateway:
                 group.create_task(self._relay.run())
                 if self._path is Path.COPY:
@@ -210,7 +211,7 @@ class Southbound:
         await daemon.stop(self._copy.spec)
         self._copy.up.clear()
         file = self._layout.southbound_copy_file
-        with suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):
             file.rename(file.with_suffix(".last"))
         _log.info(COPY_LEFT)
 
@@ -233,7 +234,7 @@ class Southbound:
             _log.warning(REBUILT, extra={"was": known, "cid": cid})
             if self._is_gateway:
                 await daemon.kill(self._relay.spec)
-            with suppress(OvsdbError, OSError):
+            with contextlib.suppress(OvsdbError, OSError):
                 await daemon.ask(self._controller, "sb-cluster-state-reset")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{cid}\n", encoding="ascii")
