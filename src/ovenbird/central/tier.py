@@ -59,7 +59,7 @@ class CentralTier:
             await asyncio.sleep(BUSY_POLL_S if changing or permission.exists() else CALM_POLL_S)
 
     async def _tend_northd(self, member: Member) -> None:
-        """Have ovn-northd forget the indexes of a database that was built anew, else it refuses it as stale for ever."""
+        """Have ovn-northd forget the indexes of a database that was built anew: it refuses it as stale otherwise."""
         if member.database is Database.OVENBIRD or not member.ready.is_set():
             return
         cid, file = (await member.status()).cid, self._layout.northd_cluster(member.database)
