@@ -35,6 +35,8 @@ RETRY_S = 2.0
 """After a copy that could not be made."""
 PROBE_MS = 2500
 """Members that are silent for twice this are lost: sooner than for ovn-controller (10 s), later than a long commit."""
+SILENT_S = 2.0
+"""The client asks a server that says nothing after one second, and a live one answers at once."""
 FILLED_QUERY = '["OVN_Southbound", {"op": "select", "table": "SB_Global", "where": [], "columns": ["nb_cfg"]}]'
 
 _log = logging.getLogger(__name__)
@@ -85,7 +87,7 @@ class Southbound:
         self._copy = Kept(copy_spec(layout))
         self._copy_task: asyncio.Task[None] | None = None
         self._path = Path.MEMBERS
-        self._members: Client
+        self._members: Client | None = None
         self._relayed: Client
         self._filled: daemon.Running | None = None
         """The relay that was seen to hold SB."""
@@ -103,6 +105,14 @@ class Southbound:
             return ()
         return (self._relay.spec, self._copy.spec) if self._path is Path.COPY else (self._relay.spec,)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether what ovn-controller was given as SB gives signs of life; a member that went silent may hold it up."""
+        if self._path is Path.COPY:
+            return self._copy.up.is_set()
+        session = self._members.session if self._members is not None else None
+        return session is not None and session.connection.silent_s < SILENT_S
+
     def told(self) -> dict[str, Any]:
         """Return what the facts of a gateway hold of it (docs/architecture.md, "Facts of a host")."""
         return self._told
@@ -114,7 +124,8 @@ class Southbound:
         name = Database.SB.value
         async with contextlib.AsyncExitStack() as stack:
             members = Client(name, remotes, leader_only=False, probe_interval_ms=PROBE_MS)
-            self._members = await stack.enter_async_context(members)
+            self._members = members
+            await stack.enter_async_context(members)
             if self._is_gateway:
                 self._relayed = await stack.enter_async_context(Client(name, [relay], leader_only=False))
             group = await stack.enter_async_context(asyncio.TaskGroup())
@@ -123,14 +134,14 @@ class Southbound:
                 if self._path is Path.COPY:
                     self._copy_task = group.create_task(self._copy.run())
             while True:
-                await self._look(group)
+                await self._look(group, members)
                 await asyncio.sleep(LOOK_S)
 
-    async def _look(self, group: asyncio.TaskGroup) -> None:
-        members = self._members.connected
+    async def _look(self, group: asyncio.TaskGroup, client: Client) -> None:
+        members = client.connected
         if members != self._had_members:
             self._had_members, self._changed_s = members, time.monotonic()
-        server = self._members.server
+        server = client.server
         if members and server is not None and server.cid:
             await self._identify(server.cid)
         if not self._is_gateway:
