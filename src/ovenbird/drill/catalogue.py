@@ -156,6 +156,7 @@ DRILLS: tuple[Drill, ...] = (
             Hold(6.0),
             Heal(),
         ),
+        returns=Return.HEALTHY,
         return_timeout_s=120.0,
     ),
     _gateway(
