@@ -13,7 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ovenbird.agent.identity import check_address
 from ovenbird.agent.parts import keep_part
@@ -27,6 +27,7 @@ from ovenbird.ovsdb import Client
 
 if TYPE_CHECKING:
     from ovenbird.host.fitness import Fitness
+    from ovenbird.host.strain import Strain
 
 AGENT_STARTED = "agent.started"
 AGENT_STOPPED = "agent.stopped"
@@ -120,15 +121,28 @@ class Agent:
 
         news = self.chassis.news if self.chassis else None
         fitness = self._add_fitness(client)
-        reporter = Reporter(
-            self._host, client, lambda: gather_facts(self.tier, self.chassis, fitness, self.southbound), news=news
-        )
+        strain = self._add_strain()
+
+        async def look() -> dict[str, Any]:
+            return await gather_facts(self.tier, self.chassis, fitness, self.southbound, strain)
+
+        reporter = Reporter(self._host, client, look, news=news)
         self._add("reporter", reporter.run)
         if self.chassis is not None:
             from ovenbird.host.attachments import Attachments
 
             attachments = Attachments(self._cluster, self._host.name, self.chassis, client, self._layout)
             self._add("attachments", attachments.run)
+
+    def _add_strain(self) -> Strain | None:
+        """Measure how busy the host is, where BFD depends on it."""
+        if self.chassis is None:
+            return None
+        from ovenbird.host.strain import Strain
+
+        strain = Strain(self.chassis)
+        self._add("strain", strain.run)
+        return strain
 
     def _add_fitness(self, client: Client) -> Fitness | None:
         """Measure what BFD cannot see, on hosts that may carry routers."""

@@ -38,6 +38,7 @@ def rendered(snapshot: Snapshot, health: Health) -> dict[str, Any]:
         "bfd": [
             {"host": one.host, "peer": one.peer, "up": one.up, "age_s": round(one.age_s, 1)} for one in snapshot.bfd
         ],
+        "bfd_detect_ms": snapshot.bfd_detect_ms,
         "routers": None if snapshot.routers is None else [_router(snapshot, health, each) for each in snapshot.routers],
         "fitness": [asdict(gateway) for gateway in snapshot.fitness],
         "autonomy": {
@@ -46,6 +47,7 @@ def rendered(snapshot: Snapshot, health: Health) -> dict[str, Any]:
         },
         "apart": sorted(snapshot.apart),
         "problems": None if snapshot.problems is None else [asdict(problem) for problem in snapshot.problems],
+        "warnings": list(snapshot.warnings),
         "drift": None if snapshot.drift is None else [asdict(drift) for drift in snapshot.drift],
     }
 

@@ -35,6 +35,7 @@ from ovenbird.model.layout import Layout
 from ovenbird.model.objects import ExternalNetwork, Router
 from ovenbird.model.raft_status import parse_raft_status
 from ovenbird.ovsdb import OvsdbError, unixctl
+from ovenbird.plan.bfd_timers import bfd_timers, warnings
 from ovenbird.plan.fitness import State, Verdict
 from ovenbird.plan.health import HEARTBEAT_STALE_S, judge
 from ovenbird.plan.legs import Leg, legs_of
@@ -104,12 +105,14 @@ class StatusReporter:
             sb_cfg_age_s=sb_cfg_age_s,
             chassis=tuple(self._chassis(nodes, seen, why, now_s)),
             bfd=tuple(self._bfd(nodes, now_s)),
+            bfd_detect_ms=bfd_timers(service.cluster, service.gateways.strains(), now_s).detect_ms,
             routers=self._routers(seen, why),
             routers_why=why,
             fitness=tuple(self._fitness(nodes, now_s)),
             autonomy=tuple(self._autonomy(nodes, now_s)),
             apart=apart_in_nb(service.store.inventory, service.nb.index) if service.nb.synced else frozenset(),
             problems=self._problems() if acts else None,
+            warnings=tuple(warnings(service.cluster, service.gateways.strains(), now_s)),
             drift=self._drift() if acts else None,
         )
 

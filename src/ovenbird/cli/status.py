@@ -73,6 +73,8 @@ def as_text(seen: Status) -> str:
     parts = [*_head(seen), "", _databases(seen), "", *_central(seen), "", _chassis(seen)]
     if seen["routers"] is None or seen["routers"]:
         parts += ["", _routers(seen)]
+    if seen.get("warnings"):
+        parts += ["", *(f"warning:     {text}" for text in seen["warnings"])]
     if seen["drift"]:
         parts += ["", *_drift(seen)]
     return "\n".join(parts)

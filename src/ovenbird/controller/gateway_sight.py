@@ -9,15 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from ovenbird.controller.node_facts import bfd_ends, controller_connected, daemons
+from ovenbird.controller.node_facts import bfd_ends, controller_connected, daemons, strain_of
 from ovenbird.controller.placing import carried_routers
 from ovenbird.controller.records import NodeRecord
 from ovenbird.controller.sb_watch import SbWatch
 from ovenbird.controller.store import Store
 from ovenbird.model.cluster import Cluster, Role
 from ovenbird.plan import separation
+from ovenbird.plan.bfd_timers import Strain
 from ovenbird.plan.failback import Carried, Gateways
-from ovenbird.plan.gateway_death import Watcher, dead_gateways
+from ovenbird.plan.gateway_death import Watcher, dead_peers
 from ovenbird.plan.gateway_readiness import HEARD_S, GatewayFacts, Readiness, ReadinessWatch
 from ovenbird.plan.legs import legs_of
 from ovenbird.plan.rows import Placement
@@ -60,7 +61,7 @@ class GatewaySight:
         good_since_s = self._watch.look(self._facts(), now_s)
         drained = frozenset(self._store.state.drained)
         seen = seen_by(self.hosts())
-        dead = dead_gateways(self._watchers()) if self._store.synced else frozenset[str]()
+        dead = dead_peers(self._watchers()) if self._store.synced else frozenset[str]()
         known = Gateways(drained=drained, unfit=self._unfit(), good_since_s=good_since_s, dead=dead, seen_by=seen)
         return known, now_s
 
@@ -87,17 +88,24 @@ class GatewaySight:
         return tuple(found)
 
     def _watchers(self) -> Iterator[Watcher]:
-        gateways = frozenset(self.names)
         for name, node in self._store.state.nodes.items():
             age_s = self._heartbeat_age_s(name)
             is_heard = age_s is not None and age_s <= HEARD_S
             for end in bfd_ends(name, node.facts, 0.0):
-                if end.peer in gateways:
-                    yield Watcher(host=name, peer=end.peer, up=end.up, is_heard=is_heard)
+                yield Watcher(host=name, peer=end.peer, up=end.up, is_heard=is_heard)
 
     def readiness(self, name: str) -> Readiness:
         """Return the verdict of the latest look."""
         return self._watch.verdicts.get(name, Readiness(good=None, why="not looked at yet"))
+
+    def strains(self) -> list[Strain]:
+        """Return how busy each host is whose agent was heard lately."""
+        heard = {name: self._heartbeat_age_s(name) for name in self._store.state.nodes}
+        return [
+            strain_of(name, self._store.state.nodes[name].facts)
+            for name, age_s in heard.items()
+            if age_s is not None and age_s <= HEARD_S
+        ]
 
     def carriers(self) -> dict[str, str | None]:
         """Return who carries each router's legs; None when not known, or nobody does."""

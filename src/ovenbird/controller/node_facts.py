@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ovenbird.model.cluster import Database
+from ovenbird.plan.bfd_timers import Flap, Strain
 from ovenbird.plan.observation import Autonomy, Bfd, NorthdState
 
 NORTHD = "ovn-northd"
@@ -59,6 +60,23 @@ def autonomy(host: str, facts: Facts) -> Autonomy:
         path=str(told.get("path", "unknown")),
         relay=str(told.get("relay", "unknown")),
         why=str(told.get("why", "")),
+    )
+
+
+def strain_of(host: str, facts: Facts) -> Strain:
+    """Return how busy that host is."""
+    told = facts.get("strain")
+    if not isinstance(told, Mapping):
+        return Strain(host=host)
+    waited_ms, flaps = told.get("waited_ms"), told.get("flaps")
+    return Strain(
+        host=host,
+        waited_ms=waited_ms if isinstance(waited_ms, int) else 0,
+        flaps=tuple(
+            Flap(peer=str(each["peer"]), at_s=float(each["at_s"]), waited_ms=int(each["waited_ms"]))
+            for each in (flaps if isinstance(flaps, list) else ())
+            if isinstance(each, Mapping) and {"peer", "at_s", "waited_ms"} <= each.keys()
+        ),
     )
 
 

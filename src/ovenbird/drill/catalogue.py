@@ -44,6 +44,10 @@ UNFIT_MS = 3000.0
 UNFIT = {**NORTH_SOUTH, "snat*": UNFIT_MS, "floating-ip*": UNFIT_MS, "from-outside*": UNFIT_MS}
 PLANNED_MS = 250.0
 """What a planned move may cost: two gateways' flows change one after the other, on a machine that is busy."""
+REHOMED_MS = 3000.0
+"""Until a majority has seen a gateway dead, and the controller has moved the gateway routers that were there."""
+SPARED_MS = 250.0
+"""What a flow through another gateway may wait, on a machine that is busy with the fault."""
 PARTED_MS = 1500.0
 """Until one of two gateways that don't see each other has been silenced."""
 SILENCED_MS = 5000.0
@@ -55,6 +59,7 @@ ISOLATED_MS = 3000.0
 a second later, and it has been told."""
 RESTART_MS = 5000.0
 """What a workload may wait while the switch of its own host starts again, with TCP's doubled time-outs."""
+REHOMED = {**NORTH_SOUTH, "spread-*": REHOMED_MS, "mode-*": REHOMED_MS}
 HA = Needs(centrals=3, gateways=2, computes=2)
 
 PEER_LOST = ("no response to inactivity probe",)
@@ -88,6 +93,13 @@ _unfit = partial(
     returns=Return.HEALTHY,
     return_timeout_s=90.0,
     detector=Detector.NONE,
+)
+_gateway_router = partial(
+    Drill,
+    needs=HA,
+    detector=Detector.BFD,
+    settle_s=10.0,
+    announced=PEER_LOST,
 )
 _hung = partial(Drill, expect=Expect(), needs=HA, has_baseline=True, announced=PEER_LOST)
 _database = partial(
@@ -209,6 +221,21 @@ DRILLS: tuple[Drill, ...] = (
         detector=Detector.NONE,
         has_baseline=False,
         announced=(),
+        is_safe_live=True,
+    ),
+    _gateway_router(
+        name="gateway-router-crash",
+        what=f"kill -9 of {VSWITCHD} on the gateway of a gateway router, which only the controller can move",
+        steps=once("kill", "carrier-of:drill-mode", daemon=VSWITCHD),
+        mode="gateway-router",
+        expect=Expect(streams=REHOMED, bite=Bite.STREAMS, return_outage_ms=2500.0),
+    ),
+    _gateway_router(
+        name="gateway-active-active",
+        what=f"kill -9 of {VSWITCHD} on one of two gateways that carry one router's flows at the same time",
+        steps=once("kill", "carrier-of:drill-mode_2", daemon=VSWITCHD),
+        mode="active-active",
+        expect=Expect(streams=REHOMED, bite=Bite.STREAMS, spared_ms=SPARED_MS, return_outage_ms=2500.0),
     ),
     _database(
         name="nb-leader-kill",

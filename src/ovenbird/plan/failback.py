@@ -134,10 +134,11 @@ def decide(router: Carried, memory: Memory | None, gateways: Gateways, now_s: fl
     if router.carrier == leader:
         memory = replace(memory, settled=True)
     first, cause = _first(replace(router, home=home), memory, gateways, now_s)
-    if first != leader:
+    if first != leader or first == router.asked:
+        # What an operator asked for is waited for anew, also of a gateway that is first already.
         adopted_s = now_s if cause is Cause.FAILOVER else memory.adopted_s
         memory = Memory(changed_s=now_s, settled=router.carrier == first, adopted_s=adopted_s)
-    else:
+    if first == leader:
         cause = None
     return Verdict(order=_arranged(router, first, gateways.excluded), home=home, memory=memory, cause=cause)
 

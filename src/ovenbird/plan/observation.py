@@ -202,6 +202,8 @@ class Snapshot:
     """For how long it has been there."""
     chassis: tuple[Chassis, ...] = ()
     bfd: tuple[Bfd, ...] = ()
+    bfd_detect_ms: int = 0
+    """How soon BFD should notice a lost gateway now."""
     routers: tuple[RouterView, ...] | None = ()
     routers_why: str = ""
     fitness: tuple[GatewayFitness, ...] = ()
@@ -212,5 +214,7 @@ class Snapshot:
     """Pairs of gateways that are in no group together (`ovenbird.plan.separation.written`)."""
     problems: tuple[Problem, ...] | None = ()
     """What cannot be realised; None when the acting controller, which alone knows, runs on another host."""
+    warnings: tuple[str, ...] = ()
+    """What does not make it ill, but should be known."""
     drift: tuple[Drift, ...] | None = ()
     """The latest repairs, oldest first; None as with `problems`. Having repaired is news, not illness."""
