@@ -154,6 +154,12 @@ DRILLS: tuple[Drill, ...] = (
         expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, return_outage_ms=PLANNED_MS),
     ),
     _gateway(
+        name="gateway-restart-fast",
+        what=f"the active gateway's {VSWITCHD} crashes and its own monitor starts it again, sooner than BFD notices",
+        steps=once("kill", "gateway-active", daemon=VSWITCHD, signal="SEGV"),
+        returns=Return.HEALTHY,
+    ),
+    _gateway(
         name="gateway-drain",
         what="the active gateway is drained for 5 s, and then takes its routers back",
         steps=once("drain", "gateway-active", hold_s=5),
