@@ -19,6 +19,7 @@ from ovenbird.agent.identity import check_address
 from ovenbird.agent.parts import keep_part
 from ovenbird.central.tier import CentralTier
 from ovenbird.host.chassis import Chassis
+from ovenbird.host.southbound import Southbound
 from ovenbird.model.cluster import Cluster, Database, Host, Role
 from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import Client
@@ -45,6 +46,7 @@ class Agent:
         self._tasks: list[asyncio.Task[None]] = []
         self.tier: CentralTier | None = None
         self.chassis: Chassis | None = None
+        self.southbound: Southbound | None = None
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT. Raises `Refused` when this host is not what the description says."""
@@ -90,6 +92,16 @@ class Agent:
         self._add("switch", chassis.run_switch)
         self._add("vswitchd", chassis.run_vswitchd)
         self._add("ovn-controller", chassis.run_controller)
+        is_gateway = Role.GATEWAY in self._host.roles
+        self.southbound = Southbound(
+            self._cluster,
+            self._layout,
+            chassis.controller_spec,
+            chassis.use_southbound,
+            is_gateway=is_gateway,
+            news=chassis.news,
+        )
+        self._add("southbound", self.southbound.run)
 
     async def _run_controller(self) -> None:
         """Stand for election as controller and serve the API, whichever of the centrals wins."""
@@ -109,7 +121,7 @@ class Agent:
         strain = self._add_strain()
 
         async def look() -> dict[str, Any]:
-            return await gather_facts(self.tier, self.chassis, fitness, strain)
+            return await gather_facts(self.tier, self.chassis, fitness, self.southbound, strain)
 
         reporter = Reporter(self._host, client, look, news=news)
         self._add("reporter", reporter.run)
