@@ -28,6 +28,8 @@ WRITE_TIMEOUT_S = 5.0
 RETRY_S = 1.0
 FIRST = "placed"
 """Cause of a router's first gateway."""
+PREEMPTED = "preempted"
+"""Cause of a change that nobody planned: OVN gave the router to the gateway that comes first, which was back."""
 
 
 class Planner(Protocol):
@@ -101,9 +103,9 @@ class GatewayHistory:
             return str(planned.value)
         if not before:
             return FIRST
-        # Nobody but the first gateway takes a router that another carries.
-        went_home = self._planner.first_gateway(router) == carrier
-        return "failback" if went_home else "failover"
+        # Nobody but the first gateway takes a router from one that lives.
+        took_it_back = self._planner.first_gateway(router) == carrier
+        return PREEMPTED if took_it_back else Cause.FAILOVER.value
 
     async def run(self) -> None:
         """Write for ever."""

@@ -59,7 +59,9 @@ class GatewaySight:
         good_since_s = self._watch.look(self._facts(), now_s)
         drained = frozenset(self._store.state.drained)
         dead = dead_gateways(self._watchers()) if self._store.synced else frozenset[str]()
-        return Gateways(drained=drained, unfit=self._unfit(), good_since_s=good_since_s, dead=dead), now_s
+        weights = {host.name: host.weight for host in self._cluster.hosts if host.weight != 1}
+        seen = Gateways(drained=drained, unfit=self._unfit(), good_since_s=good_since_s, dead=dead, weights=weights)
+        return seen, now_s
 
     def _watchers(self) -> Iterator[Watcher]:
         gateways = frozenset(self.names)

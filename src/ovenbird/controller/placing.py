@@ -218,7 +218,7 @@ def gateways(cluster: Cluster, nodes: Mapping[str, NodeRecord]) -> tuple[Gateway
         if Role.GATEWAY in host.roles:
             node = nodes.get(host.name)
             physnets = node.physnets if node is not None and node.physnets else frozenset(host.uplinks)
-            found.append(Gateway(name=host.name, physnets=physnets))
+            found.append(Gateway(name=host.name, physnets=physnets, zone=host.zone, weight=host.weight))
     return tuple(found)
 
 

@@ -55,6 +55,8 @@ class Gateways:
     """By what was measured of them; treated as drained ones are."""
     good_since_s: Mapping[str, float] = field(default_factory=dict)
     """Gateways known to be good now, and since when."""
+    weights: Mapping[str, int] = field(default_factory=dict)
+    """How much each should carry, compared with the others; 1 for those that are not in it."""
     dead: frozenset[str] = frozenset()
     """Gateways that most of those that watch them say are dead (`ovenbird.plan.gateway_death`)."""
 
