@@ -13,6 +13,7 @@ from functools import partial
 from ovenbird.drill.invariants import ALWAYS
 from ovenbird.drill.judge import Bite, Expect
 from ovenbird.drill.script import (
+    Count,
     Detector,
     Drill,
     Each,
@@ -54,6 +55,8 @@ HA = Needs(centrals=3, gateways=2, computes=2)
 PEER_LOST = ("no response to inactivity probe",)
 """What every daemon says of a peer that was cut off, stopped or switched off."""
 
+LEVEL = (*ALWAYS, "gateways-level")
+"""What must hold when many routers move."""
 CONTROL_PLANE = (*ALWAYS, "east-west-lossless")
 """What must hold when only the control plane is hurt."""
 LOCK_MS = 13_000.0
@@ -172,6 +175,40 @@ DRILLS: tuple[Drill, ...] = (
         detector=Detector.NONE,
         has_baseline=False,
         announced=(),
+    ),
+    _gateway(
+        name="gateway-rebalance",
+        what="one of two gateways is emptied of 50 routers, which are then spread over both again",
+        steps=(
+            Inject("drain", "gateway-active"),
+            Hold(4.0),
+            Heal(),
+            Hold(1.0),
+            Inject("rebalance", "gateway-standby"),
+            Hold(3.0),
+            Count(),
+        ),
+        expect=Expect(others_ms=PLANNED_MS, return_outage_ms=PLANNED_MS, invariants=LEVEL),
+        crowd=50,
+        detector=Detector.NONE,
+        returns=Return.HEALTHY,
+        has_baseline=False,
+        announced=(),
+    ),
+    _gateway(
+        name="gateway-many-routers",
+        what="one of four gateways that carry 100 routers loses power: all move, and the others carry as many each",
+        steps=(Inject("power-off", "gateway-active"), Hold(6.0), Count(), Heal()),
+        expect=Expect(
+            streams={**NORTH_SOUTH, "router-*": FAILOVER_MS},
+            bite=Bite.STREAMS,
+            moves=True,
+            invariants=LEVEL,
+        ),
+        crowd=100,
+        needs=Needs(centrals=1, gateways=4, computes=2),
+        returns=Return.HEALTHY,
+        has_baseline=False,
     ),
     _database(
         name="nb-leader-kill",

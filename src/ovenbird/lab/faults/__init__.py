@@ -18,6 +18,7 @@ from ovenbird.lab.faults.failpoint import RaftFailpoint
 from ovenbird.lab.faults.fault import DidNotBite, Fault, inject
 from ovenbird.lab.faults.network import Loss, Partition, Rate
 from ovenbird.lab.faults.next_hop import NextHopCut
+from ovenbird.lab.faults.rebalanced import Rebalance
 from ovenbird.lab.faults.wires import LinkDown, LinkFlap, PowerOff
 from ovenbird.lab.lab import Lab
 from ovenbird.model.errors import OvenbirdError
@@ -42,6 +43,7 @@ __all__ = [
     "PowerOff",
     "RaftFailpoint",
     "Rate",
+    "Rebalance",
     "Stop",
     "active",
     "heal",
@@ -66,6 +68,7 @@ _CLASSES: Sequence[type[Fault]] = (
     RaftFailpoint,
     ClockJump,
     Drain,
+    Rebalance,
 )
 KINDS: Mapping[str, type[Fault]] = {cls.kind: cls for cls in _CLASSES}
 """Kind -> class."""
