@@ -210,6 +210,16 @@ DRILLS: tuple[Drill, ...] = (
         returns=Return.HEALTHY,
         has_baseline=False,
     ),
+    _gateway(
+        name="bfd-soak",
+        what="every gateway's processors are busy for 30 s: BFD must not take that for a failure",
+        steps=once("cpu-load", "gateways", hold_s=30, processes=2),
+        expect=Expect(others_ms=PLANNED_MS, return_outage_ms=PLANNED_MS),
+        detector=Detector.NONE,
+        returns=Return.HEALTHY,
+        has_baseline=False,
+        announced=(),
+    ),
     _database(
         name="nb-leader-kill",
         what="kill -9 of the NB leader",

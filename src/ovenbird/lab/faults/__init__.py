@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ovenbird.lab.faults.clock import ClockJump
+from ovenbird.lab.faults.cpu_load import CpuLoad
 from ovenbird.lab.faults.daemons import CrashLoop, Exit, Kill, Stop
 from ovenbird.lab.faults.database_file import DatabaseDamage
 from ovenbird.lab.faults.delay import Delay
@@ -26,6 +27,7 @@ from ovenbird.model.errors import OvenbirdError
 __all__ = [
     "KINDS",
     "ClockJump",
+    "CpuLoad",
     "CrashLoop",
     "DatabaseDamage",
     "Delay",
@@ -69,6 +71,7 @@ _CLASSES: Sequence[type[Fault]] = (
     ClockJump,
     Drain,
     Rebalance,
+    CpuLoad,
 )
 KINDS: Mapping[str, type[Fault]] = {cls.kind: cls for cls in _CLASSES}
 """Kind -> class."""
