@@ -60,7 +60,14 @@ class GatewaySight:
         drained = frozenset(self._store.state.drained)
         dead = dead_gateways(self._watchers()) if self._store.synced else frozenset[str]()
         weights = {host.name: host.weight for host in self._cluster.hosts if host.weight != 1}
-        seen = Gateways(drained=drained, unfit=self._unfit(), good_since_s=good_since_s, dead=dead, weights=weights)
+        seen = Gateways(
+            drained=drained,
+            unfit=self._unfit(),
+            good_since_s=good_since_s,
+            dead=dead,
+            weights=weights,
+            lost=self._watch.lost(now_s),
+        )
         return seen, now_s
 
     def _watchers(self) -> Iterator[Watcher]:

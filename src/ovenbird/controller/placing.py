@@ -95,7 +95,7 @@ class Placing:
             tuple(router_needs(state.inventory)),
             gateways(self._cluster, state.nodes),
             before,
-            excluded=sight.gateways.excluded,
+            excluded=sight.gateways.last,
             carriers=sight.carriers,
         )
         there = scheduled.placement.routers.keys()
@@ -114,7 +114,7 @@ class Placing:
     def look_again(self, state: DeclaredState, sight: Sight) -> frozenset[Key]:
         """Decide again where something moved, or waits; nothing that is declared has changed since `update`."""
         seen = self._seen
-        if seen is None or seen.gateways.excluded != sight.gateways.excluded or seen.unfit != sight.unfit:
+        if seen is None or seen.gateways.last != sight.gateways.last or seen.unfit != sight.unfit:
             return self.update(state, sight)
         same_health = seen.gateways.good_since_s.keys() == sight.gateways.good_since_s.keys()
         if same_health and seen.gateways.dead == sight.gateways.dead:
