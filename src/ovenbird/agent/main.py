@@ -19,6 +19,7 @@ from ovenbird.agent.identity import check_address
 from ovenbird.agent.parts import keep_part
 from ovenbird.central.tier import CentralTier
 from ovenbird.host.chassis import Chassis
+from ovenbird.host.isolation import Isolated
 from ovenbird.host.southbound import Southbound
 from ovenbird.model.cluster import Cluster, Database, Host, Role
 from ovenbird.model.layout import Layout
@@ -102,6 +103,8 @@ class Agent:
             news=chassis.news,
         )
         self._add("southbound", self.southbound.run)
+        if is_gateway:
+            self._add("isolation", Isolated(self._host, chassis, self._layout).run)
 
     async def _run_controller(self) -> None:
         """Stand for election as controller and serve the API, whichever of the centrals wins."""

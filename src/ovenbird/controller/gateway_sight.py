@@ -15,12 +15,14 @@ from ovenbird.controller.records import NodeRecord
 from ovenbird.controller.sb_watch import SbWatch
 from ovenbird.controller.store import Store
 from ovenbird.model.cluster import Cluster, Role
+from ovenbird.plan import separation
 from ovenbird.plan.bfd_timers import Strain
 from ovenbird.plan.failback import Carried, Gateways
-from ovenbird.plan.gateway_death import Watcher, dead_gateways
+from ovenbird.plan.gateway_death import Watcher, dead_peers
 from ovenbird.plan.gateway_readiness import HEARD_S, GatewayFacts, Readiness, ReadinessWatch
 from ovenbird.plan.legs import legs_of
 from ovenbird.plan.rows import Placement
+from ovenbird.plan.separation import seen_by
 
 NEEDED = ("ovs-vswitchd", "ovn-controller")
 """Daemons without which a host carries nothing."""
@@ -58,26 +60,47 @@ class GatewaySight:
         now_s = self._clock()
         good_since_s = self._watch.look(self._facts(), now_s)
         drained = frozenset(self._store.state.drained)
-        dead = dead_gateways(self._watchers()) if self._store.synced else frozenset[str]()
-        weights = {host.name: host.weight for host in self._cluster.hosts if host.weight != 1}
-        seen = Gateways(
+        seen = seen_by(self.hosts())
+        dead = dead_peers(self._watchers()) if self._store.synced else frozenset[str]()
+        known = Gateways(
             drained=drained,
             unfit=self._unfit(),
             good_since_s=good_since_s,
             dead=dead,
-            weights=weights,
+            seen_by=seen,
+            weights={host.name: host.weight for host in self._cluster.hosts if host.weight != 1},
             lost=self._watch.lost(now_s),
         )
-        return seen, now_s
+        return known, now_s
+
+    def hosts(self) -> tuple[separation.Host, ...]:
+        """Return what is known of every chassis of the cluster, as witnesses of each other."""
+        known, wanted = self._sb.synced, self._sb.nb_cfg
+        private = self._sb.chassis_private()
+        carrying = {name for name in self.carriers().values() if name is not None}
+        found = []
+        for host in self._cluster.hosts:
+            if host.is_chassis:
+                progress = private.get(host.name) if known else None
+                node = self._store.state.nodes.get(host.name)
+                found.append(
+                    separation.Host(
+                        name=host.name,
+                        is_gateway=Role.GATEWAY in host.roles,
+                        silent_s=self._heartbeat_age_s(host.name),
+                        confirms=progress["nb_cfg"] >= wanted if progress is not None and wanted is not None else None,
+                        carries=host.name in carrying,
+                        bfd={end.peer: end.up for end in bfd_ends(host.name, node.facts if node else {}, 0.0)},
+                    )
+                )
+        return tuple(found)
 
     def _watchers(self) -> Iterator[Watcher]:
-        gateways = frozenset(self.names)
         for name, node in self._store.state.nodes.items():
             age_s = self._heartbeat_age_s(name)
             is_heard = age_s is not None and age_s <= HEARD_S
             for end in bfd_ends(name, node.facts, 0.0):
-                if end.peer in gateways:
-                    yield Watcher(host=name, peer=end.peer, up=end.up, is_heard=is_heard)
+                yield Watcher(host=name, peer=end.peer, up=end.up, is_heard=is_heard)
 
     def readiness(self, name: str) -> Readiness:
         """Return the verdict of the latest look."""

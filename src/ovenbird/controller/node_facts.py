@@ -10,7 +10,7 @@ from typing import Any
 
 from ovenbird.model.cluster import Database
 from ovenbird.plan.bfd_timers import Flap, Strain
-from ovenbird.plan.observation import Bfd, NorthdState
+from ovenbird.plan.observation import Autonomy, Bfd, NorthdState
 
 NORTHD = "ovn-northd"
 Facts = Mapping[str, Any]
@@ -46,6 +46,21 @@ def bfd_ends(host: str, facts: Facts, age_s: float) -> Iterator[Bfd]:
         if isinstance(each, Mapping) and each.get("chassis"):
             up = {"up": True, "down": False, "init": False, "admin_down": False}.get(str(each.get("state")))
             yield Bfd(host=host, peer=str(each["chassis"]), up=up, age_s=age_s)
+
+
+def autonomy(host: str, facts: Facts) -> Autonomy:
+    """Return whether that gateway fails over with the central tier away."""
+    told = facts.get("southbound")
+    if not isinstance(told, Mapping):
+        return Autonomy(name=host, why="its agent does not tell")
+    works = told.get("works_alone")
+    return Autonomy(
+        name=host,
+        works_alone=works if isinstance(works, bool) else None,
+        path=str(told.get("path", "unknown")),
+        relay=str(told.get("relay", "unknown")),
+        why=str(told.get("why", "")),
+    )
 
 
 def strain_of(host: str, facts: Facts) -> Strain:

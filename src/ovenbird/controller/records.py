@@ -100,6 +100,8 @@ class GatewayChangeRecord:
 
 _DECIDED_BY = {
     "unfit": "controller",
+    "partition": "controller",
+    "unpaired": "controller",
     "failback": "controller",
     "placed": "controller",
     "drain": "operator",

@@ -5,7 +5,8 @@ that namespace, so that outages are measured where a workload would see them and
 the measuring. Arrival times are the kernel's (SO_TIMESTAMPNS), not those of a busy interpreter. It must never import
 anything but the standard library: it starts in milliseconds, wherever the machine's Python is.
 
-Its argument is a JSON object {"interval_ms", "duration_s", "first_sequence", "streams": [{"name", "kind", "target"}]}.
+Its argument is a JSON object {"interval_ms", "duration_s", "first_sequence", "responds" (whether it answers UDP and TCP
+of others), "streams": [{"name", "kind", "target"}]}.
 On stdout, one JSON object per line: {"flowing": name} at a stream's first answer; every second what was new since,
 {"name", "sent": [[seq, unix_ns], ...], "received": [...], "breaks": [[unix_ns, why], ...]}, so that a killed probe
 leaves what it saw. It ends when its stdin closes: when whoever started it is done, or dead.
@@ -326,7 +327,8 @@ def run(given: dict[str, Any]) -> None:
         ended = True
 
     selector.register(sys.stdin, selectors.EVENT_READ, end)
-    Responder(selector)
+    if given.get("responds", True):
+        Responder(selector)
     streams = make(given["streams"], selector)
     interval_s = float(given["interval_ms"]) / 1000 if streams else FLUSH_S
     start_s = due_s = flush_s = time.monotonic()

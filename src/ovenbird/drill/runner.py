@@ -11,20 +11,24 @@ import asyncio
 import contextlib
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+from ovenbird.drill import modes
 from ovenbird.drill import stage as stages
 from ovenbird.drill.baseline import Baseline
 from ovenbird.drill.commits import commits
 from ovenbird.drill.crowd import crowd
 from ovenbird.drill.enact import Enactment, Progress
 from ovenbird.drill.final import collect_final
-from ovenbird.drill.load import Load
+from ovenbird.drill.load import Load, Stream
 from ovenbird.drill.observers import Observers
 from ovenbird.drill.phases import Phases
 from ovenbird.drill.record import LOAD_STARTED, LOAD_STOPPED, Final, Meta, RunRecord
 from ovenbird.drill.scene import Scene
 from ovenbird.drill.script import Detector, Drill
+from ovenbird.drill.stage import Api
 from ovenbird.lab import faults as lab_faults
 from ovenbird.lab.lab import Lab
 from ovenbird.model.cluster import Role
@@ -69,10 +73,18 @@ async def run(
 async def _on(scene: Scene, drill: Drill, seed: int, baseline: bool, progress: Progress) -> RunRecord:
     """Run a drill on a scene, and leave that as it was."""
     phases = Phases()
-    await scene.begin(phases, forgetful=drill.expect.moves)
+    await scene.begin(phases, forgetful=drill.expect.moves, idle=drill.is_idle)
     if baseline:
         return await _stock(scene, drill, seed, phases, progress)
-    record = await _measured(scene, drill, seed, phases, None, progress)
+    streams = stages.streams(scene.standing)
+    try:
+        if drill.mode:
+            with phases.of("set the stage"):
+                streams += await asyncio.to_thread(modes.prepare, scene.api, scene.standing, drill.mode)
+        record = await _measured(scene, drill, seed, phases, None, streams, progress)
+    finally:
+        if drill.mode:
+            await asyncio.to_thread(modes.strike, scene.api)
     left = await scene.end(phases)
     meta = replace(record.meta, phases_s=phases.rounded())
     return replace(record, meta=meta, final=replace(record.final, residue=left))
@@ -84,7 +96,7 @@ async def _stock(scene: Scene, drill: Drill, seed: int, phases: Phases, progress
     try:
         with phases.of("end our agents"):
             await asyncio.to_thread(stock.begin)
-        record = await _measured(scene, drill, seed, phases, stock, progress)
+        record = await _measured(scene, drill, seed, phases, stock, stages.streams(scene.standing), progress)
     finally:
         with phases.of("start our agents"):
             await asyncio.to_thread(lab_faults.heal, scene.lab)
@@ -124,15 +136,21 @@ class _Beside(contextlib.ExitStack):
 
 
 async def _measured(
-    scene: Scene, drill: Drill, seed: int, phases: Phases, stock: Baseline | None, progress: Progress
+    scene: Scene,
+    drill: Drill,
+    seed: int,
+    phases: Phases,
+    stock: Baseline | None,
+    streams: tuple[Stream, ...],
+    progress: Progress,
 ) -> RunRecord:
     lab, api, stage = scene.lab, scene.api, scene.standing
     started_ns = time.time_ns()
     async with _Beside() as stack, Observers(lab, stage) as observers:
-        limit_ms = stock.detect_limit_ms if stock else await asyncio.to_thread(detect_limit_ms, lab, drill, api)
         play = Enactment(lab, api, drill, random.Random(seed), progress, stage, observers, is_stock=stock is not None)
+        limit_ms = stock.detect_limit_ms if stock else detect_limit_ms(lab, drill, await _status(api))
         more = await asyncio.to_thread(stack.enter_context, crowd(api, stage, drill.crowd))
-        with Load(lab, (*stages.streams(stage), *more), 0.0 if stock else drill.writes_per_s) as load:
+        with Load(lab, (*streams, *more), 0.0 if stock else drill.writes_per_s) as load:
             with phases.of("warm up"):
                 silent = await asyncio.to_thread(load.wait_flowing, timeout_s=FLOW_TIMEOUT_S)
                 load_started_ns = time.time_ns()
@@ -178,11 +196,16 @@ async def _measured(
     )
 
 
-def detect_limit_ms(lab: Lab, drill: Drill, api: stages.Api) -> float:
+def detect_limit_ms(lab: Lab, drill: Drill, status: Mapping[str, Any]) -> float:
     """Return the time that whoever must notice needs by its timers; BFD's are slowed on busy hosts."""
     cluster = lab.spec.cluster()
     if drill.detector is Detector.BFD:
-        with contextlib.suppress(OvenbirdError):
-            return float(api.get("/v1/status")["bfd_detect_ms"])
-        return float(cluster.bfd.detect_ms)
+        return float(status.get("bfd_detect_ms") or cluster.bfd.detect_ms)
     return float(cluster.election_timer_ms + ELECTION_JITTER_MS) if drill.detector is Detector.ELECTION else 0.0
+
+
+async def _status(api: Api) -> Mapping[str, Any]:
+    """Return the status; empty when nobody could be asked."""
+    with contextlib.suppress(OvenbirdError):
+        return await asyncio.to_thread(api.get, "/v1/status")
+    return {}
