@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Sequence
 from functools import partial
 
+from ovenbird.drill.catalogue_many import MANY
 from ovenbird.drill.invariants import ALWAYS
 from ovenbird.drill.judge import Bite, Expect
 from ovenbird.drill.script import (
@@ -214,6 +215,12 @@ DRILLS: tuple[Drill, ...] = (
         expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, moves=True, return_outage_ms=PLANNED_MS),
     ),
     _gateway(
+        name="gateway-restart-fast",
+        what=f"the active gateway's {VSWITCHD} crashes and its own monitor starts it again, sooner than BFD notices",
+        steps=once("kill", "gateway-active", daemon=VSWITCHD, signal="SEGV"),
+        returns=Return.HEALTHY,
+    ),
+    _gateway(
         name="gateway-drain",
         what="the active gateway is drained for 5 s, and then takes its routers back",
         steps=once("drain", "gateway-active", hold_s=5),
@@ -237,6 +244,7 @@ DRILLS: tuple[Drill, ...] = (
         mode="active-active",
         expect=Expect(streams=REHOMED, bite=Bite.STREAMS, spared_ms=SPARED_MS, return_outage_ms=2500.0),
     ),
+    *MANY,
     _database(
         name="nb-leader-kill",
         what="kill -9 of the NB leader",

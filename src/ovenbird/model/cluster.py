@@ -85,6 +85,10 @@ class Host:
     """physnet -> network interface that leads to it."""
     underlay_interface: str = ""
     """Interface that carries `address`; needed only with the userspace datapath."""
+    zone: str = ""
+    """Availability zone: gateways of one zone may fail together. "" is none."""
+    weight: int = 1
+    """Of a gateway: how many routers it should carry, compared with the others."""
 
     @property
     def is_central(self) -> bool:

@@ -125,7 +125,7 @@ def rebalancing(routers: Iterable[Carried], gateways: Gateways) -> tuple[Move, .
     """Return the fewest moves that balance the routers; see `ovenbird.plan.rebalance`."""
     known = list(routers)
     # Those that share an order stay together: a move of one would be a move of all.
-    return rebalance([_seat(router, gateways, known) for router in known if not router.together])
+    return rebalance([_seat(router, gateways, known) for router in known if not router.together], gateways.weights)
 
 
 def _seat(router: Carried, gateways: Gateways, routers: Sequence[Carried]) -> Seat:

@@ -78,9 +78,10 @@ def schedule(
 
     From an empty placement, with all gateways eligible for all routers and at least two wanted:
     leaders per gateway differ by at most 1, and by at most 2 after any one gateway has failed and its routers have gone
-    to their second choices.
+    to their second choices. That is for gateways of equal weight and without zones; otherwise leaders are in proportion
+    to the weights, and a router's next gateway is in a zone that it has none in yet, as long as there is one.
     """
-    load = _Load()
+    load = _Load(gateways)
     kept: dict[str, tuple[tuple[str, int], ...]] = {}
     eligible: dict[str, list[str]] = {}
     unplaced = []
@@ -177,7 +178,9 @@ def _home_first(order: Sequence[str], home: str | None) -> list[str]:
 class _Load:
     """How many routers have which gateways first, second, ... and which orders begin in the same way."""
 
-    def __init__(self) -> None:
+    def __init__(self, gateways: Sequence[Gateway]) -> None:
+        self._zones = {gateway.name: gateway.zone for gateway in gateways if gateway.zone}
+        self._weights = {gateway.name: gateway.weight for gateway in gateways}
         self._orders: Counter[tuple[str, ...]] = Counter()
         self._positions: Counter[tuple[int, str]] = Counter()
 
@@ -206,8 +209,12 @@ class _Load:
             taken = (*taken, chosen)
         return list(taken)
 
-    def _cost(self, taken: tuple[str, ...], gateway: str) -> tuple[int, int, str]:
-        return (self._orders[(*taken, gateway)], self._positions[(len(taken), gateway)], gateway)
+    def _cost(self, taken: tuple[str, ...], gateway: str) -> tuple[int, float, float, str]:
+        zone = self._zones.get(gateway)
+        shared = sum(self._zones.get(other) == zone for other in taken) if zone else 0
+        weight = self._weights.get(gateway, 1)
+        own, all_ = self._orders[(*taken, gateway)], self._positions[(len(taken), gateway)]
+        return (shared, (own + 1) / weight, (all_ + 1) / weight, gateway)
 
 
 def _with_priorities(members: Sequence[tuple[str, int]], order: Sequence[str]) -> tuple[tuple[str, int], ...]:
