@@ -4,7 +4,16 @@ from dataclasses import replace
 
 from ovenbird.drill.judge import Bite, Expect, Outcome, judge
 from ovenbird.drill.outage import NS_PER_MS, Record
-from ovenbird.drill.record import GATEWAY_CLAIMED, Event, Meta, RunRecord, Window, Write
+from ovenbird.drill.record import (
+    EPOCH_CHANGED,
+    GATEWAY_CLAIMED,
+    ROLE_CHANGED,
+    Event,
+    Meta,
+    RunRecord,
+    Window,
+    Write,
+)
 
 FAULT_MS, HEAL_MS, BACK_MS, END_MS = 2000, 2000, 8000, 12000
 EXPECT = Expect(streams={"snat": 1500.0}, bite=Bite.STREAMS, return_outage_ms=2500.0, invariants=())
@@ -184,6 +193,41 @@ def test_a_record_without_the_last_acknowledged_write_proves_nothing():
     assert "the writer had acknowledged 121 writes, the record has 120: it cannot show a lost write" in dropped.reasons
     forged = replace(counted, writes=(*writes[:-1], replace(writes[-1], outcome="unknown", answered_ns=None)))
     assert judge(forged, EXPECT).outcome is Outcome.INVALID
+
+
+def reigns(kind: str, key: str, *seen: tuple[int, int], **data: str) -> tuple[Event, ...]:
+    return tuple(
+        Event(at_ns=ms * NS_PER_MS, kind=kind, subject="x", what="", data={key: number, **data}) for ms, number in seen
+    )
+
+
+def test_who_is_hit_must_be_succeeded():
+    made = run(stream((2000, 2650)))
+    controller, nb = replace(EXPECT, succeeded=("controller",)), replace(EXPECT, succeeded=("nb",))
+    taken = replace(made, timeline=reigns(EPOCH_CHANGED, "epoch", (100, 4), (2600, 5), holder="c2"))
+    assert judge(taken, controller).outcome is Outcome.PASS
+    kept = judge(replace(made, timeline=reigns(EPOCH_CHANGED, "epoch", (100, 4), (2600, 4), holder="c1")), controller)
+    assert kept.outcome is Outcome.INVALID
+    assert kept.reasons == ("the acting controller was not succeeded by another: the fault proves nothing",)
+    leader = {"database": "nb", "role": "leader", "node": "c1"}
+    elected = replace(made, timeline=reigns(ROLE_CHANGED, "term", (100, 2), (3600, 3), **leader))
+    assert judge(elected, nb).outcome is Outcome.PASS
+    other = {**leader, "database": "sb"}
+    wrong = replace(made, timeline=reigns(ROLE_CHANGED, "term", (100, 2), (3600, 3), **other))
+    assert judge(wrong, nb).outcome is Outcome.INVALID
+
+
+def test_packets_that_the_labs_own_switches_dropped_prove_nothing():
+    expect = Expect(streams={}, invariants=("east-west-lossless",))
+    made = run(stream((4000, 4020), name="east-west"))
+    assert judge(made, expect).reasons == ("east-west-lossless: east-west lost 3 packets",)
+    dropped = judge(replace(made, meta=replace(made.meta, queue_drops={"n2": 3})), expect)
+    assert dropped.outcome is Outcome.INVALID
+    assert dropped.reasons[0].startswith("switches of the lab dropped packets before they saw them (n2: 3)")
+    few = judge(replace(made, meta=replace(made.meta, queue_drops={"n2": 2})), expect)
+    assert few.outcome is Outcome.FAIL
+    whole = judge(replace(run(stream(name="east-west")), meta=replace(made.meta, queue_drops={"n2": 9})), expect)
+    assert whole.outcome is Outcome.PASS
 
 
 def spread_run(*gaps: tuple[int, int]) -> RunRecord:

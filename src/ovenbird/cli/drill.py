@@ -16,6 +16,7 @@ from ovenbird.cli.output import emit, output_option, say, table
 from ovenbird.model.errors import UserError
 
 if TYPE_CHECKING:
+    from ovenbird.drill.script import Drill
     from ovenbird.drill.suite import Finished, Suite
 
 EXIT = {"pass": 0, "fail": 1, "invalid": 6}
@@ -137,26 +138,33 @@ def run(
         click.get_current_context().exit(_status(done))
     if streams or gateway:
         raise UserError("--stream and --gateway are for --live", hint="on a lab a drill brings its own workloads")
-    from ovenbird.cli.drill_progress import Progress
+    wanted = _wanted(names, baseline)
+    again = 2 + repeat // 5 if retries is None else retries
+    how = {"reports": reports, "seed": seed, "baseline": baseline, "within_s": within_s}
+    done, suite = _series(wanted, repeat=repeat, retries=again, **how)
+    _report(done, junit, output)
+    click.get_current_context().exit(_status(done, suite))
+
+
+def _wanted(names: Sequence[str], baseline: bool) -> list[Drill]:
+    """Return the drills that were named; those of the whole catalogue only as far as they have a baseline."""
     from ovenbird.drill.catalogue import chosen
     from ovenbird.drill.runner import require
+
+    lab, everything = opened(None), "all" in names
+    wanted = [one for one in chosen(names) if one.has_baseline or not baseline or not everything]
+    for one in () if everything else wanted:
+        require(lab, one, baseline)
+    return wanted
+
+
+def _series(wanted: Sequence[Drill], *, repeat: int, retries: int, **how: Any) -> tuple[list[Finished], Suite]:
+    """Run drills on the lab that is meant, telling how it goes; return the runs."""
+    from ovenbird.cli.drill_progress import Progress
     from ovenbird.drill.suite import Suite
 
-    lab = opened(None)
-    wanted = [one for one in chosen(names) if one.has_baseline or not baseline or "all" not in names]
-    for one in wanted if "all" not in names else ():
-        require(lab, one, baseline)
     progress = Progress(wanted, repeat)
-    suite = Suite(
-        lab=lab,
-        reports=reports,
-        audience=progress,
-        repeat=repeat,
-        retries=2 + repeat // 5 if retries is None else retries,
-        seed=seed,
-        baseline=baseline,
-        within_s=within_s,
-    )
+    suite = Suite(lab=opened(None), audience=progress, repeat=repeat, retries=retries, **how)
     with progress:
         asyncio.run(suite.run(wanted))
     done = suite.finished()
@@ -166,8 +174,7 @@ def run(
         say(f"no time for: {', '.join(drill.name for drill in suite.left_out)}")
     if suite.broken and not done:
         raise suite.broken[-1][1]
-    _report(done, junit, output)
-    click.get_current_context().exit(_status(done, suite))
+    return done, suite
 
 
 def _report(done: list[Finished], junit: Path | None, output: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from ovenbird.drill.catalogue_many import MANY
@@ -43,6 +44,15 @@ NORTH_SOUTH = {
 UNFIT_MS = 3000.0
 """Until a gateway that BFD finds well has been found unfit, and its routers have moved."""
 UNFIT = {**NORTH_SOUTH, "snat*": UNFIT_MS, "floating-ip*": UNFIT_MS, "from-outside*": UNFIT_MS}
+FLAPPING = {
+    "snat-tcp": 6000.0,
+    "from-outside-tcp": 6000.0,
+    "snat*": 3000.0,
+    "floating-ip*": 3000.0,
+    "from-outside*": 3000.0,
+}
+"""A gateway that is cut off from all others draws the traffic all the same while its uplink works: for each second that
+the link is down, until somebody else answers, and again when it is up."""
 PLANNED_MS = 250.0
 """What a planned move may cost: two gateways' flows change one after the other, on a machine that is busy."""
 REHOMED_MS = 3000.0
@@ -95,6 +105,9 @@ _unfit = partial(
     return_timeout_s=90.0,
     detector=Detector.NONE,
 )
+_hung = partial(Drill, expect=Expect(), needs=HA, announced=PEER_LOST)
+_CONTROL = Expect(write_outage_ms=ELECTION_MS, streams={"nb": ELECTION_MS}, invariants=CONTROL_PLANE)
+_NB, _SB, _CONTROLLER = (replace(_CONTROL, succeeded=(name,)) for name in ("nb", "sb", "controller"))
 _gateway_router = partial(
     Drill,
     needs=HA,
@@ -102,10 +115,9 @@ _gateway_router = partial(
     settle_s=10.0,
     announced=PEER_LOST,
 )
-_hung = partial(Drill, expect=Expect(), needs=HA, has_baseline=True, announced=PEER_LOST)
 _database = partial(
     Drill,
-    expect=Expect(write_outage_ms=ELECTION_MS, streams={"nb": ELECTION_MS}, invariants=CONTROL_PLANE),
+    expect=_CONTROL,
     needs=HA,
     detector=Detector.ELECTION,
     announced=PEER_LOST,
@@ -127,7 +139,6 @@ DRILLS: tuple[Drill, ...] = (
         expect=Expect(write_outage_ms=1000.0),
         returns=Return.NONE,
         is_safe_live=True,
-        has_baseline=True,
     ),
     _gateway(
         name="gateway-crash",
@@ -205,6 +216,7 @@ DRILLS: tuple[Drill, ...] = (
         name="gateway-flap",
         what="the active gateway's underlay link flaps five times",
         steps=once("link-flap", "gateway-active", hold_s=10.5, interface="eth0", times=5, down_s=1.0, up_s=1.0),
+        expect=Expect(streams=FLAPPING, bite=Bite.STREAMS, moves=True, return_outage_ms=ISOLATED_MS),
         returns=Return.HEALTHY,
         overlap_ms=ISOLATED_MS,
     ),
@@ -213,6 +225,7 @@ DRILLS: tuple[Drill, ...] = (
         what=f"kill -9 of the active gateway's {VSWITCHD}; what counts is its way back",
         steps=once("kill", "gateway-active", daemon=VSWITCHD),
         expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, moves=True, return_outage_ms=PLANNED_MS),
+        has_baseline=False,
     ),
     _gateway(
         name="gateway-restart-fast",
@@ -247,31 +260,37 @@ DRILLS: tuple[Drill, ...] = (
     *MANY,
     _database(
         name="nb-leader-kill",
+        expect=_NB,
         what="kill -9 of the NB leader",
         steps=once("kill", "nb-leader", daemon="nb"),
     ),
     _database(
         name="nb-leader-stop",
+        expect=_NB,
         what="the NB leader is stopped for 10 s and then goes on",
         steps=once("stop", "nb-leader", hold_s=10, daemon="nb"),
     ),
     _database(
         name="nb-leader-partition",
+        expect=_NB,
         what="the NB leader's host is cut off for 10 s",
         steps=once("partition", "nb-leader", hold_s=10),
     ),
     _database(
         name="nb-leader-send-only-partition",
+        expect=_NB,
         what="the NB leader's host can send but hears nothing for 10 s",
         steps=once("partition", "nb-leader", hold_s=10, direction="in"),
     ),
     _database(
         name="sb-leader-kill",
+        expect=_SB,
         what="kill -9 of the SB leader",
         steps=once("kill", "sb-leader", daemon="sb"),
     ),
     _database(
         name="central-minority-off",
+        expect=_NB,
         what="a minority of the central hosts, the NB leader among them, loses power for 10 s",
         steps=once("power-off", "minority-centrals", hold_s=10),
     ),
@@ -299,6 +318,7 @@ DRILLS: tuple[Drill, ...] = (
     ),
     _database(
         name="controller-kill",
+        expect=_CONTROLLER,
         what="kill -9 of the agent that holds the controller's leadership",
         steps=once("kill", "controller-leader", hold_s=5, daemon="agent"),
         detector=Detector.NONE,
@@ -308,13 +328,13 @@ DRILLS: tuple[Drill, ...] = (
         what="the acting controller hangs for 15 s and then goes on",
         steps=once("stop", "controller-leader", hold_s=15, daemon="agent"),
         detector=Detector.NONE,
-        expect=Expect(write_outage_ms=ELECTION_MS, streams={"nb": LOCK_MS}, invariants=CONTROL_PLANE),
+        expect=replace(_CONTROLLER, streams={"nb": LOCK_MS}),
     ),
     _database(
         name="controller-partition",
         what="the acting controller's host is cut off for 15 s",
         steps=once("partition", "controller-leader", hold_s=15),
-        expect=Expect(write_outage_ms=LOCK_MS, streams={"nb": LOCK_MS}, invariants=CONTROL_PLANE),
+        expect=replace(_CONTROLLER, write_outage_ms=LOCK_MS, streams={"nb": LOCK_MS}),
     ),
     Drill(
         name="ovn-controller-kill",
@@ -322,7 +342,6 @@ DRILLS: tuple[Drill, ...] = (
         steps=once("kill", "gateway-active", daemon=CONTROLLER),
         expect=Expect(),
         needs=HA,
-        has_baseline=True,
     ),
     Drill(
         name="ovn-controller-restart",
@@ -341,6 +360,7 @@ DRILLS: tuple[Drill, ...] = (
     ),
     _database(
         name="disk-full-on-leader",
+        expect=_NB,
         what="the NB leader's disk is full for 10 s",
         steps=once("disk-full", "nb-leader", hold_s=10),
         announced=(*PEER_LOST, *DISK_FULL),

@@ -12,6 +12,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 from ovenbird.drill import writer
@@ -58,11 +59,13 @@ def collect_final(
         realised = _realised(api, realise_s)
     with phases.of("audit"):
         plan_changes = _plan_changes(api)
-    with phases.of("compare members"):
+    with phases.of("compare members"), ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(_answers, lab, stage)
         contents = asyncio.run(_contents(lab))
+        answers = asked.result()
     nb = _told(contents[Database.NB])
     with phases.of("who answers"):
-        active, answers = _carriers(lab, stage, _told(contents[Database.SB]))
+        active, answers = _carriers(lab, stage, _told(contents[Database.SB]), answers)
     return Final(
         members={
             database.short: {member.node: member.told() for member in members} for database, members in contents.items()
@@ -133,14 +136,16 @@ def _declared(api: Api) -> dict[str, int]:
     return {name: number for name, number in numbers.items() if number is not None}
 
 
-def _carriers(lab: Lab, stage: FinalStage, sb: Tables | None) -> tuple[dict[str, str], dict[str, str]]:
+def _carriers(
+    lab: Lab, stage: FinalStage, sb: Tables | None, answers: dict[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
     """Return who is active by SB and who answers by ARP; asks again for a while when they differ: it may be moving."""
     deadline_s = time.monotonic() + CARRIER_S
     while True:
         active = {} if sb is None else _active(sb, stage.gateway_port)
-        answers = _answers(lab, stage)
-        if set(answers.values()) <= set(active.values()) or time.monotonic() > deadline_s:
+        if (answers and set(answers.values()) <= set(active.values())) or time.monotonic() > deadline_s:
             return active, answers
+        answers = _answers(lab, stage)
         sb = _told(asyncio.run(settled(Database.SB, _centrals(lab), timeout_s=0)))
 
 

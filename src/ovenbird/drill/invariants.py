@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from ovenbird.drill.arp import overlaps
-from ovenbird.drill.outage import NS_PER_MS
+from ovenbird.drill.outage import NS_PER_MS, Record
 from ovenbird.drill.record import (
     EPOCH_CHANGED,
     LOG_LINE,
@@ -32,6 +32,7 @@ is below a second, and just above it on a busy machine. More means two gateways 
 LONE_LOSS_SHARE = 0.001
 """Single packets, with their neighbours delivered, may be lost this often: the drill that breaks nothing shows as many
 on a busy machine (a socket's queue overflows while its process waits for a processor). Two in a row are an outage."""
+EAST_WEST = "east-west-lossless"
 TAIL_NS = 1_000_000_000
 """What was sent in the last second of a run may still be under way when the probes stop."""
 
@@ -218,24 +219,37 @@ def _active_gateway_answers(record: RunRecord) -> Found:
 
 
 def _east_west(record: RunRecord) -> Found:
-    for stream in record.streams:
-        if not stream.name.startswith("east-west"):
-            continue
-        delivered = {seq for seq, _ in stream.received}
-        window = [
-            (at, seq in delivered)
-            for seq, at in stream.sent
-            if record.meta.load_started_ns <= at < record.meta.ended_ns - TAIL_NS
-        ]
-        lost = [at for at, came in window if not came]
+    for stream in _between_workloads(record):
+        lost, window = _lost_packets(stream, record)
         in_a_row = any(not one and not other for (_, one), (_, other) in pairwise(window))
         if in_a_row or len(lost) > LONE_LOSS_SHARE * len(window):
             after_ms = (lost[0] - record.fault_ns) / NS_PER_MS
             yield lost[0], f"{stream.name} lost {len(lost)} packets", f"the first {after_ms:.0f} ms after the fault"
         for at_ns, why in stream.breaks:
-            if at_ns >= record.meta.ended_ns:  # the probes ended one after the other
-                continue
-            yield at_ns, f"{stream.name}: the connection ended", why
+            if at_ns < record.meta.ended_ns:  # later, the probes ended one after the other
+                yield at_ns, f"{stream.name}: the connection ended", why
+
+
+def _between_workloads(record: RunRecord) -> list[Record]:
+    return [stream for stream in record.streams if stream.name.startswith("east-west")]
+
+
+def _lost_packets(stream: Record, record: RunRecord) -> tuple[list[int], list[tuple[int, bool]]]:
+    """Return when what was lost was sent, and of each packet under load when it was sent and whether it came."""
+    delivered = {seq for seq, _ in stream.received}
+    until_ns = record.meta.ended_ns - TAIL_NS
+    window = [(at, seq in delivered) for seq, at in stream.sent if record.meta.load_started_ns <= at < until_ns]
+    return [at for at, came in window if not came], window
+
+
+def lost_in_queues(record: RunRecord) -> str:
+    """Return what the lab's own switches dropped, if that explains all that was lost between workloads; else ""."""
+    streams = _between_workloads(record)
+    lost = sum(len(_lost_packets(stream, record)[0]) for stream in streams)
+    broken = any(at_ns < record.meta.ended_ns for stream in streams for at_ns, _why in stream.breaks)
+    if broken or lost > sum(record.meta.queue_drops.values()) or not any(_east_west(record)):
+        return ""
+    return f"switches of the lab dropped packets before they saw them ({_shown(record.meta.queue_drops)})"
 
 
 # After the heal.
@@ -347,7 +361,7 @@ _ALL = (
         has_evidence=lambda record: bool(record.final.answers),
     ),
     Invariant(
-        name="east-west-lossless",
+        name=EAST_WEST,
         what="traffic between workloads loses nothing (when only the control plane is hurt)",
         check=_east_west,
         has_evidence=lambda record: any(stream.name.startswith("east-west") for stream in record.streams),

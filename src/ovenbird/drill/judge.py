@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from ovenbird.drill.bite import unmoved, unsucceeded
 from ovenbird.drill.integrity import flaws
-from ovenbird.drill.invariants import ALWAYS, Violation, check, unproven
+from ovenbird.drill.invariants import ALWAYS, EAST_WEST, Violation, check, lost_in_queues, unproven
 from ovenbird.drill.outage import NS_PER_MS, Gap, Record, gaps, largest
-from ovenbird.drill.record import GATEWAY_CLAIMED, RunRecord, Write
+from ovenbird.drill.record import RunRecord, Write
 from ovenbird.drill.spread import spreading
 
 DELIVERY_FLOOR = 0.99
@@ -70,6 +71,8 @@ class Expect:
     bite: Bite = Bite.NOWHERE
     moves: bool = False
     """Whether the fault must hit the gateway that carries the router, and the router leave it."""
+    succeeded: tuple[str, ...] = ()
+    """Who must be seen to be succeeded: "controller", or the leader of a database ("nb", "sb", "ovenbird")."""
     must_return: bool = True
     invariants: tuple[str, ...] = ALWAYS
 
@@ -223,7 +226,19 @@ def _invalid(record: RunRecord, expect: Expect, outages: Mapping[str, Gap], writ
         for window in record.meta.windows
         if not window.verified
     ]
-    reasons += flaws(record)
+    reasons += [*flaws(record), *_too_thin(record), *_unfelt(record, expect, outages, write_outage_ms)]
+    if not record.meta.baseline:  # of stock OVN nothing but packets is looked at
+        reasons += unmoved(record) if expect.moves else []
+        reasons += unsucceeded(record, expect.succeeded)
+        reasons += [f"the record holds no evidence for {name}" for name in unproven(record, expect.invariants)]
+    if EAST_WEST in expect.invariants and (dropped := lost_in_queues(record)):
+        reasons.append(f"{dropped}: this machine is too busy to tell what the fault cost")
+    return reasons
+
+
+def _too_thin(record: RunRecord) -> list[str]:
+    """Return what was wrong with the load, or the machine, before anything was broken."""
+    reasons = []
     if (noise_ms := _noise_ms(record)) > NOISE_MS:
         reasons.append(f"packets waited up to {noise_ms:.0f} ms with nothing broken: this machine is too busy")
     for stream in record.streams:
@@ -233,36 +248,26 @@ def _invalid(record: RunRecord, expect: Expect, outages: Mapping[str, Gap], writ
         if ratio < DELIVERY_FLOOR:
             floor = f"the floor is {DELIVERY_FLOOR:.0%}"
             reasons.append(f"{stream.name}: {ratio:.1%} of requests were answered before the fault, {floor}")
-    early = [write for write in record.writes if write.sent_ns < record.fault_ns]
+    early = _early(record)
     if record.writes and _acked(early) < WRITE_FLOOR * max(1, len(early)):
         reasons.append(f"{_acked(early)} of {len(early)} writes were acknowledged before the fault")
-    worst = max((gap.ms for gap in outages.values()), default=0.0)
-    if expect.bite is Bite.STREAMS and worst < noise_ms + BITE_MS:
-        reasons.append(
-            f"no stream waited longer than {worst:.0f} ms, and {noise_ms:.0f} ms with nothing broken: it was not felt"
-        )
-    if expect.moves and not record.meta.baseline:
-        reasons += _unmoved(record)
-    if not record.meta.baseline:  # of stock OVN nothing but packets is looked at
-        reasons += [f"the record holds no evidence for {name}" for name in unproven(record, expect.invariants)]
-    if expect.bite is Bite.WRITES and (write_outage_ms or 0.0) < BITE_MS + WRITE_SPACINGS * _spacing_ms(early):
-        reasons.append(f"no write waited longer than {write_outage_ms or 0.0:.0f} ms: the fault was not felt")
     return reasons
 
 
-def _unmoved(record: RunRecord) -> list[str]:
-    """Return why the run shows no router that was moved away from who was hit."""
-    claims = sorted((one for one in record.timeline if one.kind == GATEWAY_CLAIMED), key=lambda one: one.at_ns)
-    before = {one.subject: str(one.data["chassis"]) for one in claims if one.at_ns < record.fault_ns}
-    targets = {node for window in record.meta.windows for node in window.targets}
-    hit = {port for port, chassis in before.items() if chassis in targets}
-    if not hit:
-        carriers = ", ".join(sorted(set(before.values()))) or "nobody that was seen"
-        return [f"{', '.join(sorted(targets))} was hit while {carriers} carried the router"]
-    later = [one for one in claims if one.at_ns >= record.fault_ns and one.subject in hit]
-    if any(one.data["chassis"] not in ("", before[one.subject]) for one in later):
-        return []
-    return [f"{', '.join(sorted(hit))} never left {', '.join(sorted({before[port] for port in hit}))}"]
+def _unfelt(record: RunRecord, expect: Expect, outages: Mapping[str, Gap], write_outage_ms: float | None) -> list[str]:
+    """Return where a fault that should have been felt was not."""
+    worst_ms, noise_ms = max((gap.ms for gap in outages.values()), default=0.0), _noise_ms(record)
+    if expect.bite is Bite.STREAMS and worst_ms < noise_ms + BITE_MS:
+        noise = f"{noise_ms:.0f} ms with nothing broken"
+        return [f"no stream waited longer than {worst_ms:.0f} ms, and {noise}: it was not felt"]
+    least_ms = BITE_MS + WRITE_SPACINGS * _spacing_ms(_early(record))
+    if expect.bite is Bite.WRITES and (write_outage_ms or 0.0) < least_ms:
+        return [f"no write waited longer than {write_outage_ms or 0.0:.0f} ms: the fault was not felt"]
+    return []
+
+
+def _early(record: RunRecord) -> list[Write]:
+    return [write for write in record.writes if write.sent_ns < record.fault_ns]
 
 
 def _spacing_ms(writes: Sequence[Write]) -> float:

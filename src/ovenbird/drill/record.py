@@ -122,6 +122,8 @@ class Meta:
     writes_sent: int | None = None
     """How many writes the writer says that it sent, counted apart from their records; None: it was not asked."""
     writes_acked: int | None = None
+    queue_drops: Mapping[str, int] = field(default_factory=dict)
+    """Node -> packets that its switch lost under load before it could look at them (see `queue_drops`)."""
     notes: Sequence[str] = ()
     phases_s: Mapping[str, float] = field(default_factory=dict)
     """How long each part of the run took."""

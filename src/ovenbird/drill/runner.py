@@ -25,6 +25,7 @@ from ovenbird.drill.final import collect_final
 from ovenbird.drill.load import Load, Stream
 from ovenbird.drill.observers import Observers
 from ovenbird.drill.phases import Phases
+from ovenbird.drill.queue_drops import queue_drops, since
 from ovenbird.drill.record import LOAD_STARTED, LOAD_STOPPED, Final, Meta, RunRecord
 from ovenbird.drill.scene import Scene
 from ovenbird.drill.script import Detector, Drill
@@ -122,7 +123,10 @@ def require(lab: Lab, drill: Drill, baseline: bool = False) -> None:
                 subject=lab.name,
             )
     if baseline and not drill.has_baseline:
-        raise Refused(f"{drill.name} has no baseline: it breaks what stock OVN does not have", code="no_baseline")
+        raise Refused(
+            f"{drill.name} has no baseline: stock OVN lacks what it breaks, or could show no other figure",
+            code="no_baseline",
+        )
 
 
 class _Beside(contextlib.ExitStack):
@@ -144,6 +148,7 @@ async def _measured(
     streams: tuple[Stream, ...],
     progress: Progress,
 ) -> RunRecord:
+    """Load the stage, enact the drill, and collect everything while the stage still stands."""
     lab, api, stage = scene.lab, scene.api, scene.standing
     started_ns = time.time_ns()
     async with _Beside() as stack, Observers(lab, stage) as observers:
@@ -151,48 +156,57 @@ async def _measured(
         limit_ms = stock.detect_limit_ms if stock else detect_limit_ms(lab, drill, await _status(api))
         more = await asyncio.to_thread(stack.enter_context, crowd(api, stage, drill.crowd))
         with Load(lab, (*streams, *more), 0.0 if stock else drill.writes_per_s) as load:
-            with phases.of("warm up"):
-                silent = await asyncio.to_thread(load.wait_flowing, timeout_s=FLOW_TIMEOUT_S)
-                load_started_ns = time.time_ns()
-                play.note(LOAD_STARTED, "load", "all streams flow" if not silent else f"silent: {', '.join(silent)}")
-                # The phase: a fault must not always meet the same moment of a timer.
-                await asyncio.gather(play.steady(), asyncio.sleep(WARM_UP_S + play.random.uniform(0, 1)))
-            with phases.of("fault"):
-                await play.enact(drill.steps)
-            with phases.of("return"):
-                back_ns = await play.returned()
-            with phases.of("settle"):
-                await asyncio.sleep(drill.settle_s)
-            ended_ns = time.time_ns()
+            meta = await _enacted(play, load, phases)
             with phases.of("stop the load"):
                 records, writes = await asyncio.to_thread(load.stop)
             sent, acked = load.writer.counted() if load.writer else (None, None)
-            play.note(LOAD_STOPPED, "load", "load stopped", ended_ns)
+            play.note(LOAD_STOPPED, "load", "load stopped", meta.ended_ns)
         final = Final() if stock else await asyncio.to_thread(collect_final, lab, api, stage, phases=phases)
     timeline = sorted([*play.events, *observers.events], key=lambda event: event.at_ns)
     if writes:
         records = [*records, commits(writes, timeline)]
-    return RunRecord(
-        meta=Meta(
-            drill=drill.name,
-            seed=seed,
-            lab=lab.name,
-            baseline=stock is not None,
-            started_ns=started_ns,
-            load_started_ns=load_started_ns,
-            ended_ns=ended_ns,
-            windows=play.windows,
-            back_ns=back_ns,
-            detect_limit_ms=limit_ms,
-            announced=drill.announced,
-            overlap_ms=drill.overlap_ms,
-            writes_sent=sent,
-            writes_acked=acked,
-        ),
-        timeline=timeline,
-        streams=records,
-        writes=writes,
-        final=final,
+    meta = replace(
+        meta,
+        seed=seed,
+        baseline=stock is not None,
+        started_ns=started_ns,
+        detect_limit_ms=limit_ms,
+        writes_sent=sent,
+        writes_acked=acked,
+    )
+    return RunRecord(meta=meta, timeline=timeline, streams=records, writes=writes, final=final)
+
+
+async def _enacted(play: Enactment, load: Load, phases: Phases) -> Meta:
+    """Warm up, carry out the script, wait for the return, let the load go on; what is known of the run then."""
+    lab, drill = play.lab, play.drill
+    with phases.of("warm up"):
+        silent = await asyncio.to_thread(load.wait_flowing, timeout_s=FLOW_TIMEOUT_S)
+        dropped = await asyncio.to_thread(queue_drops, lab)
+        load_started_ns = time.time_ns()
+        play.note(LOAD_STARTED, "load", "all streams flow" if not silent else f"silent: {', '.join(silent)}")
+        # The phase: a fault must not always meet the same moment of a timer.
+        await asyncio.gather(play.steady(), asyncio.sleep(WARM_UP_S + play.random.uniform(0, 1)))
+    with phases.of("fault"):
+        await play.enact(drill.steps)
+    with phases.of("return"):
+        back_ns = await play.returned()
+    with phases.of("settle"):
+        await asyncio.sleep(drill.settle_s)
+    ended_ns = time.time_ns()
+    return Meta(
+        drill=drill.name,
+        seed=0,
+        lab=lab.name,
+        baseline=False,
+        started_ns=load_started_ns,
+        load_started_ns=load_started_ns,
+        ended_ns=ended_ns,
+        windows=play.windows,
+        back_ns=back_ns,
+        announced=drill.announced,
+        overlap_ms=drill.overlap_ms,
+        queue_drops=since(dropped, await asyncio.to_thread(queue_drops, lab)),
     )
 
 

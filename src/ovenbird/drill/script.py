@@ -115,7 +115,7 @@ class Drill:
     is_safe_live: bool = False
     """Whether an operator may run it on a live cluster."""
     has_baseline: bool = False
-    """Whether it means something for stock OVN, with our agents and controllers stopped."""
+    """Whether stock OVN, with our agents and controllers stopped, can show another figure of it."""
     expected_failure: str = ""
     """Why it fails today; a run that fails then counts as expected, one that passes as a surprise."""
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -163,5 +165,13 @@ class Suite:
 
 
 def _deaf() -> None:
-    """Ctrl-C is for the runner: a report that was begun is finished."""
+    """Leave Ctrl-C to the runner, so that a report that was begun is finished; but do not outlive a killed runner."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)

@@ -111,14 +111,7 @@ async def run(
     watching = asyncio.create_task(watch.run())
     try:
         with Load(host, streams, responds=False) as load:
-            silent = await asyncio.to_thread(load.wait_flowing, timeout_s=FLOW_TIMEOUT_S)
-            if silent:
-                raise Refused(
-                    f"no answer on {', '.join(silent)}: what is broken before cannot be measured",
-                    code="silent_streams",
-                    subject=drill.name,
-                    hint="name others: --stream WORKLOAD=ADDRESS",
-                )
+            await asyncio.to_thread(_await_answers, load, drill)
             load_started_ns = time.time_ns()
             _tell(watch, progress, LOAD_STARTED, "load", "all streams flow")
             await asyncio.sleep(WARM_UP_S + chance.uniform(0, 1))
@@ -146,6 +139,17 @@ async def run(
     )
     timeline = sorted(watch.events, key=lambda event: event.at_ns)
     return RunRecord(meta=meta, timeline=timeline, streams=records, final=final)
+
+
+def _await_answers(load: Load, drill: Drill) -> None:
+    """Raise `Refused` for streams that nobody answers."""
+    if silent := load.wait_flowing(timeout_s=FLOW_TIMEOUT_S):
+        raise Refused(
+            f"no answer on {', '.join(silent)}: what is broken before cannot be measured",
+            code="silent_streams",
+            subject=drill.name,
+            hint="name others: --stream WORKLOAD=ADDRESS",
+        )
 
 
 def _check(api: Api, fault: LiveFault) -> None:
