@@ -24,6 +24,7 @@ from ovenbird.drill.script import (
     Return,
     once,
 )
+from ovenbird.drill.sessions import BREAKING, UNFELT
 from ovenbird.model.errors import UserError
 
 VSWITCHD, CONTROLLER = "ovs-vswitchd", "ovn-controller"
@@ -161,6 +162,21 @@ DRILLS: tuple[Drill, ...] = (
         detector=Detector.NONE,
         has_baseline=False,
         announced=(),
+    ),
+    _gateway(
+        name="gateway-session",
+        what=f"kill -9 of the active gateway's {VSWITCHD} under one long TCP connection over each way through it",
+        steps=once("kill", "gateway-active", daemon=VSWITCHD),
+        expect=Expect(
+            streams={"distributed-*": 500.0},
+            others_ms=TCP_MS,
+            bite=Bite.STREAMS,
+            return_outage_ms=2500.0,
+            sessions_survive=True,
+            breaking=BREAKING,
+            unfelt=UNFELT,
+        ),
+        has_sessions=True,
     ),
     _database(
         name="nb-leader-kill",

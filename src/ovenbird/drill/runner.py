@@ -15,13 +15,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ovenbird.drill import sessions
 from ovenbird.drill import stage as stages
 from ovenbird.drill.baseline import Baseline
 from ovenbird.drill.commits import commits
 from ovenbird.drill.fault import Fault, make_fault
 from ovenbird.drill.final import collect_final, residue
 from ovenbird.drill.lab_api import LabApi
-from ovenbird.drill.load import Load
+from ovenbird.drill.load import Load, Stream
 from ovenbird.drill.observers import Observers
 from ovenbird.drill.record import (
     FAULT_HEALED,
@@ -101,13 +102,13 @@ async def run(
     stock = Baseline(lab) if baseline else None
     try:
         await _ready(lab, api, 90.0)
-        stage = await asyncio.to_thread(_prepare, lab, api)
+        stage, streams = await asyncio.to_thread(_prepare, lab, api, drill)
         if stock:
             await asyncio.to_thread(stock.begin)
-        record = await _measured(lab, api, drill, chosen, stage, stock, progress)
+        record = await _measured(lab, api, drill, chosen, stage, streams, stock, progress)
         if stock:
             return record
-        await asyncio.to_thread(_strike, api, progress)
+        await asyncio.to_thread(_strike, lab, api, progress)
         left = await asyncio.to_thread(residue, lab, api)
         return replace(record, final=replace(record.final, residue=left))
     finally:
@@ -117,6 +118,7 @@ async def run(
             await _ready(lab, api, 90.0)
         with contextlib.suppress(OvenbirdError):
             await asyncio.to_thread(stages.strike, api)
+            await asyncio.to_thread(sessions.strike_route, lab)
 
 
 def require(lab: Lab, drill: Drill, baseline: bool = False) -> None:
@@ -148,26 +150,35 @@ def heal_leftovers(lab: Lab, api: Api, progress: Progress) -> None:
         stages.strike(api)
 
 
-def _prepare(lab: Lab, api: Api) -> Stage:
+def _prepare(lab: Lab, api: Api, drill: Drill) -> tuple[Stage, tuple[Stream, ...]]:
     computes = [host.name for host in lab.spec.cluster().hosts if Role.COMPUTE in host.roles]
     outside = str(lab.spec.outside[0].address).split("/", 1)[0]
-    return stages.prepare(api, computes, outside=outside, physnet="ext")
+    stage = stages.prepare(api, computes, outside=outside, physnet="ext")
+    return stage, sessions.prepare(lab, api, stage) if drill.has_sessions else stages.streams(stage)
 
 
-def _strike(api: Api, progress: Progress) -> None:
+def _strike(lab: Lab, api: Api, progress: Progress) -> None:
     progress("taking the stage away")
     stages.strike(api)
+    sessions.strike_route(lab)
 
 
 async def _measured(
-    lab: Lab, api: Api, drill: Drill, seed: int, stage: Stage, stock: Baseline | None, progress: Progress
+    lab: Lab,
+    api: Api,
+    drill: Drill,
+    seed: int,
+    stage: Stage,
+    streams: tuple[Stream, ...],
+    stock: Baseline | None,
+    progress: Progress,
 ) -> RunRecord:
     started_ns = time.time_ns()
     writes_per_s = 0.0 if stock else drill.writes_per_s
     async with Observers(lab, stage) as observers:
         run_ = _Run(lab, api, drill, random.Random(seed), progress, stage, observers)
         await _steady(run_)
-        with Load(lab, stages.streams(stage), writes_per_s) as load:
+        with Load(lab, streams, writes_per_s) as load:
             silent = await asyncio.to_thread(load.wait_flowing, timeout_s=FLOW_TIMEOUT_S)
             load_started_ns = time.time_ns()
             run_.note(LOAD_STARTED, "load", "all streams flow" if not silent else f"silent: {', '.join(silent)}")

@@ -92,6 +92,8 @@ class Drill:
     settle_s: float = 3.0
     """Load goes on for this long after the return, so that its cost is seen."""
     writes_per_s: float = 10.0
+    has_sessions: bool = False
+    """Whether its load is one long TCP connection over each way through the gateway, instead of the usual streams."""
     announced: tuple[str, ...] = ()
     """Regular expressions of ERR/EMER log lines that this drill causes on purpose."""
     is_safe_live: bool = False

@@ -88,18 +88,18 @@ def prepare(api: Api, computes: Sequence[str], *, outside: str, physnet: str, ti
     answer = api.post("/v1/apply", {"documents": [{"file": "drill", "text": text}], "dry_run": False})
     workloads = {SNAT_PORT: computes[0], FIP_PORT: computes[-1], DISTRIBUTED_PORT: computes[-1]}
     for port, node in workloads.items():
-        _attach(api, port, node)
-    _wait_attached(api, list(workloads), timeout_s)
+        attach(api, port, node)
+    wait_attached(api, list(workloads), timeout_s)
     api.post("/v1/wait", {"revision": answer.get("revision"), "timeout_s": timeout_s}, timeout_s=timeout_s + 5)
     return Stage(
         router=ROUTER,
         external=external,
         outside=outside,
-        floating_address=_assigned(api, "FloatingIP", FIP_PORT),
-        distributed_address=_assigned(api, "FloatingIP", DISTRIBUTED_PORT),
-        router_address=_assigned(api, "Router", ROUTER),
+        floating_address=assigned(api, "FloatingIP", FIP_PORT),
+        distributed_address=assigned(api, "FloatingIP", DISTRIBUTED_PORT),
+        router_address=assigned(api, "Router", ROUTER),
         workloads=workloads,
-        addresses={port: _assigned(api, "Port", port) for port in workloads},
+        addresses={port: assigned(api, "Port", port) for port in workloads},
     )
 
 
@@ -109,19 +109,19 @@ def streams(stage: Stage) -> tuple[Stream, ...]:
     snat, fip, far = (Place(stage.workloads[port], port) for port in (SNAT_PORT, FIP_PORT, DISTRIBUTED_PORT))
     address = stage.addresses
     return (
-        _stream("east-west", snat, fip, address[FIP_PORT]),
-        _stream("east-west-udp", snat, fip, address[FIP_PORT], "udp"),
-        _stream("east-west-tcp", snat, fip, address[FIP_PORT], "tcp"),
-        _stream("east-west-routed", snat, far, address[DISTRIBUTED_PORT]),
-        _stream("east-west-routed-tcp", snat, far, address[DISTRIBUTED_PORT], "tcp"),
-        _stream("snat", snat, outside, stage.outside),
-        _stream("snat-udp", snat, outside, stage.outside, "udp"),
-        _stream("snat-tcp", snat, outside, stage.outside, "tcp"),
-        _stream("floating-ip", fip, outside, stage.outside),
-        _stream("distributed", far, outside, stage.outside),
-        _stream("from-outside", outside, fip, stage.floating_address),
-        _stream("from-outside-tcp", outside, fip, stage.floating_address, "tcp"),
-        _stream("distributed-from-outside", outside, far, stage.distributed_address),
+        stream("east-west", snat, fip, address[FIP_PORT]),
+        stream("east-west-udp", snat, fip, address[FIP_PORT], "udp"),
+        stream("east-west-tcp", snat, fip, address[FIP_PORT], "tcp"),
+        stream("east-west-routed", snat, far, address[DISTRIBUTED_PORT]),
+        stream("east-west-routed-tcp", snat, far, address[DISTRIBUTED_PORT], "tcp"),
+        stream("snat", snat, outside, stage.outside),
+        stream("snat-udp", snat, outside, stage.outside, "udp"),
+        stream("snat-tcp", snat, outside, stage.outside, "tcp"),
+        stream("floating-ip", fip, outside, stage.outside),
+        stream("distributed", far, outside, stage.outside),
+        stream("from-outside", outside, fip, stage.floating_address),
+        stream("from-outside-tcp", outside, fip, stage.floating_address, "tcp"),
+        stream("distributed-from-outside", outside, far, stage.distributed_address),
     )
 
 
@@ -161,38 +161,42 @@ def _external_network(api: Api, outside: str, physnet: str) -> tuple[str, list[d
         "gateway": outside,
         "pool": [f"{first_three}.200-{first_three}.219"],
     }
-    return EXTERNAL, [_document("ExternalNetwork", EXTERNAL, spec)]
+    return EXTERNAL, [document("ExternalNetwork", EXTERNAL, spec)]
 
 
 def _documents(external: str) -> list[dict[str, Any]]:
     distributed = {"network": external, "port": DISTRIBUTED_PORT, "distributed": True}
     return [
-        _document("Router", ROUTER, {"external": {"network": external, "snat": True}, "gateways": GATEWAYS}),
-        _document("Network", NETWORK, {"cidr": CIDR, "router": ROUTER}),
-        _document("Network", FAR_NETWORK, {"cidr": FAR_CIDR, "router": ROUTER}),
-        _document("Network", writer.NETWORK, {"cidr": writer.CIDR, "dhcp": False}),
-        _document("Port", SNAT_PORT, {"network": NETWORK}),
-        _document("Port", FIP_PORT, {"network": NETWORK}),
-        _document("Port", DISTRIBUTED_PORT, {"network": FAR_NETWORK}),
-        _document("FloatingIP", FIP_PORT, {"network": external, "port": FIP_PORT}),
-        _document("FloatingIP", DISTRIBUTED_PORT, distributed),
+        document("Router", ROUTER, {"external": {"network": external, "snat": True}, "gateways": GATEWAYS}),
+        document("Network", NETWORK, {"cidr": CIDR, "router": ROUTER}),
+        document("Network", FAR_NETWORK, {"cidr": FAR_CIDR, "router": ROUTER}),
+        document("Network", writer.NETWORK, {"cidr": writer.CIDR, "dhcp": False}),
+        document("Port", SNAT_PORT, {"network": NETWORK}),
+        document("Port", FIP_PORT, {"network": NETWORK}),
+        document("Port", DISTRIBUTED_PORT, {"network": FAR_NETWORK}),
+        document("FloatingIP", FIP_PORT, {"network": external, "port": FIP_PORT}),
+        document("FloatingIP", DISTRIBUTED_PORT, distributed),
     ]
 
 
-def _stream(name: str, source: Place, target: Place, address: str, kind: str = "icmp") -> Stream:
+def stream(name: str, source: Place, target: Place, address: str, kind: str = "icmp") -> Stream:
+    """Return a stream between two places; `address` is the target's."""
     peer = None if kind == "icmp" else target
     return Stream(name=name, node=source.node, workload=source.workload, target=address, kind=kind, peer=peer)
 
 
-def _assigned(api: Api, kind: str, name: str) -> str:
+def assigned(api: Api, kind: str, name: str) -> str:
+    """Return the address that an object was assigned."""
     return str(api.get(f"/v1/objects/{kind}/{name}")["assigned"]["address"])
 
 
-def _document(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+def document(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a document of the API."""
     return {"kind": kind, "name": name, "spec": spec}
 
 
-def _attach(api: Api, port: str, node: str) -> None:
+def attach(api: Api, port: str, node: str) -> None:
+    """Have a port attached on a node, wherever it was before."""
     present = {item["port"]: item["node"] for item in api.get("/v1/attachments")["attachments"]}
     if present.get(port) == node:
         return
@@ -201,7 +205,8 @@ def _attach(api: Api, port: str, node: str) -> None:
     api.post("/v1/attachments", {"port": port, "node": node, "spec": {"type": "namespace", "address": "static"}})
 
 
-def _wait_attached(api: Api, ports: Sequence[str], timeout_s: float) -> None:
+def wait_attached(api: Api, ports: Sequence[str], timeout_s: float) -> None:
+    """Wait until the ports are attached. Raises `Timeout` naming those that are not."""
     deadline = time.monotonic() + timeout_s
     while True:
         states: dict[str, Any] = {}

@@ -37,7 +37,9 @@ _CONSTANTS: dict[str, Any] = {
     for word, value in (("null", None), ("true", True), ("false", False))
     for text in (word, word.title(), word.upper())
 } | {"": None, "~": None}
-_NUMBER = re.compile(r"[-+]?(?:[0-9]{1,18}|(?:[0-9]{1,18}\.[0-9]{0,18}|\.[0-9]{1,18})(?:[eE][-+]?[0-9]{1,3})?)\Z")
+_NUMBER = re.compile(
+    r"[-+]?(?:0|[1-9][0-9]{0,17}|(?:[0-9]{1,18}\.[0-9]{0,18}|\.[0-9]{1,18})(?:[eE][-+]?[0-9]{1,3})?)\Z"
+)
 _NUMBER_STARTS = frozenset("0123456789+-.")
 
 

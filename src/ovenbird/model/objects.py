@@ -173,6 +173,8 @@ class FloatingIP(Spec):
     """Allocated from the network's pool when not given."""
     distributed: bool = False
     """Translate on the workload's own chassis, so that the loss of every gateway does not matter."""
+    stateless: bool = False
+    """Translate without connection tracking, packet by packet, so that no gateway has state to lose."""
 
 
 class Target(Spec):

@@ -90,6 +90,7 @@ def _floating_ip_rows(declared: Declared, spec: FloatingIP, inventory: Inventory
                 "logical_ip": port.assigned.address,
                 "external_mac": declared.assigned.mac if distributed else None,
                 "logical_port": spec.port if distributed else None,
+                "options": {"stateless": "true"} if spec.stateless else {},
                 "external_ids": {OWNER: str(declared.key)},
             },
             declared.key,

@@ -147,6 +147,7 @@ def _snat_row(declared: Declared, spec: Network, router: Declared, router_spec: 
             "logical_ip": spec.cidr,
             "external_mac": None,
             "logical_port": None,
+            "options": {},
             "external_ids": {OWNER: str(declared.key)},
         },
         declared.key,
