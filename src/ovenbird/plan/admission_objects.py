@@ -113,7 +113,10 @@ class Checks:
         if not leads_to:
             self.found.missing(space, Place(key, ("external", "network")))
             return
-        self.addresses.check(declared, space, parse_subnet(leads_to.cidr), ("external", "address"))
+        path, beside = ("external", "address"), frozenset(("LoadBalancer",))
+        self.addresses.check(declared, space, parse_subnet(leads_to.cidr), path, beside=beside)
+        if declared.assigned.address:
+            self.inward.check_router_address(key, external.network, declared.assigned.address)
         self.addresses.mac(declared)
 
     def _port(self, declared: Declared, spec: Port) -> None:
