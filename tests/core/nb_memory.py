@@ -15,7 +15,7 @@ from ovenbird.plan.rows import Delete, Insert, Mutate, Plan, Update
 
 MAPS = {"external_ids", "options", "vips"}
 SETS = {"addresses", "port_security", "networks", "ports", "nat", "static_routes", "ha_chassis"}
-SETS |= {"load_balancer", "load_balancer_group", "selection_fields"}
+SETS |= {"load_balancer", "load_balancer_group", "selection_fields", "policies", "nexthops"}
 OPTIONAL = {
     "tag",
     "tag_request",

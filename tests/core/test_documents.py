@@ -133,7 +133,12 @@ MISTAKES = [
         "ends before it starts; write 10.0.0.2-10.0.0.9",
         "",
     ),
-    ("kind: Router\nname: r\nspec:\n  gateways:\n    mode: active\n", 5, "must be 'active-standby', not 'active'", ""),
+    (
+        "kind: Router\nname: r\nspec:\n  gateways:\n    mode: active\n",
+        5,
+        "must be 'active-standby', 'shared', 'gateway-router' or 'active-active', not 'active'",
+        "",
+    ),
     ("kind: Router\nname: r\nspec:\n  external: public\n", 4, "'external' must be a mapping of fields", "field: value"),
     (
         "kind: Router\nname: r\nspec:\n  external:\n    network: e\n    nat: true\n",

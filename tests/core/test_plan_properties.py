@@ -29,6 +29,7 @@ from ovenbird.model.objects import (
     Route,
     Router,
     RouterExternal,
+    RouterGateways,
     Target,
 )
 from ovenbird.plan.compile import CompileContext, compile_object
@@ -83,6 +84,9 @@ networks = st.builds(
 routers = st.builds(
     Router,
     external=st.none() | st.builds(RouterExternal, network=name, snat=st.booleans()),
+    gateways=st.builds(
+        RouterGateways, mode=st.sampled_from(["active-standby", "shared", "gateway-router", "active-active"])
+    ),
     routes=st.sampled_from([(), (Route(to="0.0.0.0/0", via="10.0.0.9"),), (Route(to="10.9.0.0/16", via="10.0.0.9"),)]),
 )
 ports = st.builds(Port, network=name, port_security=st.booleans())
@@ -106,7 +110,8 @@ objects = st.one_of(
 )
 inventories = st.lists(objects, max_size=12, unique_by=lambda item: item.key).map(Inventory)
 placements = st.dictionaries(
-    name, st.sampled_from([(("gw1", 100),), (("gw1", 100), ("gw2", 90)), (("gw2", 100), ("gw1", 90))])
+    name | name.map(lambda router: f"{router}_1") | name.map(lambda router: f"{router}_2"),
+    st.sampled_from([(("gw1", 100),), (("gw1", 100), ("gw2", 90)), (("gw2", 100), ("gw1", 90))]),
 ).map(lambda routers: Placement(routers=routers))
 KEYS = [Key(kind, name) for kind in KINDS for name in NAMES]
 

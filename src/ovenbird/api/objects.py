@@ -10,12 +10,14 @@ from typing import Any
 
 from ovenbird.api.boundary import BAD_REQUEST, NOT_FOUND
 from ovenbird.controller.fitness import told_bad
+from ovenbird.controller.placing import placement_in_nb
 from ovenbird.controller.proposals import ApplyOutcome
 from ovenbird.controller.service import ControllerService
 from ovenbird.model.documents import Document, bad_input, parse_documents
 from ovenbird.model.errors import Problem, UserError
 from ovenbird.model.objects import KINDS, Declared, Key
 from ovenbird.model.rendering import spec_to_json
+from ovenbird.plan.legs import legs_of
 
 
 def parsed(files: Sequence[Any]) -> list[Document]:
@@ -89,18 +91,27 @@ def described(service: ControllerService, key: Key) -> dict[str, Any]:
 
 
 def _gateways(service: ControllerService, key: Key) -> dict[str, Any]:
-    """Return a router's gateways as NB has them, most wanted first, and why one is unfit."""
-    members = [row.columns for row in service.nb.index.rows_of(key) if row.table == "HA_Chassis"]
-    members.sort(key=lambda columns: -int(columns["priority"]))
+    """Return a router's legs: who carries each, its gateways in NB, most wanted first, and why one is unfit."""
+    declared = service.store.inventory.get(key)
     why = told_bad(service.cluster, service.store.state.nodes, time.time())
     # A hold-down is known to the acting controller only.
     why |= {name: verdict.why for (name, _), verdict in service.fitness.verdicts.items() if verdict.why}
-    return {
-        "gateways": [
-            {"chassis": each["chassis_name"], "priority": each["priority"], "unfit": why.get(each["chassis_name"], "")}
-            for each in members
-        ]
-    }
+    placement = placement_in_nb(service.store.inventory, service.nb.index)
+    carriers = service.gateways.carriers()
+    legs = [
+        {
+            "name": leg.name,
+            "address": leg.address,
+            "active": carriers.get(leg.name),
+            "home": placement.home(leg.name),
+            "gateways": [
+                {"chassis": name, "priority": priority, "unfit": why.get(name, "")}
+                for name, priority in placement.routers.get(leg.name, ())
+            ],
+        }
+        for leg in (legs_of(declared) if declared is not None else ())
+    ]
+    return {"legs": legs}
 
 
 def _realised(service: ControllerService, declared: Declared) -> dict[str, Any]:

@@ -117,6 +117,7 @@ def _router(snapshot: Snapshot, health: Health, router: RouterView) -> dict[str,
     return {
         "name": router.name,
         "verdict": health.about("router", router.name).value,
+        "mode": router.mode,
         "binding": router.binding,
         "active": router.active,
         "gateways": [

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
+from ovenbird.controller.sb_watch import CARRIERS
 from ovenbird.model.cluster import Database
 from ovenbird.ovsdb import Client, NotConnected, Row, Transaction
 
@@ -17,7 +19,7 @@ NAME_HINT = "chassis-name"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binding:
-    """A chassisredirect port: the external leg of a router."""
+    """A port of a router's leg: chassisredirect, or a gateway router's."""
 
     active: str = ""
     """Chassis that has claimed it."""
@@ -38,7 +40,7 @@ class Southbound:
     nb_cfg: Mapping[str, int] = field(default_factory=dict)
     """Chassis -> nb_cfg that it has confirmed."""
     bindings: Mapping[str, Binding] = field(default_factory=dict)
-    """By logical port, `cr-...`."""
+    """By logical port; see `plan.legs.Leg`."""
 
 
 async def read_southbound(client: Client, answering: Sequence[str]) -> Southbound:
@@ -60,15 +62,15 @@ async def _read(client: Client) -> Southbound:
     txn = Transaction()
     txn.select("Chassis", columns=["name"])
     txn.select("Chassis_Private", columns=["name", "nb_cfg"])
-    txn.select(
-        "Port_Binding",
-        where=[("type", "==", "chassisredirect")],
-        columns=["logical_port", "chassis", "ha_chassis_group"],
-    )
     txn.select("HA_Chassis_Group", columns=["ha_chassis", "ref_chassis"])
     txn.select("HA_Chassis", columns=["chassis", "priority", "external_ids"])
+    for kind in CARRIERS:
+        txn.select(
+            "Port_Binding", where=[("type", "==", kind)], columns=["logical_port", "chassis", "ha_chassis_group"]
+        )
     result = await client.transact(txn, timeout_s=READ_TIMEOUT_S)
-    return southbound(*(result.rows(index) for index in range(5)))
+    chassis, private, groups, members, *bindings = (result.rows(index) for index in range(4 + len(CARRIERS)))
+    return southbound(chassis, private, chain.from_iterable(bindings), groups, members)
 
 
 def southbound(

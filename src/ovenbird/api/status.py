@@ -33,9 +33,9 @@ from ovenbird.model.layout import Layout
 from ovenbird.model.objects import ExternalNetwork, Router
 from ovenbird.model.raft_status import parse_raft_status
 from ovenbird.ovsdb import OvsdbError, unixctl
-from ovenbird.plan.compile_names import chassisredirect_port
 from ovenbird.plan.fitness import State, Verdict
 from ovenbird.plan.health import HEARTBEAT_STALE_S, judge
+from ovenbird.plan.legs import Leg, legs_of
 from ovenbird.plan.observation import (
     Bfd,
     Chassis,
@@ -234,29 +234,24 @@ class StatusReporter:
         """Return the routers with an external leg; None when what is declared is not known."""
         if not self._service.store.synced and not self._service.store.revision:
             return None
-        found = []
-        for name, declared in sorted(self._service.store.inventory.of_kind("Router").items()):
-            if not isinstance(declared.spec, Router) or declared.spec.external is None:
-                continue
-            port = chassisredirect_port(name, declared.spec.external.network)
-            external = self._service.store.inventory.spec(ExternalNetwork, declared.spec.external.network)
-            physnet = external.physnet if external is not None else ""
-            if seen is None:
-                found.append(RouterView(name=name, binding=port, physnet=physnet, why=why))
-            elif (binding := seen.bindings.get(port)) is None:
-                found.append(RouterView(name=name, binding=port, physnet=physnet, active=""))
-            else:
-                found.append(
-                    RouterView(
-                        name=name,
-                        binding=port,
-                        physnet=physnet,
-                        active=binding.active,
-                        gateways=binding.gateways,
-                        peers=binding.peers,
-                    )
-                )
-        return tuple(found)
+        inventory = self._service.store.inventory
+        legs = [leg for _, declared in sorted(inventory.of_kind("Router").items()) for leg in legs_of(declared)]
+        return tuple(self._router(leg, seen, why) for leg in legs)
+
+    def _router(self, leg: Leg, seen: Southbound | None, why: str) -> RouterView:
+        inventory = self._service.store.inventory
+        spec, external = inventory.spec(Router, leg.router), inventory.spec(ExternalNetwork, leg.network)
+        view = RouterView(
+            name=leg.name,
+            mode=spec.gateways.mode if spec is not None else "",
+            binding=leg.binding,
+            physnet=external.physnet if external is not None else "",
+        )
+        if seen is None:
+            return replace(view, why=why)
+        binding, group = seen.bindings.get(leg.binding), seen.bindings.get(leg.group_binding)
+        view = replace(view, active=binding.active if binding is not None else "")
+        return replace(view, gateways=group.gateways, peers=group.peers) if group is not None else view
 
 
 def _age_s(node: Node, now_s: float) -> float:

@@ -130,10 +130,11 @@ def as_table(answer: Mapping[str, Any]) -> str:
         for one in answer["gateways"]
     ]
     routers = [
-        [one["name"], one["active"], one["home"], ", ".join(one["order"]), one["failback"]] for one in answer["routers"]
+        [one["name"], one["mode"], one["active"], one["home"], ", ".join(one["order"]), one["failback"]]
+        for one in answer["routers"]
     ]
     told = table(["gateway", "good", "state", "carries", "home of", "why"], gateways)
-    return f"{told}\n\n{table(['router', 'active', 'home', 'order', 'failback'], routers)}" if routers else told
+    return f"{told}\n\n{table(['router', 'mode', 'active', 'home', 'order', 'failback'], routers)}" if routers else told
 
 
 def _state(one: Mapping[str, Any]) -> str:

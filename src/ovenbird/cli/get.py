@@ -30,7 +30,14 @@ COLUMNS: dict[str, dict[str, Cell]] = {
     },
     "Router": {
         "external": lambda spec, _: (spec.get("external") or {}).get("network"),
-        "address": lambda spec, assigned: assigned.get("address") or (spec.get("external") or {}).get("address"),
+        "address": lambda spec, assigned: (
+            ", ".join([assigned["address"], *assigned.get("others", ())])
+            if assigned.get("address")
+            else (spec.get("external") or {}).get("address")
+        ),
+        "mode": lambda spec, _: (
+            (spec.get("gateways") or {}).get("mode", "active-standby") if spec.get("external") else None
+        ),
         "snat": lambda spec, _: scalar(spec["external"].get("snat", True)) if spec.get("external") else None,
         "routes": lambda spec, _: ", ".join(f"{route['to']} via {route['via']}" for route in spec.get("routes") or ()),
     },

@@ -152,8 +152,8 @@ def _routers(seen: Status) -> str:
         if any(one["chassis"] == router["active"] and one.get("unfit") for one in router["gateways"]):
             active = f"{active} UNFIT"
         standbys = [_gateway(one) for one in router["gateways"] if one["chassis"] != router["active"]]
-        rows.append([router["name"], active, ", ".join(standbys)])
-    return table(["router", "active gateway", "standbys"], rows)
+        rows.append([router["name"], router.get("mode", ""), active, ", ".join(standbys)])
+    return table(["router", "mode", "active gateway", "standbys"], rows)
 
 
 def _drift(seen: Status) -> Iterator[str]:

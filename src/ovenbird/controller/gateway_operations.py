@@ -71,6 +71,7 @@ class View:
             "routers": [
                 {
                     "name": router.name,
+                    "mode": router.mode,
                     "active": router.carrier,
                     "home": router.home,
                     "order": list(router.order),
@@ -127,7 +128,7 @@ class GatewayOperations:
         def propose() -> Proposal[Outcome]:
             view = self._view()
             moves = single_move(router, to, view.names, view.routers, view.gateways, force=force)
-            return self._homes(moves, {router: to}, Cause.MOVE, dry_run=dry_run)
+            return self._homes(moves, {move.router: to for move in moves}, Cause.MOVE, dry_run=dry_run)
 
         return await self._write(propose)
 

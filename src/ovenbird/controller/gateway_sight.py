@@ -15,10 +15,10 @@ from ovenbird.controller.records import NodeRecord
 from ovenbird.controller.sb_watch import SbWatch
 from ovenbird.controller.store import Store
 from ovenbird.model.cluster import Cluster, Role
-from ovenbird.model.objects import Router
-from ovenbird.plan.compile_names import chassisredirect_port
 from ovenbird.plan.failback import Carried, Gateways
-from ovenbird.plan.gateway_readiness import GatewayFacts, Readiness, ReadinessWatch
+from ovenbird.plan.gateway_death import Watcher, dead_gateways
+from ovenbird.plan.gateway_readiness import HEARD_S, GatewayFacts, Readiness, ReadinessWatch
+from ovenbird.plan.legs import legs_of
 from ovenbird.plan.rows import Placement
 
 NEEDED = ("ovs-vswitchd", "ovn-controller")
@@ -57,19 +57,29 @@ class GatewaySight:
         now_s = self._clock()
         good_since_s = self._watch.look(self._facts(), now_s)
         drained = frozenset(self._store.state.drained)
-        return Gateways(drained=drained, unfit=self._unfit(), good_since_s=good_since_s), now_s
+        dead = dead_gateways(self._watchers()) if self._store.synced else frozenset[str]()
+        return Gateways(drained=drained, unfit=self._unfit(), good_since_s=good_since_s, dead=dead), now_s
+
+    def _watchers(self) -> Iterator[Watcher]:
+        gateways = frozenset(self.names)
+        for name, node in self._store.state.nodes.items():
+            age_s = self._heartbeat_age_s(name)
+            is_heard = age_s is not None and age_s <= HEARD_S
+            for end in bfd_ends(name, node.facts, 0.0):
+                if end.peer in gateways:
+                    yield Watcher(host=name, peer=end.peer, up=end.up, is_heard=is_heard)
 
     def readiness(self, name: str) -> Readiness:
         """Return the verdict of the latest look."""
         return self._watch.verdicts.get(name, Readiness(good=None, why="not looked at yet"))
 
     def carriers(self) -> dict[str, str | None]:
-        """Return who carries each router with an external leg; None when not known, or nobody does."""
+        """Return who carries each router's legs; None when not known, or nobody does."""
         seen = self._sb.carriers() if self._sb.synced else {}
         return {
-            name: seen.get(chassisredirect_port(name, declared.spec.external.network))
-            for name, declared in self._store.inventory.of_kind("Router").items()
-            if isinstance(declared.spec, Router) and declared.spec.external is not None
+            leg.name: seen.get(leg.binding)
+            for declared in self._store.inventory.of_kind("Router").values()
+            for leg in legs_of(declared)
         }
 
     def routers(self, placement: Placement) -> list[Carried]:

@@ -9,7 +9,7 @@ that reports none (it may be starting, or not have been asked) takes nothing awa
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ovenbird.controller.events import PLACEMENT_CHANGED, Events
@@ -19,9 +19,21 @@ from ovenbird.controller.state import DeclaredState
 from ovenbird.model.cluster import Cluster, Role
 from ovenbird.model.objects import ExternalNetwork, Key, Router
 from ovenbird.plan.dirty import dirty_by_placement
-from ovenbird.plan.failback import PENDING_S, Carried, Cause, Failback, Gateways, Memory, decide
+from ovenbird.plan.failback import (
+    PENDING_S,
+    Carried,
+    Cause,
+    Failback,
+    Gateways,
+    Memory,
+    Verdict,
+    as_groups,
+    as_one,
+    decide,
+)
 from ovenbird.plan.gateways import RouterNeed, renumbered, schedule
 from ovenbird.plan.inventory import InventoryView
+from ovenbird.plan.legs import SEVERAL, SHARED, is_pinned, leg_names, router_of
 from ovenbird.plan.nb_index import NbIndex
 from ovenbird.plan.rows import HOME, HOME_REQUEST, Gateway, Placement
 
@@ -55,6 +67,8 @@ class Placing:
         """Routers that may move as time goes by: not at home, or not carried where they should be."""
         self.placement = Placement()
         self.troubles: dict[Key, Trouble] = {}
+        self._lists: dict[str, tuple[str, ...]] = {}
+        """Leg -> the legs that share its order."""
         self._moves: dict[str, tuple[str, Cause, float]] = {}
         """router -> the gateway that was last put first, why, and when."""
 
@@ -90,7 +104,8 @@ class Placing:
         self.placement = self._decided(state, scheduled.placement, sight, there)
         changed = dirty_by_placement(before, self.placement)
         self.troubles = {
-            Key("Router", unplaced.router): Trouble("unplaced", unplaced.detail) for unplaced in scheduled.unplaced
+            Key("Router", router_of(unplaced.router)): Trouble("unplaced", unplaced.detail)
+            for unplaced in scheduled.unplaced
         }
         if changed:
             self._events.emit(PLACEMENT_CHANGED, routers=len(changed), first=str(min(changed)))
@@ -101,7 +116,8 @@ class Placing:
         seen = self._seen
         if seen is None or seen.gateways.excluded != sight.gateways.excluded or seen.unfit != sight.unfit:
             return self.update(state, sight)
-        if seen.gateways.good_since_s.keys() == sight.gateways.good_since_s.keys():
+        same_health = seen.gateways.good_since_s.keys() == sight.gateways.good_since_s.keys()
+        if same_health and seen.gateways.dead == sight.gateways.dead:
             names = self._restless | {
                 name for name, carrier in sight.carriers.items() if seen.carriers.get(name) != carrier
             }
@@ -109,7 +125,8 @@ class Placing:
             names = set(self.placement.routers)
         before = self.placement
         self.placement = self._decided(state, before, sight, names)
-        return frozenset(Key("Router", name) for name in names if _differs(before, self.placement, name))
+        names = self._with_sharers(names)
+        return frozenset(Key("Router", router_of(name)) for name in names if _differs(before, self.placement, name))
 
     def _decided(self, state: DeclaredState, placed: Placement, sight: Sight, names: Collection[str]) -> Placement:
         self._seen = sight
@@ -117,21 +134,34 @@ class Placing:
             return placed
         physnets = {need.name: need.physnet for need in router_needs(state.inventory)} if sight.unfit else {}
         routers, homes, requests = dict(placed.routers), dict(placed.homes), dict(placed.requests)
-        for router in carried_routers(self._cluster, state, placed, sight.carriers, names):
-            name = router.name
-            # Only what was found on its own physical network counts for a router.
-            gateways = replace(sight.gateways, unfit=sight.unfit.get(physnets.get(name, ""), frozenset()))
-            verdict = decide(router, self._memories.get(name), gateways, sight.now_s)
-            self._memories[name] = verdict.memory
-            homes[name] = verdict.home
-            requests[name] = state.homes[name].request if name in state.homes else 0
-            if verdict.order != router.order:
-                routers[name] = renumbered(routers[name], verdict.order)
-            if verdict.cause is not None:
-                self._moves[name] = (verdict.order[0], verdict.cause, sight.now_s)
-            settled = verdict.order[0] == verdict.home == router.carrier
-            (self._restless.discard if settled else self._restless.add)(name)
+        self._lists = shared_lists(state.inventory)
+        names = self._with_sharers(names)
+        for group in as_groups(carried_routers(self._cluster, state, placed, sight.carriers, names)):
+            verdict = self._verdict(group, physnets, sight)
+            for router in group:
+                name = router.name
+                self._memories[name] = verdict.memory
+                homes[name] = verdict.home
+                requests[name] = state.homes[name].request if name in state.homes else 0
+                if verdict.order != router.order:
+                    routers[name] = renumbered(routers[name], verdict.order)
+                if verdict.cause is not None:
+                    self._moves[name] = (verdict.order[0], verdict.cause, sight.now_s)
+                settled = verdict.order[0] == verdict.home == router.carrier
+                (self._restless.discard if settled else self._restless.add)(name)
         return Placement(routers=routers, homes=homes, requests=requests)
+
+    def _verdict(self, group: Sequence[Carried], physnets: Mapping[str, str], sight: Sight) -> Verdict:
+        """Decide once for legs that share an order."""
+        router = as_one(group)
+        # Only what was found on its own physical network counts for a router.
+        gateways = replace(sight.gateways, unfit=sight.unfit.get(physnets.get(router.name, ""), frozenset()))
+        memories = (self._memories.get(each.name) for each in group)
+        return decide(router, next(filter(None, memories), None), gateways, sight.now_s)
+
+    def _with_sharers(self, legs: Collection[str]) -> set[str]:
+        """Return legs with all that share an order with one of them."""
+        return {each for leg in legs for each in self._lists.get(leg, (leg,))}
 
 
 def _differs(one: Placement, other: Placement, router: str) -> bool:
@@ -154,7 +184,7 @@ def carried_routers(
     found = []
     for need in router_needs(state.inventory, names):
         order = tuple(name for name, _ in placement.routers.get(need.name, ()))
-        spec = state.inventory.spec(Router, need.name)
+        spec = state.inventory.spec(Router, router_of(need.name))
         if not order or spec is None:
             continue
         asked = state.homes.get(need.name)
@@ -172,6 +202,10 @@ def carried_routers(
                 failback=Failback(spec.gateways.failback),
                 delay_s=float(spec.gateways.failback_delay_s or DEFAULT_DELAY_S),
                 count=need.count,
+                mode=spec.gateways.mode,
+                pinned=is_pinned(spec),
+                together=need.together,
+                apart=need.apart,
             )
         )
     return found
@@ -189,28 +223,49 @@ def gateways(cluster: Cluster, nodes: Mapping[str, NodeRecord]) -> tuple[Gateway
 
 
 def router_needs(inventory: InventoryView, names: Collection[str] | None = None) -> Iterable[RouterNeed]:
-    """Yield what each of the named routers (None: all) with an external leg needs."""
+    """Yield what each of the named legs (None: all) needs."""
     declared = inventory.of_kind("Router")
-    for name in declared if names is None else names:
+    for name in declared if names is None else {router_of(leg) for leg in names}:
         spec = declared[name].spec if name in declared else None
-        if isinstance(spec, Router) and spec.external is not None:
-            external = inventory.spec(ExternalNetwork, spec.external.network)
-            if external is not None:
-                yield RouterNeed(name=name, physnet=external.physnet, count=spec.gateways.count)
+        if not isinstance(spec, Router) or spec.external is None:
+            continue
+        external = inventory.spec(ExternalNetwork, spec.external.network)
+        for leg in leg_names(name, spec) if external is not None else ():
+            if external is not None and (names is None or leg in names):
+                yield RouterNeed(
+                    name=leg,
+                    physnet=external.physnet,
+                    count=spec.gateways.count,
+                    together=external.physnet if spec.gateways.mode == SHARED else "",
+                    apart=name if spec.gateways.mode == SEVERAL else "",
+                )
+
+
+def shared_lists(inventory: InventoryView) -> dict[str, tuple[str, ...]]:
+    """Return, for each leg that shares an order, all that do, itself included."""
+    found: dict[str, list[str]] = {}
+    for need in router_needs(inventory):
+        if need.together:
+            found.setdefault(need.together, []).append(need.name)
+    return {leg: tuple(sorted(legs)) for legs in found.values() for leg in legs}
 
 
 def placement_in_nb(inventory: InventoryView, index: NbIndex) -> Placement:
-    """Return the placement that NB holds for our routers, most wanted first, and their homes."""
+    """Return the placement that NB holds for our routers' legs, most wanted first, and their homes."""
     routers, homes, requests = {}, {}, {}
-    for name in inventory.of_kind("Router"):
-        rows = list(index.rows_of(Key("Router", name)))
-        members = [(row.columns["chassis_name"], row.columns["priority"]) for row in rows if row.table == "HA_Chassis"]
-        if members:
-            routers[name] = tuple(sorted(members, key=lambda member: (-member[1], member[0])))
-        for row in rows:
-            if row.table == "HA_Chassis_Group" and row.columns["external_ids"].get(HOME):
-                homes[name] = row.columns["external_ids"][HOME]
-                requests[name] = _number(row.columns["external_ids"].get(HOME_REQUEST, ""))
+    for name, declared in inventory.of_kind("Router").items():
+        legs = leg_names(name, declared.spec) if isinstance(declared.spec, Router) else ()
+        for row in list(index.rows_of(Key("Router", name))):
+            leg = row.columns["name"] if row.table == "HA_Chassis_Group" else ""
+            if leg not in legs:
+                continue
+            rows = (index.row("HA_Chassis", uuid) for uuid in row.columns.get("ha_chassis", ()))
+            members = [(each.columns["chassis_name"], each.columns["priority"]) for each in rows if each]
+            if members:
+                routers[leg] = tuple(sorted(members, key=lambda member: (-member[1], member[0])))
+            if row.columns["external_ids"].get(HOME):
+                homes[leg] = row.columns["external_ids"][HOME]
+                requests[leg] = _number(row.columns["external_ids"].get(HOME_REQUEST, ""))
     return Placement(routers=routers, homes=homes, requests=requests)
 
 

@@ -7,6 +7,7 @@ whether it was committed. It must never depend on more than that: attachments do
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +22,14 @@ from ovenbird.controller.records import (
 )
 from ovenbird.controller.state import DeclaredState, Prospect
 from ovenbird.controller.writer import Proposal
-from ovenbird.model.cluster import Cluster
+from ovenbird.model.cluster import Cluster, Role
 from ovenbird.model.documents import Document
 from ovenbird.model.errors import Problem, Refused, UserError
 from ovenbird.model.objects import Key
 from ovenbird.ovsdb import Transaction
 from ovenbird.plan.admission import admit, admit_delete
 from ovenbird.plan.change import Admission, Change
+from ovenbird.plan.legs import router_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +56,14 @@ def apply(
         physnets=cluster.physnets,
         underlay_mtu=cluster.underlay_mtu,
         revision=state.revision + 1,
+        gateways=gateways_by_physnet(cluster),
     )
     return _objects(state, admission, dry_run=dry_run, comment="apply")
+
+
+def gateways_by_physnet(cluster: Cluster) -> Counter[str]:
+    """Return how many gateways the cluster's description has on each physical network."""
+    return Counter(physnet for host in cluster.hosts if Role.GATEWAY in host.roles for physnet in host.uplinks)
 
 
 def delete(state: DeclaredState, keys: Sequence[Key], *, dry_run: bool) -> Proposal[ApplyOutcome]:
@@ -99,7 +107,8 @@ def _objects(
         if change.new is None:
             txn.delete("Object", uuid=uuid)
             if change.key.kind == "Router":
-                txn.delete("Home", uuid=home_uuid(change.key.name))
+                for leg in (change.key.name, *(each for each in state.homes if router_of(each) == change.key.name)):
+                    txn.delete("Home", uuid=home_uuid(leg))
         elif change.old is None:
             txn.insert("Object", writing[change.key][1], uuid=uuid)
         else:

@@ -140,10 +140,16 @@ def read_object(row: Mapping[str, Any]) -> Declared:
         raise UnreadableRow(f"unknown kind {kind}")
     try:
         spec = KINDS[kind].model_validate_json(row["spec"])
-        assigned = Assigned(**json.loads(row["assigned"] or "{}"))
+        assigned = _read_assigned(json.loads(row["assigned"] or "{}"))
     except (ValidationError, ValueError, TypeError) as error:
         raise UnreadableRow(str(error)) from error
     return Declared(kind=kind, name=name, spec=spec, assigned=assigned, revision=row["revision"])
+
+
+def _read_assigned(stored: dict[str, Any]) -> Assigned:
+    """Return what was assigned. Not by the type adapter: it is read for each of many thousand objects."""
+    others = stored.pop("others", ())
+    return Assigned(**stored, others=tuple(others))
 
 
 def read_cluster(row: Mapping[str, Any]) -> ClusterRecord:

@@ -21,8 +21,9 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "Chassis_Private": ("name", "chassis", "nb_cfg", "nb_cfg_timestamp"),
     "Port_Binding": ("logical_port", "type", "chassis", "up"),
 }
-REDIRECT = "chassisredirect"
-"""Type of the port bindings that say which chassis carries a router's external leg (ovn-sb(5), Port_Binding)."""
+CARRIERS = ("chassisredirect", "l3gateway")
+"""Types of the port bindings that say which chassis carries a router's leg (ovn-sb(5), Port_Binding): a distributed
+gateway port's, a gateway router's."""
 
 
 class SbWatch:
@@ -31,7 +32,9 @@ class SbWatch:
     def __init__(self, cluster: Cluster, events: Events, *, remotes: Sequence[str] | None = None) -> None:
         self.client = Client(Database.SB.value, tuple(remotes or cluster.remotes(Database.SB)), leader_only=False)
         self._events = events
-        self.replica = Replica(self.client, TABLES, where={"Port_Binding": (("type", "==", REDIRECT),)})
+        self.replica = Replica(
+            self.client, TABLES, where={"Port_Binding": tuple(("type", "==", each) for each in CARRIERS)}
+        )
         self.changing = Changing()
         self._subscribers: list[Callable[[], None]] = []
         self._pump_task: asyncio.Task[None] | None = None
@@ -75,7 +78,7 @@ class SbWatch:
         return {row["name"]: row for row in self.replica.table("Chassis_Private").values()}
 
     def carriers(self) -> dict[str, str | None]:
-        """Return, per router's external leg (`cr-<router port>`), the name of the chassis that carries it, or None."""
+        """Return, per port of a router's leg (`plan.legs.Leg.binding`), the chassis that carries it, or None."""
         chassis = self.replica.table("Chassis")
         found: dict[str, str | None] = {}
         for row in self.replica.table("Port_Binding").values():

@@ -112,8 +112,13 @@ class RouterExternal(Spec):
 class RouterGateways(Spec):
     """How a router's gateways are chosen."""
 
-    mode: Literal["active-standby"] = "active-standby"
-    """One gateway carries the router, the others stand by."""
+    mode: Literal["active-standby", "shared", "gateway-router", "active-active"] = "active-standby"
+    """How gateways carry the router. "active-standby": one carries it, the others stand by, in an order of its own;
+    "shared": so, in one order for all shared routers of the physical network; "gateway-router": it has a router of its
+    own on one gateway, which the controller moves when that dies; "active-active": it has several of those, each with
+    an address of its own, and flows are spread over them. docs/gateways.md says what each survives and costs."""
+    active: Annotated[int, Field(ge=2, le=5)] | None = None
+    """Gateways that carry the router at the same time; only with mode "active-active", where it is 2 when not given."""
     count: Annotated[int, Field(ge=1, le=5)] = 5
     """At most this many gateways carry the router (active and standbys)."""
     failback: Literal["preempt", "delayed", "manual"] = "delayed"
@@ -126,6 +131,12 @@ class RouterGateways(Spec):
     def _delay_only_when_delayed(self) -> Self:
         if self.failback_delay_s is not None and self.failback != "delayed":
             raise ValueError(f'failback_delay_s has no meaning with failback "{self.failback}"')
+        return self
+
+    @model_validator(mode="after")
+    def _active_only_when_several_are(self) -> Self:
+        if self.active is not None and self.mode != "active-active":
+            raise ValueError(f'active has no meaning with mode "{self.mode}": only "active-active" has several')
         return self
 
 
@@ -229,6 +240,8 @@ class Assigned:
     mac: str = ""
     """Port: its MAC. Router: MAC of its external leg. FloatingIP: MAC used when distributed.
     Network: MAC of the gateway, the router's leg in it."""
+    others: tuple[str, ...] = ()
+    """Router that is active-active: the external addresses of its second and further legs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import count
 
 from ovenbird.model.addresses import (
@@ -35,6 +36,7 @@ from ovenbird.model.objects import (
     Spec,
 )
 from ovenbird.plan.inventory import Draft, InventoryView
+from ovenbird.plan.legs import legs_wanted
 
 _KIND_ORDER = {kind: at for at, kind in enumerate(KINDS)}
 _DIGITS = re.compile(r"(\d+)")
@@ -79,7 +81,8 @@ def kept(old: Declared | None, spec: Spec, view: InventoryView) -> Assigned:
             before = old.spec.external if old and isinstance(old.spec, Router) else None
             same = bool(before and before.network == external.network)
             address = external.address or (had.address if same and _fits(had.address, spec, view) else "")
-            return Assigned(address=address, mac=had.mac)
+            others = [other for other in had.others if same and other != address and _fits(other, spec, view)]
+            return Assigned(address=address, mac=had.mac, others=tuple(others[: legs_wanted(spec) - 1]))
     return Assigned()
 
 
@@ -120,7 +123,7 @@ def allocate(draft: Draft, keys: Iterable[Key]) -> list[Key]:
         if isinstance(spec, Router) and not spec.external:
             continue
         address, mac = assigned.address, assigned.mac
-        if address and (mac or isinstance(spec, LoadBalancer)):
+        if address and (mac or isinstance(spec, LoadBalancer)) and not _further_legs(declared):
             continue
         if not address:
             space, ranges = room_for(spec, draft)
@@ -132,11 +135,33 @@ def allocate(draft: Draft, keys: Iterable[Key]) -> list[Key]:
         # A load balancer is only ever seen behind its router's MAC.
         if not mac and not isinstance(spec, LoadBalancer):
             mac = _free_mac(draft, declared, address)
-        assigned = Assigned(address=address, mac=mac)
+        assigned = Assigned(address=address, mac=mac, others=assigned.others)
         # Not dataclasses.replace: a file may have 10,000 objects, and it takes three times as long.
         revision = declared.revision
-        draft.put(Declared(kind=key.kind, name=key.name, spec=spec, assigned=assigned, revision=revision))
+        declared = Declared(kind=key.kind, name=key.name, spec=spec, assigned=assigned, revision=revision)
+        draft.put(declared)
+        if not _allocate_further(draft, declared):
+            without.append(key)
     return without
+
+
+def _further_legs(declared: Declared) -> int:
+    """Return how many more addresses an active-active router needs."""
+    if not isinstance(declared.spec, Router):
+        return 0
+    return legs_wanted(declared.spec) - 1 - len(declared.assigned.others)
+
+
+def _allocate_further(draft: Draft, declared: Declared) -> bool:
+    """Give a router the addresses of its second and further legs; return whether there were enough."""
+    for _ in range(_further_legs(declared)):
+        free = draft.lowest_free(*room_for(declared.spec, draft))
+        if free is None:
+            return False
+        others = (*declared.assigned.others, format_address(free))
+        declared = replace(declared, assigned=replace(declared.assigned, others=others))
+        draft.put(declared)
+    return True
 
 
 def _free_mac(draft: Draft, declared: Declared, address: str) -> str:

@@ -86,4 +86,6 @@ def _flat(declared: Declared | None) -> dict[str, Any]:
         found["assigned.address"] = declared.assigned.address
     if declared.assigned.mac:
         found["assigned.mac"] = declared.assigned.mac
+    if declared.assigned.others:
+        found["assigned.others"] = list(declared.assigned.others)
     return found

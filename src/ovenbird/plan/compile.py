@@ -3,7 +3,7 @@
     ExternalNetwork  Logical_Switch, localnet port
     Network          Logical_Switch, DHCP_Options; on its router: router port, peer port, SNAT
     Router           Logical_Router, static routes, Load_Balancer_Group; its external leg: HA_Chassis_Group, HA_Chassis,
-                     router port, peer port, default route
+                     router port, peer port, default route; or the gateway routers in its place
     Port             Logical_Switch_Port
     FloatingIP       NAT
     LoadBalancer     Load_Balancer
@@ -20,6 +20,7 @@ from ovenbird.plan import compile_names as names
 from ovenbird.plan.compile_context import CompileContext
 from ovenbird.plan.compile_load_balancer import load_balancer_rows
 from ovenbird.plan.compile_network import external_network_rows, network_rows
+from ovenbird.plan.compile_pinning import floating_ip_pin, inward_leg
 from ovenbird.plan.compile_router import router_rows
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.reach import router_between
@@ -75,9 +76,12 @@ def _port_rows(declared: Declared, spec: Port, inventory: InventoryView) -> tupl
 
 def _floating_ip_rows(declared: Declared, spec: FloatingIP, inventory: InventoryView) -> tuple[NbRow, ...]:
     port = inventory.get(Key("Port", spec.port))
-    router = router_between(spec.network, spec.port, inventory)
+    name = router_between(spec.network, spec.port, inventory)
+    router = inventory.get(Key("Router", name)) if name else None
     if router is None or port is None or not port.assigned.address or not declared.assigned.address:
         return ()
+    leg = inward_leg(router, spec.port)
+    where = names.gateway_router(leg.name) if leg and leg.pinned else names.logical_router(router.name)
     # northd translates on the workload's chassis only when both are set (ovn-nb(5), NAT.external_mac).
     distributed = spec.distributed and bool(declared.assigned.mac)
     return (
@@ -94,6 +98,7 @@ def _floating_ip_rows(declared: Declared, spec: FloatingIP, inventory: Inventory
                 "external_ids": {OWNER: str(declared.key)},
             },
             declared.key,
-            Parent("Logical_Router", names.logical_router(router), "nat"),
+            Parent("Logical_Router", where, "nat"),
         ),
+        *floating_ip_pin(declared, router, port),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ovenbird.model.objects import BalancedPort, Declared, Key, LoadBalancer
 from ovenbird.plan import compile_names as names
+from ovenbird.plan.compile_pinning import load_balancer_pins
 from ovenbird.plan.inventory import InventoryView, target_ports
 from ovenbird.plan.reach import router_between
 from ovenbird.plan.rows import OWNER, NbRow, Parent, row_uuid
@@ -49,6 +50,7 @@ def load_balancer_rows(declared: Declared, spec: LoadBalancer, inventory: Invent
             declared.key,
             Parent("Load_Balancer_Group", names.load_balancer_group(router), "load_balancer"),
         ),
+        *load_balancer_pins(declared, spec, inventory),
     )
 
 

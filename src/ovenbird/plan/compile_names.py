@@ -30,6 +30,26 @@ def chassisredirect_port(router: str, external: str) -> str:
     return f"cr-{router_port(router, external)}"
 
 
+def pinned_port(leg: str, external: str) -> str:
+    """Return the external port of a leg's gateway router; SB's binding of it is on the chassis that carries it."""
+    return f"{leg}_gw_{external}"
+
+
+def watch_port(leg: str) -> str:
+    """Return the port that has the gateways of a leg watched, which itself carries nothing."""
+    return f"{leg}__watch"
+
+
+def gateway_router_name(leg: str) -> str:
+    """Return the name of a leg's gateway router."""
+    return f"{leg}_gw"
+
+
+def gateway_router(leg: str) -> str:
+    """Return the UUID of a leg's gateway router."""
+    return row_uuid("Logical_Router", gateway_router_name(leg))
+
+
 def network_switch(network: str) -> str:
     """Return the UUID of a Network's Logical_Switch."""
     return row_uuid("Logical_Switch", f"Network/{network}")
@@ -45,9 +65,9 @@ def logical_router(router: str) -> str:
     return row_uuid("Logical_Router", router)
 
 
-def gateway_group(router: str) -> str:
-    """Return the UUID of a Router's HA_Chassis_Group, which is named like the router."""
-    return row_uuid("HA_Chassis_Group", router)
+def gateway_group(leg: str) -> str:
+    """Return the UUID of the HA_Chassis_Group of a router's leg, which is named like the leg."""
+    return row_uuid("HA_Chassis_Group", leg)
 
 
 def load_balancer_group(router: str) -> str:

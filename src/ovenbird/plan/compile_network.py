@@ -10,7 +10,9 @@ from ovenbird.model.addresses import derived_mac, gateway_of
 from ovenbird.model.objects import Declared, ExternalNetwork, Key, Network, Router
 from ovenbird.plan import compile_names as names
 from ovenbird.plan.compile_context import CompileContext, internal_gateway_mtu, network_mtu
+from ovenbird.plan.compile_gateway_router import network_leg_rows
 from ovenbird.plan.inventory import InventoryView
+from ovenbird.plan.legs import is_pinned
 from ovenbird.plan.rows import OWNER, NbRow, Parent, row_uuid
 
 DHCP_LEASE_S = 43200
@@ -74,7 +76,9 @@ def network_rows(
         )
     if router and isinstance(router.spec, Router):
         rows += _attachment_rows(declared, spec, router.name, context)
-        if snat := _snat_row(declared, spec, router, router.spec):
+        if is_pinned(router.spec):
+            rows += network_leg_rows(declared, spec, router, router.spec)
+        elif snat := _snat_row(declared, spec, router, router.spec):
             rows.append(snat)
     return tuple(rows)
 

@@ -11,7 +11,9 @@ from ovenbird.model.addresses import derived_mac
 from ovenbird.model.objects import Declared, ExternalNetwork, Router
 from ovenbird.plan import compile_names as names
 from ovenbird.plan.compile_context import CompileContext, external_gateway_mtu
+from ovenbird.plan.compile_gateway_router import pinned_rows, watch_rows
 from ovenbird.plan.inventory import InventoryView
+from ovenbird.plan.legs import is_pinned, legs_of
 from ovenbird.plan.rows import HOME, HOME_REQUEST, OWNER, NbRow, Parent, row_uuid
 
 ANYWHERE = "0.0.0.0/0"
@@ -27,6 +29,7 @@ def router_rows(
 ) -> tuple[NbRow, ...]:
     """Return the rows of a router, without those that its networks and floating IPs own."""
     balancers = names.load_balancer_group(declared.name)
+    pinned = is_pinned(spec)
     rows = [
         NbRow("Load_Balancer_Group", balancers, {"name": declared.name}, declared.key),
         NbRow(
@@ -34,41 +37,46 @@ def router_rows(
             names.logical_router(declared.name),
             {
                 "name": declared.name,
-                "options": _ON_SHARED_SWITCH if spec.external else {},
+                "options": _ON_SHARED_SWITCH if spec.external and not pinned else {},
                 "external_ids": {OWNER: str(declared.key)},
             },
             declared.key,
-            members={"load_balancer_group": frozenset((balancers,))},
+            members={"load_balancer_group": frozenset(() if pinned else (balancers,))},
         ),
     ]
     external = inventory.spec(ExternalNetwork, spec.external.network) if spec.external else None
-    gateways = context.placement.routers.get(declared.name, ())
-    if external and declared.assigned.address and gateways:
-        rows += _group_rows(declared, gateways, context)
+    placed = [leg for leg in legs_of(declared) if external and leg.address and context.placement.routers.get(leg.name)]
+    for leg in placed:
+        rows += _group_rows(declared, leg.name, context)
+    if external and pinned:
+        rows += pinned_rows(declared, spec, external, context)
+        rows += watch_rows(declared, placed)
+        return tuple(rows)
+    if external and placed:
         rows += _external_leg_rows(declared, spec, external, context)
     rows += [_route_row(declared, f"{route.to} via {route.via}", route.to, route.via) for route in spec.routes]
     return tuple(rows)
 
 
-def _group_rows(declared: Declared, gateways: tuple[tuple[str, int], ...], context: CompileContext) -> list[NbRow]:
+def _group_rows(declared: Declared, leg: str, context: CompileContext) -> list[NbRow]:
     owner = {OWNER: str(declared.key)}
-    group = names.gateway_group(declared.name)
+    group = names.gateway_group(leg)
     parent = Parent("HA_Chassis_Group", group, "ha_chassis")
     placement = context.placement
-    intent = {HOME: placement.home(declared.name)}
-    if request := placement.requests.get(declared.name):
+    intent = {HOME: placement.home(leg)}
+    if request := placement.requests.get(leg):
         intent[HOME_REQUEST] = str(request)
     return [
-        NbRow("HA_Chassis_Group", group, {"name": declared.name, "external_ids": {**owner, **intent}}, declared.key),
+        NbRow("HA_Chassis_Group", group, {"name": leg, "external_ids": {**owner, **intent}}, declared.key),
         *(
             NbRow(
                 "HA_Chassis",
-                row_uuid("HA_Chassis", f"{declared.name}_{gateway}"),
+                row_uuid("HA_Chassis", f"{leg}_{gateway}"),
                 {"chassis_name": gateway, "priority": priority, "external_ids": owner},
                 declared.key,
                 parent,
             )
-            for gateway, priority in gateways
+            for gateway, priority in placement.routers[leg]
         ),
     ]
 

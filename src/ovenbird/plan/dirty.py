@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from ovenbird.model.objects import Declared, ExternalNetwork, Key, Network, Port, Router
 from ovenbird.plan.inventory import InventoryView
+from ovenbird.plan.legs import is_pinned, legs_wanted, router_of
 from ovenbird.plan.rows import Placement
 
 
@@ -34,7 +35,7 @@ def dirty(changed: Iterable[Key], old: InventoryView, new: InventoryView) -> fro
 def dirty_by_placement(old: Placement, new: Placement) -> frozenset[Key]:
     """Return the routers whose gateways differ."""
     return frozenset(
-        Key("Router", router)
+        Key("Router", router_of(router))
         for router in old.routers.keys() | new.routers.keys()
         if _placed(old, router) != _placed(new, router)
     )
@@ -54,7 +55,7 @@ def _followers(key: Key, before: Declared | None, after: Declared | None, view: 
             if _leg(before) != _leg(after):
                 networks = [user for user in view.users(key) if user.kind == "Network"]
                 yield from networks
-                if _leg(before)[:2] != _leg(after)[:2]:
+                if _leg(before)[:3] != _leg(after)[:3]:
                     yield from (fip.key for fip in view.floating_ips_of(key.name))
                     yield from (balancer.key for balancer in view.load_balancers_of(key.name))
         case (Declared(spec=Port()), _, _):
@@ -79,14 +80,18 @@ def _followers_of_network(
             yield from view.users(user)
 
 
-def _leg(declared: Declared | None) -> tuple[bool, str, bool, str]:
-    """Return what networks and floating IPs read of a router: existence, external network, SNAT, address."""
+def _leg(declared: Declared | None) -> tuple[object, ...]:
+    """Return what networks and what leads inward read of a router.
+
+    Its existence, external network and legs come first: what leads inward reads no more. Then SNAT and addresses.
+    """
     if declared is None or not isinstance(declared.spec, Router):
-        return (False, "", False, "")
+        return (False,)
     external = declared.spec.external
     if external is None:
-        return (True, "", False, "")
-    return (True, external.network, external.snat, declared.assigned.address)
+        return (True,)
+    legs = legs_wanted(declared.spec) if is_pinned(declared.spec) else 0
+    return (True, external.network, legs, external.snat, declared.assigned.address, declared.assigned.others)
 
 
 def _network(declared: Declared | None) -> Network | None:

@@ -11,7 +11,7 @@ that is not known to be good) is never acted on. It must never leave a router wi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -55,6 +55,8 @@ class Gateways:
     """By what was measured of them; treated as drained ones are."""
     good_since_s: Mapping[str, float] = field(default_factory=dict)
     """Gateways known to be good now, and since when."""
+    dead: frozenset[str] = frozenset()
+    """Gateways that most of those that watch them say are dead (`ovenbird.plan.gateway_death`)."""
 
     @property
     def excluded(self) -> frozenset[str]:
@@ -81,6 +83,13 @@ class Carried:
     delay_s: float = 60.0
     count: int = 5
     """Gateways that it wants."""
+    mode: str = "active-standby"
+    pinned: bool = False
+    """Whether it is a gateway router: OVN never moves it, we do."""
+    together: str = ""
+    """Routers of the same one have one order, and move together; "": it moves alone."""
+    apart: str = ""
+    """Legs of the same one should be on different gateways."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +136,22 @@ def decide(router: Carried, memory: Memory | None, gateways: Gateways, now_s: fl
     return Verdict(order=_arranged(router, first, gateways.excluded), home=home, memory=memory, cause=cause)
 
 
+def as_groups(routers: Iterable[Carried]) -> list[list[Carried]]:
+    """Return the routers by what is decided at once: those that share an order together, each other by itself."""
+    groups: dict[tuple[str, str], list[Carried]] = {}
+    for router in routers:
+        groups.setdefault((router.together, "" if router.together else router.name), []).append(router)
+    return list(groups.values())
+
+
+def as_one(group: Sequence[Carried]) -> Carried:
+    """Return routers that share an order as one: carried where all of them are, asked for if one of them is."""
+    carriers = {router.carrier for router in group}
+    asked = next((router for router in group if router.asked), group[0])
+    carrier = group[0].carrier if len(carriers) == 1 else None
+    return replace(group[0], carrier=carrier, asked=asked.asked, asked_cause=asked.asked_cause)
+
+
 def _home(router: Carried) -> str:
     if router.asked and router.asked in router.eligible:
         return router.asked
@@ -138,7 +163,7 @@ def _first(router: Carried, memory: Memory, gateways: Gateways, now_s: float) ->
     leader, home = router.order[0], router.home
     if router.asked == home and _is_good(router, home, gateways):
         return home, router.asked_cause
-    if leader in gateways.excluded:
+    if leader in gateways.excluded or (router.pinned and leader in gateways.dead):
         return _instead(router, gateways)
     if router.failback is Failback.PREEMPT:
         return (home, Cause.FAILBACK) if _is_good(router, home, gateways) else (leader, None)
@@ -146,7 +171,8 @@ def _first(router: Carried, memory: Memory, gateways: Gateways, now_s: float) ->
 
 
 def _is_good(router: Carried, gateway: str | None, gateways: Gateways) -> bool:
-    return gateway in router.eligible and gateway not in gateways.excluded and gateway in gateways.good_since_s
+    fit = gateway in router.eligible and gateway not in gateways.excluded and gateway not in gateways.dead
+    return fit and gateway in gateways.good_since_s
 
 
 def _instead(router: Carried, gateways: Gateways) -> tuple[str, Cause | None]:
@@ -155,14 +181,20 @@ def _instead(router: Carried, gateways: Gateways) -> tuple[str, Cause | None]:
     # Traffic that has left already need not move again.
     for other in (router.carrier, router.home, *router.order, *sorted(router.eligible)):
         if other is not None and _is_good(router, other, gateways):
-            return other, Cause.DRAIN if leader in gateways.drained else Cause.UNFIT
+            return other, _why_away(leader, gateways)
     return leader, None
+
+
+def _why_away(leader: str, gateways: Gateways) -> Cause:
+    if leader in gateways.dead:
+        return Cause.FAILOVER
+    return Cause.DRAIN if leader in gateways.drained else Cause.UNFIT
 
 
 def _followed(router: Carried, memory: Memory, gateways: Gateways, now_s: float) -> tuple[str, Cause | None]:
     """Return the gateway to which OVN moved the router, so that it stays there; or its home, when it is time."""
     leader, home, carrier = router.order[0], router.home, router.carrier
-    if carrier is None:
+    if carrier is None or (router.pinned and carrier != leader):
         return leader, None
     if carrier != leader:
         pending = now_s - memory.changed_s < (YOUNG_S if memory.settled else PENDING_S)

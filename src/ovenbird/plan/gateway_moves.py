@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from ovenbird.model.errors import Refused, UserError
 from ovenbird.plan.failback import Carried, Failback, Gateways, Memory, decide
+from ovenbird.plan.legs import router_of
 from ovenbird.plan.rebalance import Move, Seat, rebalance
 
 _LONG_AGO = Memory(changed_s=-math.inf, settled=True)
@@ -76,7 +77,12 @@ def single_move(
 ) -> tuple[Move, ...]:
     """Return the move of one router, none when it is there. Refused when the gateway must not carry it."""
     _known(to, names)
-    found = next((each for each in routers if each.name == router), None)
+    known = list(routers)
+    found = next((each for each in known if each.name == router), None)
+    if found is None and (legs := [each.name for each in known if router_of(each.name) == router]):
+        raise UserError(
+            f"Router/{router} has several legs", code="not_found", hint=f"move one of them: {', '.join(legs)}"
+        )
     if found is None:
         raise UserError(
             f"Router/{router} has no gateway to move from", code="not_found", hint="`ovenbird gateway list`"
@@ -98,18 +104,27 @@ def single_move(
             subject=to,
             hint="`ovenbird gateway list` says why; --force makes it the router's home all the same, for when it is",
         )
+    found_moves = (Move(each.name, each.carrier or each.order[0], to) for each in _moving_along(found, known))
     at = found.carrier or found.order[0]
-    return () if at == to and found.order[0] == to else (Move(router, at, to),)
+    return () if at == to and found.order[0] == to else tuple(sorted(found_moves))
+
+
+def _moving_along(router: Carried, routers: Sequence[Carried]) -> list[Carried]:
+    """Return all that move when a router does."""
+    return [each for each in routers if each is router or (router.together and each.together == router.together)]
 
 
 def rebalancing(routers: Iterable[Carried], gateways: Gateways) -> tuple[Move, ...]:
     """Return the fewest moves that balance the routers; see `ovenbird.plan.rebalance`."""
-    return rebalance([_seat(router, gateways) for router in routers])
+    known = list(routers)
+    # Those that share an order stay together: a move of one would be a move of all.
+    return rebalance([_seat(router, gateways, known) for router in known if not router.together])
 
 
-def _seat(router: Carried, gateways: Gateways) -> Seat:
+def _seat(router: Carried, gateways: Gateways, routers: Sequence[Carried]) -> Seat:
     """Return where a router counts: at home if it goes there by itself, else where it is."""
     places = router.eligible & (frozenset(gateways.good_since_s) - gateways.excluded)
+    places -= {each.home for each in routers if router.apart and each.apart == router.apart and each is not router}
     home = router.asked if router.asked in router.eligible else router.home
     goes_home = home == router.asked or router.failback is not Failback.MANUAL
     stays = not goes_home or home not in router.eligible or home in gateways.excluded

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ovenbird.plan.rows import Gateway, Placement
@@ -23,11 +23,15 @@ MAX_PRIORITY = 32767
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterNeed:
-    """A router with an external leg: the physical network that the leg is in and how many gateways it wants."""
+    """A leg of a router: the physical network that it is in and how many gateways it wants."""
 
     name: str
     physnet: str
     count: int = 5
+    together: str = ""
+    """Legs of the same one have the same gateways in the same order; "": it has an order of its own."""
+    apart: str = ""
+    """Legs of the same one are on different gateways as far as there are enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,7 @@ def schedule(
     kept: dict[str, tuple[tuple[str, int], ...]] = {}
     eligible: dict[str, list[str]] = {}
     unplaced = []
+    current = _with_one_order(routers, current)
     for router in sorted(routers, key=lambda router: router.name):
         eligible[router.name] = sorted(gateway.name for gateway in gateways if router.physnet in gateway.physnets)
         if not eligible[router.name]:
@@ -87,18 +92,42 @@ def schedule(
         held = _held(router.name, members, carriers)
         kept[router.name] = tuple(each for at, each in enumerate(members) if at < router.count or each[0] in held)
         load.add_all(_home_first([gateway for gateway, _ in kept[router.name]], current.homes.get(router.name)))
-    wanted = {router.name: router.count for router in routers}
-    placed = {}
-    for name, there in kept.items():
+    needs = {router.name: router for router in routers}
+    placed: dict[str, tuple[tuple[str, int], ...]] = {}
+    homes: dict[str, str] = {}
+    lists: dict[str, str] = {}
+    # Legs that have gateways come first: a new one joins those that it shares an order with, and keeps off its own.
+    for name in sorted(kept, key=lambda name: (not kept[name], name)):
+        need, there = needs[name], kept[name]
+        if need.together and (first := lists.setdefault(need.together, name)) != name:
+            placed[name], homes[name] = placed[first], homes[first]
+            continue
         order = [gateway for gateway, _ in there]
         useless = len(excluded.intersection(order))
-        order = load.extend(
-            order, [gateway for gateway in eligible[name] if gateway not in excluded], wanted[name] + useless
-        )
-        placed[name] = _with_priorities(there, load.extend(order, eligible[name], wanted[name]))
-    homes = {name: current.homes.get(name) or members[0][0] for name, members in placed.items()}
+        taken = frozenset(home for leg, home in homes.items() if need.apart and needs[leg].apart == need.apart)
+        fit = [gateway for gateway in eligible[name] if gateway not in excluded]
+        order = load.extend(order, fit, need.count + useless, taken)
+        placed[name] = _with_priorities(there, load.extend(order, eligible[name], need.count, taken))
+        homes[name] = current.homes.get(name) or placed[name][0][0]
     placement = Placement(routers=placed, homes=homes, requests=current.requests)
     return Schedule(placement=placement, unplaced=tuple(unplaced))
+
+
+def _with_one_order(routers: Sequence[RouterNeed], current: Placement) -> Placement:
+    """Return a placement in which legs that share an order have the one that most of them have, those that have any."""
+    placed, homes = dict(current.routers), dict(current.homes)
+    lists: dict[str, list[str]] = {}
+    for router in sorted(routers, key=lambda router: router.name):
+        if router.together and router.name in placed:
+            lists.setdefault(router.together, []).append(router.name)
+    for names in lists.values():
+        votes = Counter(placed[name] for name in names)
+        leader = max(names, key=lambda name: votes[placed[name]])
+        for name in names:
+            placed[name] = placed[leader]
+            if home := current.homes.get(leader):
+                homes[name] = home
+    return replace(current, routers=placed, homes=homes)
 
 
 def renumbered(members: Sequence[tuple[str, int]], order: Sequence[str]) -> tuple[tuple[str, int], ...]:
@@ -138,15 +167,17 @@ class _Load:
         self._orders[(*taken, gateway)] += 1
         self._positions[(len(taken), gateway)] += 1
 
-    def extend(self, order: list[str], eligible: Sequence[str], count: int) -> list[str]:
+    def extend(
+        self, order: list[str], eligible: Sequence[str], count: int, last: frozenset[str] = frozenset()
+    ) -> list[str]:
         """Append gateways to an order, each the least loaded for its position, until there are `count` or no more.
 
         Routers that share the gateways before a position are spread first: they all move there together when
-        those gateways fail.
+        those gateways fail. Gateways of `last` come after all others.
         """
         taken = tuple(order)
         while len(taken) < count and (left := [gateway for gateway in eligible if gateway not in taken]):
-            chosen = min(left, key=lambda gateway, taken=taken: self._cost(taken, gateway))  # type: ignore[misc]
+            chosen = min(left, key=lambda gateway, taken=taken: (gateway in last, self._cost(taken, gateway)))  # type: ignore[misc]
             self._add(taken, chosen)
             taken = (*taken, chosen)
         return list(taken)

@@ -277,6 +277,7 @@ def _claims(declared: Declared) -> list[Term]:
         terms.append((_MAC, mac))
     if claim := claimed_address(declared):
         terms.append((_ADDRESS, claim[0], parse_address(claim[1])))
+        terms += [(_ADDRESS, claim[0], parse_address(other)) for other in declared.assigned.others]
     return terms
 
 

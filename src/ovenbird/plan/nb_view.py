@@ -18,6 +18,7 @@ CHILD_SETS: dict[str, dict[str, str]] = {
         "ports": "Logical_Router_Port",
         "static_routes": "Logical_Router_Static_Route",
         "nat": "NAT",
+        "policies": "Logical_Router_Policy",
     },
     "HA_Chassis_Group": {"ha_chassis": "HA_Chassis"},
     "DHCP_Options": {},
@@ -56,7 +57,16 @@ TABLES: tuple[str, ...] = (*CHILD_SETS, *(child for sets in CHILD_SETS.values() 
 WATCHED_COLUMNS: dict[str, tuple[str, ...]] = {
     "Load_Balancer_Group": ("name", "load_balancer"),
     "Logical_Switch": ("name", "ports", "load_balancer_group", "external_ids"),
-    "Logical_Router": ("name", "ports", "static_routes", "nat", "load_balancer_group", "options", "external_ids"),
+    "Logical_Router": (
+        "name",
+        "ports",
+        "static_routes",
+        "nat",
+        "policies",
+        "load_balancer_group",
+        "options",
+        "external_ids",
+    ),
     "HA_Chassis_Group": ("name", "ha_chassis", "external_ids"),
     "DHCP_Options": ("cidr", "options", "external_ids"),
     "Logical_Switch_Port": (
@@ -73,6 +83,7 @@ WATCHED_COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "Logical_Router_Port": ("name", "mac", "networks", "ha_chassis_group", "options", "external_ids"),
     "Logical_Router_Static_Route": ("ip_prefix", "nexthop", "output_port", "policy", "external_ids"),
+    "Logical_Router_Policy": ("priority", "match", "action", "nexthops", "external_ids"),
     "NAT": ("type", "external_ip", "logical_ip", "external_mac", "logical_port", "options", "external_ids"),
     "HA_Chassis": ("chassis_name", "priority", "external_ids"),
     "Load_Balancer": ("name", "vips", "protocol", "selection_fields", "options", "external_ids"),

@@ -124,11 +124,12 @@ class Bfd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterView:
-    """A router with an external leg."""
+    """A leg of a router; one with several has a view for each."""
 
     name: str
+    mode: str = "active-standby"
     binding: str
-    """Its chassisredirect port, `cr-ROUTER_NETWORK`."""
+    """Its logical port in SB, whose chassis carries it: `cr-ROUTER_NETWORK`, or a gateway router's port."""
     active: str | None = None
     """Chassis that has claimed it; "" when none has, None when it could not be asked."""
     gateways: tuple[tuple[str, int], ...] = ()
