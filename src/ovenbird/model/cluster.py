@@ -69,6 +69,8 @@ class Host:
     roles: frozenset[Role]
     uplinks: Mapping[str, str] = field(default_factory=dict)
     """physnet -> network interface that leads to it."""
+    zone: str = ""
+    """Availability zone, by which routers may choose their gateways; "" for none."""
     underlay_interface: str = ""
     """Interface that carries `address`; needed only with the userspace datapath."""
 
@@ -104,6 +106,11 @@ class Cluster:
     def physnets(self) -> frozenset[str]:
         """Every physical network that some host has an uplink to."""
         return frozenset(physnet for host in self.hosts for physnet in host.uplinks)
+
+    @property
+    def gateway_zones(self) -> frozenset[str]:
+        """Every availability zone that has a gateway."""
+        return frozenset(host.zone for host in self.hosts if host.zone and Role.GATEWAY in host.roles)
 
     def host(self, name: str) -> Host | None:
         """Return the host of that name, or None."""

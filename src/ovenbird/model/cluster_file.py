@@ -62,6 +62,8 @@ class _HostFields(_Model):
     """What the host is for: central, gateway, compute"""
     uplinks: dict[Name, Interface] = {}
     underlay_interface: Interface | Literal[""] = ""
+    zone: Name | Literal[""] = ""
+    """Availability zone of the host"""
 
 
 class _ClusterFields(_Model):
@@ -109,6 +111,8 @@ def render_cluster(cluster: Cluster) -> str:
             fields["uplinks"] = dict(host.uplinks)
         if host.underlay_interface:
             fields["underlay_interface"] = host.underlay_interface
+        if host.zone:
+            fields["zone"] = host.zone
         hosts.append(fields)
     bfd = cluster.bfd
     whole = {

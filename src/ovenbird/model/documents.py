@@ -109,7 +109,8 @@ class _Reader:
             return model.model_validate({} if value is None else value, strict=True)
         except ValidationError as error:
             for path, message, hint in explain(error, model):
-                self._report(message if path else "'spec' must be a mapping of fields", ("spec", *path), hint)
+                said = message if path or isinstance(value, dict) else "'spec' must be a mapping of fields"
+                self._report(said, ("spec", *path), hint)
             return None
 
     def _explain_kind(self, kind: Any, value: dict[str, Any]) -> None:

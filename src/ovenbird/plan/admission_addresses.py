@@ -25,12 +25,16 @@ class AddressChecks:
         declared: Declared,
         space: Key,
         subnet: Subnet,
-        path: tuple[str, ...],
+        path: tuple[str | int, ...],
         *,
         beside: frozenset[str] = frozenset(),
+        address: str | None = None,
     ) -> None:
-        """Check the address that an object has in a network; others of the kinds `beside` may have it too."""
-        address = declared.assigned.address
+        """Check the address that an object has in a network; others of the kinds `beside` may have it too.
+
+        `address`: another than the one that was assigned to the object first.
+        """
+        address = declared.assigned.address if address is None else address
         if not address:
             return
         place = Place(declared.key, path)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ovenbird.model.addresses import Subnet, parse_subnet
+from ovenbird.model.explain import did_you_mean
 from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Key, LoadBalancer, Network, Router
 from ovenbird.plan.findings import Findings, Place
 from ovenbird.plan.inventory import InventoryView, target_ports
@@ -17,7 +18,7 @@ from ovenbird.plan.reach import router_between
 from ovenbird.plan.transit import TRANSIT
 
 _MODE = ("gateways", "mode")
-_AGREED = ("count", "failback", "failback_delay_s")
+_AGREED = ("count", "zones", "failback", "failback_delay_s")
 """Fields of `gateways` that routers with one common list must have in common."""
 
 
@@ -27,6 +28,8 @@ class GatewayChecks:
 
     view: InventoryView
     found: Findings
+    zones: frozenset[str] | None = None
+    """Availability zones that have a gateway; None: not known."""
     gateways: Mapping[str, int] | None = None
     """Physical network -> hosts with role gateway and an uplink to it; None: not known."""
 
@@ -47,6 +50,13 @@ class GatewayChecks:
                     f'mode "{mode}" has no meaning without an external leg', Place(key, _MODE), hint=hint
                 )
             return
+        for at, zone in enumerate(spec.gateways.zones):
+            if self.zones is not None and zone not in self.zones:
+                there = f"gateways are in: {', '.join(sorted(self.zones))}" if self.zones else "no gateway has a zone"
+                hint = did_you_mean(zone, self.zones) or "give hosts a 'zone' in cluster.yaml"
+                self.found.problem(
+                    f"no gateway is in zone {zone!r}; {there}", Place(key, ("gateways", "zones", at)), hint=hint
+                )
         external = self.view.spec(ExternalNetwork, spec.external.network)
         if external is None:
             return

@@ -57,6 +57,7 @@ class InwardChecks:
                 self.found.problem(message, Place(key, ("ports", at, "port")), hint=hint)
         self._targets(key, spec)
         self._sharing(declared, spec)
+        self._one_leg(key, spec)
 
     def _own_address(self, declared: Declared, spec: FloatingIP | LoadBalancer) -> None:
         key, space = declared.key, Key("ExternalNetwork", spec.network)
@@ -105,6 +106,17 @@ class InwardChecks:
                 moved = Place(Key("Port", name), ("network",))
                 self.found.problem(message, Place(key, path), moved, Place(_network_of(port), ("router",)), hint=hint)
             self._past_gateway(key, path, name)
+
+    def _one_leg(self, key: Key, spec: LoadBalancer) -> None:
+        """Refuse routers with several distributed gateway ports: OVN 23.03 has no load balancers there (ovn-nb(5))."""
+        name = self._router_of(spec)
+        router = self.view.spec(Router, name)
+        if name and router and router.further:
+            message = f"Router/{name} leads to {len(router.externals)} external networks: OVN cannot balance there"
+            hint = f"remove 'further' of Router/{name}, or put the targets behind a router with one external network"
+            self.found.problem(
+                message, Place(key), Place(Key("Router", name), ("further",)), *self._movable(spec), hint=hint
+            )
 
     def _past_gateway(self, balancer: Key, path: Path, port: str) -> None:
         """Refuse distributed floating IPs of targets: replies would go past the gateway that has to translate them."""
@@ -190,11 +202,12 @@ class InwardChecks:
             hint = f"set 'router' of {_network_of(port)} to one that leads to ExternalNetwork/{external}"
             self.found.problem(message, at_port, moved, at_network, hint=hint)
             return None
-        leads_to = router.external.network if router.external else None
-        if leads_to != external:
-            where = f"leads to {leads_to!r}, not to {external!r}" if leads_to else "has no external network"
+        leads_to = [leg.network for leg in router.externals]
+        if external not in leads_to:
+            told = " and ".join(map(repr, leads_to))
+            where = f"leads to {told}, not to {external!r}" if leads_to else "has no external network"
             message = f"Port/{name} is behind Router/{network.router}, which {where}"
-            hint = f"take the address from {leads_to!r}" if leads_to else f"give Router/{network.router} 'external'"
+            hint = f"take the address from {told}" if leads_to else f"give Router/{network.router} 'external'"
             at_router = Place(Key("Router", network.router or ""), ("external", "network"))
             self.found.problem(message, at_port, moved, at_network, at_router, hint=hint)
             return None

@@ -26,6 +26,7 @@ from ovenbird.model.objects import (
     Router,
     Spec,
 )
+from ovenbird.plan.legs import leg_networks
 
 S = TypeVar("S", bound=Spec)
 Term = tuple[object, ...]
@@ -87,8 +88,8 @@ def references(declared: Declared) -> tuple[Key, ...]:
     match declared.spec:
         case Network(router=str() as router):
             return (Key("Router", router),)
-        case Router(external=external) if external is not None:
-            return (Key("ExternalNetwork", external.network),)
+        case Router() as router:
+            return tuple(Key("ExternalNetwork", leg.network) for leg in router.externals)
         case Port(network=network):
             return (Key("Network", network),)
         case FloatingIP(network=network, port=port):
@@ -277,7 +278,9 @@ def _claims(declared: Declared) -> list[Term]:
         terms.append((_MAC, mac))
     if claim := claimed_address(declared):
         terms.append((_ADDRESS, claim[0], parse_address(claim[1])))
-        terms += [(_ADDRESS, claim[0], parse_address(other)) for other in declared.assigned.others]
+    if declared.assigned.others and isinstance(declared.spec, Router):
+        legs = zip(leg_networks(declared.spec)[1:], declared.assigned.others, strict=False)
+        terms += [(_ADDRESS, Key("ExternalNetwork", network), parse_address(other)) for network, other in legs if other]
     return terms
 
 

@@ -152,6 +152,7 @@ class Gateway:
 
     name: str
     physnets: frozenset[str]
+    zone: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

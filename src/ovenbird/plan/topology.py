@@ -136,7 +136,7 @@ def gateway_rules(topology: Topology) -> Iterator[Finding]:
     used: dict[str, list[str]] = {}
     for name, declared in sorted(topology.inventory.of_kind("Router").items()):
         spec = declared.spec
-        for network in _externals(spec) if isinstance(spec, Router) else ():
+        for network in (leg.network for leg in spec.externals) if isinstance(spec, Router) else ():
             external = topology.inventory.spec(ExternalNetwork, network)
             if external is None:
                 continue
@@ -153,10 +153,6 @@ def gateway_rules(topology: Topology) -> Iterator[Finding]:
         elif len(hosts) == 1:
             message = f"only {hosts[0]} has an uplink to {physnet}: nobody stands by; {shown}"
             yield _unsafe("gateway.single", physnet, message, hint)
-
-
-def _externals(spec: Router) -> tuple[str, ...]:
-    return (spec.external.network,) if spec.external else ()
 
 
 def list_rules(topology: Topology) -> Iterator[Finding]:

@@ -31,7 +31,7 @@ def nbctl(site: Site, words: str) -> None:
 def test_a_whole_cluster_has_nothing_unsafe(site: Site) -> None:
     done = site.cli("check", "-o", "json")
     assert (done.status, done.json["findings"], done.json["unknown"]) == (0, [], [])
-    assert "nothing unsafe" in site.cli("check").stdout
+    assert "nothing unsafe" in site.cli("check").out
 
 
 def test_what_is_unsafe_is_named_with_its_reason_also_in_foreign_rows(site: Site) -> None:
@@ -50,7 +50,7 @@ def test_what_is_unsafe_is_named_with_its_reason_also_in_foreign_rows(site: Site
             "lrp-set-gateway-chassis foreign-old g1"
             in found["obsolete.redirect_chassis", "foreign (foreign-old)"]["hint"]
         )
-        text = site.cli("check").stdout
+        text = site.cli("check").out
         assert "UNSAFE  foreign (foreign-wrong): its list of gateways names nobody, which is no chassis in SB" in text
     finally:
         nbctl(site, "lr-del foreign -- ls-del foreign-wire")
@@ -76,5 +76,5 @@ def test_a_wrong_gateway_is_refused_with_the_reason(site: Site, to: str, code: i
     before = site.nb("HA_Chassis", "_uuid", "chassis_name", "priority")
     done = site.cli("gateway", "move", "r1", "--to", to, "-o", "json")
     assert done.status == code
-    assert why in json.loads(done.stdout)["error"]["message"]
+    assert why in json.loads(done.out)["error"]["message"]
     assert site.nb("HA_Chassis", "_uuid", "chassis_name", "priority") == before
