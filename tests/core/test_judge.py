@@ -1,10 +1,10 @@
 """Verdicts on runs, from records made by hand."""
 
-import dataclasses
+from dataclasses import replace
 
 from ovenbird.drill.judge import Bite, Expect, Outcome, judge
 from ovenbird.drill.outage import NS_PER_MS, Record
-from ovenbird.drill.record import Meta, RunRecord, Window, Write
+from ovenbird.drill.record import GATEWAY_CLAIMED, Event, Meta, RunRecord, Window, Write
 
 FAULT_MS, HEAL_MS, BACK_MS, END_MS = 2000, 2000, 8000, 12000
 EXPECT = Expect(streams={"snat": 1500.0}, bite=Bite.STREAMS, return_outage_ms=2500.0, invariants=())
@@ -145,7 +145,7 @@ SESSIONS = Expect(
 
 def session(name: str, *silences: tuple[int, int], broke_ms: int | None = None, kind: str = "tcp") -> Record:
     breaks = [] if broke_ms is None else [(broke_ms * NS_PER_MS, "Connection reset by peer")]
-    return dataclasses.replace(stream(*silences, name=name, kind=kind), breaks=breaks)
+    return replace(stream(*silences, name=name, kind=kind), breaks=breaks)
 
 
 def test_a_connection_that_is_stated_to_survive_must():
@@ -169,3 +169,52 @@ def test_survival_of_a_connection_that_felt_nothing_proves_nothing():
     verdict = judge(run(felt, spared, session("distributed-tcp")), SESSIONS)
     assert verdict.outcome is Outcome.INVALID
     assert verdict.reasons == ("the fault was not felt by plain-tcp",)
+
+
+def claims(*seen: tuple[int, str]) -> tuple[Event, ...]:
+    return tuple(
+        Event(at_ns=ms * NS_PER_MS, kind=GATEWAY_CLAIMED, subject="cr-r", what=f"{chassis}", data={"chassis": chassis})
+        for ms, chassis in seen
+    )
+
+
+def late(noise_ms: int, outage_ms: int) -> Record:
+    """A stream that delivers all, some of it late: a pause before the fault, and one because of it."""
+    pauses = ((500, 500 + noise_ms), (2000, 2000 + outage_ms))
+    ends = {at: next((end for start, end in pauses if start < at < end), at) for at in range(0, END_MS + 5, 5)}
+    whole = stream()
+    received = [(seq, ends[at // NS_PER_MS] * NS_PER_MS) for seq, at in whole.received]
+    return replace(whole, received=sorted(received, key=lambda pair: pair[1]))
+
+
+def test_a_fault_is_felt_only_above_the_noise_of_its_own_run():
+    verdict = judge(run(late(120, 150)), EXPECT)
+    assert verdict.outcome is Outcome.INVALID
+    assert verdict.reasons == ("no stream waited longer than 150 ms, and 120 ms with nothing broken: it was not felt",)
+    assert judge(run(late(120, 200)), EXPECT).outcome is Outcome.PASS
+    assert judge(run(late(20, 90)), EXPECT).outcome is Outcome.PASS
+
+
+def test_a_crash_must_hit_who_carries_the_router_and_move_it():
+    expect = replace(EXPECT, moves=True)
+    made = run(stream((2000, 2650)))
+    moved = replace(made, timeline=claims((100, "g1"), (2640, "g2"), (8000, "g1")))
+    assert judge(moved, expect).outcome is Outcome.PASS
+    stayed = judge(replace(made, timeline=claims((100, "g1"), (2300, ""), (2640, "g1"))), expect)
+    assert (stayed.outcome, stayed.reasons) == (Outcome.INVALID, ("cr-r never left g1",))
+    missed = judge(replace(made, timeline=claims((100, "g2"), (2640, "g1"))), expect)
+    assert (missed.outcome, missed.reasons) == (Outcome.INVALID, ("g1 was hit while g2 carried the router",))
+    assert judge(made, expect).outcome is Outcome.INVALID
+
+
+def test_a_record_without_the_last_acknowledged_write_proves_nothing():
+    """The planted bug: the newest write is dropped, which leaves no hole in the numbers."""
+    writes = tuple(write(i, at) for i, at in enumerate(range(0, 12001, 100), start=1))
+    whole = run(stream((2000, 2600)), writes=writes)
+    counted = replace(whole, meta=replace(whole.meta, writes_sent=len(writes), writes_acked=len(writes)))
+    assert judge(counted, EXPECT).outcome is Outcome.PASS
+    dropped = judge(replace(counted, writes=writes[:-1]), EXPECT)
+    assert dropped.outcome is Outcome.INVALID
+    assert "the writer had acknowledged 121 writes, the record has 120: it cannot show a lost write" in dropped.reasons
+    forged = replace(counted, writes=(*writes[:-1], replace(writes[-1], outcome="unknown", answered_ns=None)))
+    assert judge(forged, EXPECT).outcome is Outcome.INVALID

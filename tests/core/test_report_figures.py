@@ -104,7 +104,8 @@ def test_a_verdict_survives_its_file():
 
 def test_junit_tells_pass_fail_invalid_and_expected_apart():
     expected = replace(DRILL, expected_failure="not yet \x00 <watched>")
-    text = junit([run(), run(3000), run(verified=False), run(3000, drill=expected), run(3000, baseline=True)])
+    runs = [run(), run(3000), run(verified=False), run(3000, drill=expected), run(3000, baseline=True)]
+    text = junit([(*one, False) for one in runs])
     suite = ElementTree.fromstring(text.encode())
     cases = suite.findall("testcase")
     assert [[child.tag for child in case if child.tag != "system-out"] for case in cases] == [
@@ -119,6 +120,18 @@ def test_junit_tells_pass_fail_invalid_and_expected_apart():
     assert cases[3].find("skipped").get("message") == "not yet ? <watched>"
     assert float(cases[0].get("time")) == 29.0
     assert cases[4].get("classname") == "baseline.gateway-crash"
+
+
+def test_junit_skips_an_invalid_run_that_another_was_made_for():
+    text = junit([(*run(verified=False), True), (*run(), False)])
+    suite = ElementTree.fromstring(text.encode())
+    assert {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "2",
+        "failures": "0",
+        "errors": "0",
+        "skipped": "1",
+    }
+    assert suite.find("testcase/skipped").get("message").startswith("run again, because it proved nothing: ")
 
 
 # Published figures.

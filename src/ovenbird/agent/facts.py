@@ -15,6 +15,7 @@ from ovenbird.central.member import Member
 from ovenbird.central.tier import CentralTier
 from ovenbird.host.chassis import Chassis
 from ovenbird.host.fitness import Fitness
+from ovenbird.host.southbound import Southbound
 from ovenbird.host.switch import root_row
 from ovenbird.ovsdb import OvsdbError
 from ovenbird.process import daemon
@@ -25,7 +26,10 @@ _VERSION = re.compile(r"\d+(\.\d+)+")
 
 
 async def gather_facts(
-    tier: CentralTier | None, chassis: Chassis | None, fitness: Fitness | None = None
+    tier: CentralTier | None,
+    chassis: Chassis | None,
+    fitness: Fitness | None = None,
+    southbound: Southbound | None = None,
 ) -> dict[str, Any]:
     """Return the facts of a host; sections that its roles do not have are absent."""
     specs: list[DaemonSpec] = []
@@ -40,6 +44,10 @@ async def gather_facts(
         facts["controller"] = UNKNOWN if hangs else await _controller(chassis.controller_spec)
         facts["bfd"] = _bfd(chassis)
         facts["datapath"] = chassis.datapath.value
+    if southbound is not None:
+        specs += southbound.specs
+        if southbound.told():
+            facts["southbound"] = southbound.told()
     answers = await asyncio.gather(*(_daemon(spec) for spec in specs))
     facts["daemons"] = {spec.name: answer for spec, (answer, _) in zip(specs, answers, strict=True)}
     if fitness is not None:

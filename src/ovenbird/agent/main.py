@@ -19,6 +19,7 @@ from ovenbird.agent.identity import check_address
 from ovenbird.agent.parts import keep_part
 from ovenbird.central.tier import CentralTier
 from ovenbird.host.chassis import Chassis
+from ovenbird.host.southbound import Southbound
 from ovenbird.model.cluster import Cluster, Database, Host, Role
 from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import Client
@@ -44,6 +45,7 @@ class Agent:
         self._tasks: list[asyncio.Task[None]] = []
         self.tier: CentralTier | None = None
         self.chassis: Chassis | None = None
+        self.southbound: Southbound | None = None
 
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT. Raises `Refused` when this host is not what the description says."""
@@ -89,6 +91,16 @@ class Agent:
         self._add("switch", chassis.run_switch)
         self._add("vswitchd", chassis.run_vswitchd)
         self._add("ovn-controller", chassis.run_controller)
+        is_gateway = Role.GATEWAY in self._host.roles
+        self.southbound = Southbound(
+            self._cluster,
+            self._layout,
+            chassis.controller_spec,
+            chassis.use_southbound,
+            is_gateway=is_gateway,
+            news=chassis.news,
+        )
+        self._add("southbound", self.southbound.run)
 
     async def _run_controller(self) -> None:
         """Stand for election as controller and serve the API, whichever of the centrals wins."""
@@ -105,7 +117,9 @@ class Agent:
 
         news = self.chassis.news if self.chassis else None
         fitness = self._add_fitness(client)
-        reporter = Reporter(self._host, client, lambda: gather_facts(self.tier, self.chassis, fitness), news=news)
+        reporter = Reporter(
+            self._host, client, lambda: gather_facts(self.tier, self.chassis, fitness, self.southbound), news=news
+        )
         self._add("reporter", reporter.run)
         if self.chassis is not None:
             from ovenbird.host.attachments import Attachments
@@ -121,7 +135,16 @@ class Agent:
 
         fitness = Fitness(self._host, self.chassis, client)
         self._add("fitness", fitness.run)
+        self._add_announcer(fitness)
         return fitness
+
+    def _add_announcer(self, fitness: Fitness) -> None:
+        from ovenbird.host.announcer import Announcer
+
+        assert self.chassis is not None
+        remotes = self._cluster.remotes(Database.SB)
+        announcer = Announcer(self._host, self.chassis, self._layout, remotes, lambda: not fitness.controller_is_bad)
+        self._add("announcer", announcer.run)
 
     async def _stop(self) -> None:
         for task in self._tasks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,11 @@ import click
 
 from ovenbird.cli.drill_report import compare, figures, rejudge, report
 from ovenbird.cli.lab_name import opened
-from ovenbird.cli.output import emit, output_option, rendered, say, table
-from ovenbird.model.errors import OvenbirdError
+from ovenbird.cli.output import emit, output_option, say, table
 
 if TYPE_CHECKING:
-    from ovenbird.drill.judged import Judged
-    from ovenbird.drill.record import RunRecord
     from ovenbird.drill.script import Drill
+    from ovenbird.drill.suite import Finished, Suite
 
 EXIT = {"pass": 0, "fail": 1, "invalid": 6}
 REPORTS = Path("reports")
@@ -79,9 +78,21 @@ Example: ovenbird --lab demo drill run gateway-crash --repeat 5 -o json
 )
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--seed", type=int, help="Repeat a run: the phase of the fault and every choice follow from the seed.")
-@click.option("--repeat", default=1, show_default=True, help="Run each drill so many times.")
+@click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Run each drill so many times.")
+@click.option(
+    "--retries",
+    type=click.IntRange(0),
+    help="Run a drill again, at most so many times, when a run is invalid.  [default: 2, and one for each 5 repeats]",
+)
 @click.option(
     "--baseline", is_flag=True, help="Measure stock OVN: our agents and controllers stopped, BFD at its defaults."
+)
+@click.option(
+    "--within",
+    "within_s",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Begin no run that would probably end later than this.",
 )
 @click.option(
     "--reports", type=click.Path(path_type=Path), default=REPORTS, show_default=True, help="Where run folders go."
@@ -92,7 +103,9 @@ def run(
     names: tuple[str, ...],
     seed: int | None,
     repeat: int,
+    retries: int | None,
     baseline: bool,
+    within_s: float | None,
     reports: Path,
     junit: Path | None,
     output: str,
@@ -102,62 +115,84 @@ def run(
     A drill declares a network of its own (objects named drill-...), attaches workloads, and takes all of it away
     afterwards. What an earlier run left broken is healed first.
     """
+    from ovenbird.cli.drill_progress import Progress
     from ovenbird.drill.catalogue import chosen
     from ovenbird.drill.junit import junit as junit_text
+    from ovenbird.drill.runner import require
+    from ovenbird.drill.suite import Suite
 
     lab = opened(None)
     wanted = [one for one in chosen(names) if one.has_baseline or not baseline or "all" not in names]
-    done: list[tuple[Drill, RunRecord, Judged, Path]] = []
-    broken: list[OvenbirdError] = []
-    for one in [each for each in wanted for _ in range(repeat)]:
-        try:
-            done.append(_once(lab.name, one, seed, baseline, reports))
-            say(f"  {one.name}: {done[-1][2].outcome.value}")
-        except OvenbirdError as error:  # the others must still run
-            broken.append(error)
-            say(rendered(error))
-    if broken and not done:
-        raise broken[0]
-    if junit:
-        junit.write_text(junit_text([(record.meta, judged) for _, record, judged, _ in done]), encoding="utf-8")
-    data = [_data(one, record, judged, folder) for one, record, judged, folder in done]
-    emit(data[0] if len(data) == 1 else {"runs": data}, output, lambda: "\n\n".join(_rendered(each) for each in data))
-    worst = max(_exit(one, judged) for one, _, judged, _ in done)
-    click.get_current_context().exit(worst or (broken[0].exit_status if broken else 0))
-
-
-def _once(
-    lab: str, one: Drill, seed: int | None, baseline: bool, reports: Path
-) -> tuple[Drill, RunRecord, Judged, Path]:
-    from ovenbird.drill import runner
-    from ovenbird.drill.judge import judge
-    from ovenbird.drill.report import folder_name, lab_logs, write_report
-
-    record = asyncio.run(
-        runner.run(opened(lab), one, seed=seed, baseline=baseline, progress=lambda what: say(f"  {what}"))
+    for one in wanted if "all" not in names else ():
+        require(lab, one, baseline)
+    progress = Progress(wanted, repeat)
+    suite = Suite(
+        lab=lab,
+        reports=reports,
+        audience=progress,
+        repeat=repeat,
+        retries=2 + repeat // 5 if retries is None else retries,
+        seed=seed,
+        baseline=baseline,
+        within_s=within_s,
     )
-    verdict = judge(record, one.expect)
-    folder = reports / folder_name(record.meta)
-    return one, record, write_report(folder, record, one, verdict, logs=lab_logs(opened(lab))), folder
+    with progress:
+        asyncio.run(suite.run(wanted))
+    done = suite.finished()
+    if junit:
+        junit.write_text(junit_text([(run.meta, run.judged, run.superseded) for run in done]), encoding="utf-8")
+    for thing in suite.left:
+        say(f"left behind: {thing}")
+    if suite.left_out:
+        say(f"no time for: {', '.join(drill.name for drill in suite.left_out)}")
+    if suite.broken and not done:
+        raise suite.broken[-1][1]
+    _print(done, repeat, output)
+    click.get_current_context().exit(_status(suite, wanted))
 
 
-def _exit(one: Drill, judged: Judged) -> int:
-    return 0 if one.expected_failure and judged.verdict.outcome.value == "fail" else EXIT[judged.verdict.outcome.value]
+def _print(done: list[Finished], repeat: int, output: str) -> None:
+    """Print one run whole; several as JSON each, for people as one table of figures."""
+    from ovenbird.cli.drill_report import several, several_text
+    from ovenbird.drill.runs import Run
+
+    data = [_data(run) for run in done]
+    if len(data) == 1:
+        emit(data[0], output, lambda: _rendered(data[0]))
+        return
+    runs = [Run(folder=run.folder, record=run.record, judged=run.judged) for run in done]
+    together = {"runs": data, "drills": several(runs)["drills"]}
+    emit(together, output, lambda: several_text(runs))
 
 
-def _data(one: Drill, record: RunRecord, judged: Judged, folder: Path) -> dict[str, Any]:
+def _status(suite: Suite, wanted: Sequence[Drill]) -> int:
+    """Return the exit code: what was proven wrong counts most, then what was left unproven."""
+    done = [run for run in suite.finished() if not run.superseded]
+    codes = {EXIT[run.judged.outcome.value] for run in done if not run.judged.is_expected}
+    if suite.left or EXIT["fail"] in codes:
+        return EXIT["fail"]
+    if EXIT["invalid"] in codes or suite.left_out:
+        return EXIT["invalid"]
+    proven = {run.drill.name for run in done}
+    return next((error.exit_status for drill, error in suite.broken if drill.name not in proven), 0)
+
+
+def _data(run: Finished) -> dict[str, Any]:
+    record, judged = run.record, run.judged
     return {
-        "name": one.name,
+        "name": run.drill.name,
         "seed": record.meta.seed,
         "baseline": record.meta.baseline,
         **judged.verdict.to_json(),
         "detect_limit_ms": record.meta.detect_limit_ms,
-        "expected_failure": one.expected_failure,
+        "expected_failure": run.drill.expected_failure,
+        "superseded": run.superseded,
+        "phases_s": dict(record.meta.phases_s),
         "timeline": [
             {"at_ms": round((event.at_ns - record.fault_ns) / 1e6, 1), "kind": event.kind, "what": event.what}
             for event in record.timeline
         ],
-        "report": str(folder),
+        "report": str(run.folder),
     }
 
 
@@ -192,7 +227,7 @@ def _rendered(data: dict[str, Any]) -> str:
 def heal() -> None:
     """Heal what a run that was killed left broken, and take its stage away."""
     from ovenbird.drill.lab_api import LabApi
-    from ovenbird.drill.runner import heal_leftovers
+    from ovenbird.drill.scene import heal_leftovers
 
     lab = opened(None)
     heal_leftovers(lab, LabApi(lab), say)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,7 @@ def report(folder: Path, output: str) -> None:
         data = {**_summary(found[0]), **found[0].judged.to_json()}
         emit(data, output, lambda: _one(found[0]))
         return
-    emit(_several(found), output, lambda: _several_text(found))
+    emit(several(found), output, lambda: several_text(found))
 
 
 @click.command(epilog="Example: ovenbird drill compare reports/before reports/after")
@@ -154,7 +155,8 @@ def _one(run: Run) -> str:
     return "\n".join(lines)
 
 
-def _several(found: list[Run]) -> dict[str, Any]:
+def several(found: Sequence[Run]) -> dict[str, Any]:
+    """Return the figures of several runs, by drill, and where each run is."""
     from ovenbird.drill.repeats import repeats
 
     groups: dict[str, list[Run]] = {}
@@ -166,8 +168,9 @@ def _several(found: list[Run]) -> dict[str, Any]:
     }
 
 
-def _several_text(found: list[Run]) -> str:
-    data = _several(found)
+def several_text(found: Sequence[Run]) -> str:
+    """Return the same for people."""
+    data = several(found)
     rows = []
     for name, one in data["drills"].items():
         counted = ", ".join(f"{count} {word}" for word, count in one["outcomes"].items() if count)

@@ -45,6 +45,9 @@ UNFIT_MS = 3000.0
 UNFIT = {**NORTH_SOUTH, "snat*": UNFIT_MS, "floating-ip*": UNFIT_MS, "from-outside*": UNFIT_MS}
 PLANNED_MS = 250.0
 """What a planned move may cost: two gateways' flows change one after the other, on a machine that is busy."""
+ISOLATED_MS = 3000.0
+"""A gateway whose underlay is down, with its uplink up, hears neither BFD nor SB: it answers on until the link is back,
+a second later, and it has been told."""
 RESTART_MS = 5000.0
 """What a workload may wait while the switch of its own host starts again, with TCP's doubled time-outs."""
 HA = Needs(centrals=3, gateways=2, computes=2)
@@ -67,7 +70,7 @@ DISK_FULL = (
 
 _gateway = partial(
     Drill,
-    expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, return_outage_ms=2500.0),
+    expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, moves=True, return_outage_ms=2500.0),
     needs=HA,
     detector=Detector.BFD,
     returns=Return.GATEWAY,
@@ -76,7 +79,7 @@ _gateway = partial(
 )
 _unfit = partial(
     _gateway,
-    expect=Expect(streams=UNFIT, bite=Bite.STREAMS, return_outage_ms=2500.0),
+    expect=Expect(streams=UNFIT, bite=Bite.STREAMS, moves=True, return_outage_ms=2500.0),
     returns=Return.HEALTHY,
     return_timeout_s=90.0,
     detector=Detector.NONE,
@@ -146,19 +149,21 @@ DRILLS: tuple[Drill, ...] = (
     _gateway(
         name="gateway-flap",
         what="the active gateway's underlay link flaps five times",
-        steps=once("link-flap", "gateway-active", interface="eth0", times=5, down_s=1.0, up_s=1.0),
+        steps=once("link-flap", "gateway-active", hold_s=10.5, interface="eth0", times=5, down_s=1.0, up_s=1.0),
+        returns=Return.HEALTHY,
+        overlap_ms=ISOLATED_MS,
     ),
     _gateway(
         name="gateway-return",
         what=f"kill -9 of the active gateway's {VSWITCHD}; what counts is its way back",
         steps=once("kill", "gateway-active", daemon=VSWITCHD),
-        expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, return_outage_ms=PLANNED_MS),
+        expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, moves=True, return_outage_ms=PLANNED_MS),
     ),
     _gateway(
         name="gateway-drain",
         what="the active gateway is drained for 5 s, and then takes its routers back",
         steps=once("drain", "gateway-active", hold_s=5),
-        expect=Expect(others_ms=PLANNED_MS, return_outage_ms=PLANNED_MS),
+        expect=Expect(others_ms=PLANNED_MS, return_outage_ms=PLANNED_MS, moves=True),
         detector=Detector.NONE,
         has_baseline=False,
         announced=(),
@@ -172,6 +177,7 @@ DRILLS: tuple[Drill, ...] = (
             others_ms=TCP_MS,
             bite=Bite.STREAMS,
             return_outage_ms=2500.0,
+            moves=True,
             sessions_survive=True,
             breaking=BREAKING,
             unfelt=UNFELT,

@@ -66,6 +66,9 @@ class Fault(Protocol):
     def verify_injected(self, *, timeout_s: float = VERIFY_TIMEOUT_S) -> None:
         """Prove by its effect that it bites; raises `DidNotBite`."""
 
+    def is_back(self) -> bool:
+        """Look once whether what it ended runs again, as far as that can be told of the host alone."""
+
     def heal(self) -> None:
         """Take it back; healing what is healed changes nothing."""
 
@@ -120,6 +123,10 @@ class Composite:
         """Prove that each of them bites."""
         for fault in self.faults:
             fault.verify_injected(timeout_s=timeout_s)
+
+    def is_back(self) -> bool:
+        """Look whether all of them are."""
+        return all(fault.is_back() for fault in self.faults)
 
     def heal(self) -> None:
         """Heal them all, newest first; when one cannot be healed, the others are, and its error is raised."""

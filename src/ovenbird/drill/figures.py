@@ -122,12 +122,14 @@ def _row(name: str, sides: Mapping[str, Any], places: Mapping[str, int]) -> list
 
 
 def _verdict(side: Mapping[str, Any]) -> str:
-    """Return pass only if every run passed."""
+    """Return pass only if every run that proved anything passed; runs that proved nothing are told beside it."""
     counted = {key: value for key, value in side["outcomes"].items() if value}
+    invalid = counted.pop(Outcome.INVALID.value, 0)
     if not counted:
-        return "-"
+        return Outcome.INVALID.value if invalid else "-"
     word = next(iter(counted)) if len(counted) == 1 else ", ".join(f"{count} {key}" for key, count in counted.items())
-    return f"{word} (expected)" if side["expected_failure"] and set(counted) == {Outcome.FAIL.value} else word
+    expected = " (expected)" if side["expected_failure"] and set(counted) == {Outcome.FAIL.value} else ""
+    return f"{word}{expected}{f', {invalid} invalid' if invalid else ''}"
 
 
 def _invariants(side: Mapping[str, Any]) -> str:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ovenbird.drill import writer
 from ovenbird.drill.contents import MemberContent, Tables, settled
 from ovenbird.drill.observers import Staged, arp_arguments, arp_command, node_of
+from ovenbird.drill.phases import Phases
 from ovenbird.drill.record import Final
 from ovenbird.drill.stage import PREFIX, Api
 from ovenbird.lab.lab import Lab
@@ -29,10 +31,14 @@ EQUAL_S = 10.0
 AUDIT_S = 10.0
 """How long the controller may still be at work after the heal."""
 ARP_S = 0.5
+CARRIER_S = 5.0
+"""How long a gateway's address may be answered by another than SB says: a planned move may be under way."""
 AGAIN_S = 0.3
 COMMAND_S = 10.0
 GONE_S = 15.0
 """How long agents and the controller may take to undo what the drill no longer wants."""
+NAMESPACE, PORT_OF = WORKLOAD_THINGS = ("namespace", "port of")
+"""What there is of an attached workload on its host, as `residue` calls it."""
 
 
 class FinalStage(Staged, Protocol):
@@ -43,12 +49,20 @@ class FinalStage(Staged, Protocol):
         """Logical port that the active gateway claims."""
 
 
-def collect_final(lab: Lab, api: Api, stage: FinalStage, *, realise_s: float = 30.0) -> Final:
+def collect_final(
+    lab: Lab, api: Api, stage: FinalStage, *, realise_s: float = 30.0, phases: Phases | None = None
+) -> Final:
     """Look at everything, before the stage is struck. Takes seconds; call it in a thread."""
-    realised = _realised(api, realise_s)
-    plan_changes = _plan_changes(api)
-    contents = asyncio.run(_contents(lab))
-    nb, sb = (_told(contents[database]) for database in (Database.NB, Database.SB))
+    phases = phases or Phases()
+    with phases.of("wait until realised"):
+        realised = _realised(api, realise_s)
+    with phases.of("audit"):
+        plan_changes = _plan_changes(api)
+    with phases.of("compare members"):
+        contents = asyncio.run(_contents(lab))
+    nb = _told(contents[Database.NB])
+    with phases.of("who answers"):
+        active, answers = _carriers(lab, stage, _told(contents[Database.SB]))
     return Final(
         members={
             database.short: {member.node: member.told() for member in members} for database, members in contents.items()
@@ -58,16 +72,16 @@ def collect_final(lab: Lab, api: Api, stage: FinalStage, *, realise_s: float = 3
         realised=realised,
         plan_changes=plan_changes,
         arp=_neighbours(lab, stage),
-        answers=_answers(lab, stage),
-        active={} if sb is None else _active(sb, stage.gateway_port),
+        answers=answers,
+        active=active,
     )
 
 
-def residue(lab: Lab, api: Api, *, timeout_s: float = GONE_S) -> list[str]:
-    """Return what is left of the drill after the stage was struck; waits a while for those who undo it."""
+def residue(lab: Lab, api: Api, *, timeout_s: float = GONE_S, kept: Collection[str] = ()) -> list[str]:
+    """Return what is left of the drill besides `kept` (an earlier answer); waits a while for those who undo it."""
     deadline_s = time.monotonic() + timeout_s
     while True:
-        left = _left(lab, api)
+        left = [thing for thing in _left(lab, api) if thing not in kept]
         if not left or time.monotonic() > deadline_s:
             return left
         time.sleep(AGAIN_S)
@@ -85,8 +99,12 @@ def nb_writes(tables: Tables) -> dict[str, list[int]]:
 
 
 async def _contents(lab: Lab) -> dict[Database, list[MemberContent]]:
-    centrals = [node for node in lab.nodes.values() if node.spec and Role.CENTRAL in node.spec.roles]
-    return {database: await settled(database, centrals, timeout_s=EQUAL_S) for database in Database}
+    found = await asyncio.gather(*(settled(database, _centrals(lab), timeout_s=EQUAL_S) for database in Database))
+    return dict(zip(Database, found, strict=True))
+
+
+def _centrals(lab: Lab) -> list[Node]:
+    return [node for node in lab.nodes.values() if node.spec and Role.CENTRAL in node.spec.roles]
 
 
 def _told(members: Sequence[MemberContent]) -> Tables | None:
@@ -113,6 +131,17 @@ def _declared(api: Api) -> dict[str, int]:
     ports = api.get("/v1/objects", query={"kind": "Port"})["objects"]
     numbers = {str(one["name"]): writer.number_of(str(one["spec"].get("mac") or "")) for one in ports}
     return {name: number for name, number in numbers.items() if number is not None}
+
+
+def _carriers(lab: Lab, stage: FinalStage, sb: Tables | None) -> tuple[dict[str, str], dict[str, str]]:
+    """Return who is active by SB and who answers by ARP; asks again for a while when they differ: it may be moving."""
+    deadline_s = time.monotonic() + CARRIER_S
+    while True:
+        active = {} if sb is None else _active(sb, stage.gateway_port)
+        answers = _answers(lab, stage)
+        if set(answers.values()) <= set(active.values()) or time.monotonic() > deadline_s:
+            return active, answers
+        sb = _told(asyncio.run(settled(Database.SB, _centrals(lab), timeout_s=0)))
 
 
 def _active(sb: Tables, gateway_port: str) -> dict[str, str]:
@@ -172,8 +201,9 @@ def _left(lab: Lab, api: Api) -> list[str]:
 def _left_on(node: Node) -> list[str]:
     namespaces = _lines(node, ["ip", "netns", "list"])
     ports = _lines(node, ["ovs-vsctl", "--timeout=5", "--bare", "--columns=external_ids", "list", "Port"])
-    left = [f"namespace {line.split()[0]} on {node.name}" for line in namespaces if _is_ours(line)]
-    return left + [f"port {line} on {node.name}" for line in ports if f"attachment:{PREFIX}" in line]
+    left = [f"{NAMESPACE} {line.split()[0]} on {node.name}" for line in namespaces if _is_ours(line)]
+    attached = re.findall(rf"attachment:({re.escape(PREFIX)}[\w-]*)", "\n".join(ports))
+    return left + [f"{PORT_OF} {port} on {node.name}" for port in sorted(set(attached))]
 
 
 def _lines(node: Node, command: Sequence[str]) -> list[str]:
@@ -182,8 +212,7 @@ def _lines(node: Node, command: Sequence[str]) -> list[str]:
 
 
 async def _nb_tables(lab: Lab) -> Tables:
-    centrals = [node for node in lab.nodes.values() if node.spec and Role.CENTRAL in node.spec.roles]
-    return _told(await settled(Database.NB, centrals, timeout_s=0)) or {}
+    return _told(await settled(Database.NB, _centrals(lab), timeout_s=0)) or {}
 
 
 def _is_ours(name: object) -> bool:

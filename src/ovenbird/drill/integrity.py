@@ -62,15 +62,30 @@ def differences(kept: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
 
 
 def flaws(record: RunRecord) -> list[str]:
-    """Return why a record cannot be whole by itself: writes count from 1 without holes."""
+    """Return why a record cannot be whole by itself: the writer's own count is another, or numbers are missing."""
     numbers = sorted(write.number for write in record.writes)
+    found = _counted(record)
     if numbers == list(range(1, len(numbers) + 1)):
-        return []
+        return found
     missing = sorted(set(range(1, max(numbers) + 1)) - set(numbers))
     if missing:
         listed = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        return [f"the record lacks {len(missing)} writes (numbers {listed}): it cannot show a lost write"]
-    return ["the record has two writes of one number: it cannot show a doubled write"]
+        return [*found, f"the record lacks {len(missing)} writes (numbers {listed}): it cannot show a lost write"]
+    return [*found, "the record has two writes of one number: it cannot show a doubled write"]
+
+
+def _counted(record: RunRecord) -> list[str]:
+    """Compare the record with what the writer counted by itself: also the last write must not be dropped."""
+    acked = sum(write.outcome == "acked" for write in record.writes)
+    pairs = (
+        ("sent", len(record.writes), record.meta.writes_sent),
+        ("had acknowledged", acked, record.meta.writes_acked),
+    )
+    return [
+        f"the writer {verb} {counted} writes, the record has {there}: it cannot show a lost write"
+        for verb, there, counted in pairs
+        if counted is not None and counted != there
+    ]
 
 
 def digest(items: Iterable[Any]) -> str:

@@ -6,7 +6,7 @@ nothing and gives no figure. Then the limits, then the invariants. This module m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -14,14 +14,14 @@ from typing import Any
 from ovenbird.drill.integrity import flaws
 from ovenbird.drill.invariants import ALWAYS, Violation, check, unproven
 from ovenbird.drill.outage import NS_PER_MS, SESSIONS, Gap, Record, gaps, largest
-from ovenbird.drill.record import RunRecord, Write
+from ovenbird.drill.record import GATEWAY_CLAIMED, RunRecord, Write
 
 DELIVERY_FLOOR = 0.99
 """Share of requests that must be answered before the fault."""
 WRITE_FLOOR = 0.5
 """Share of the wanted writes that must be acknowledged before the fault."""
 BITE_MS = 50.0
-"""A fault that makes nothing wait this long was not felt."""
+"""A fault that makes nothing wait this much longer than the machine's noise was not felt."""
 WRITE_SPACINGS = 2
 """A gap between writes that is not longer than this many of their usual spacings was not felt, either."""
 QUIET_MS = 150.0
@@ -70,6 +70,8 @@ class Expect:
     """Streams that need not feel the fault, while every other must for the run to prove anything; None: any may."""
     breaking: frozenset[str] = frozenset()
     """TCP connections that are stated not to survive: no limit holds for them, and no figure of the run is theirs."""
+    moves: bool = False
+    """Whether the fault must hit the gateway that carries the router, and the router leave it."""
     must_return: bool = True
     invariants: tuple[str, ...] = ALWAYS
 
@@ -241,17 +243,39 @@ def _invalid(record: RunRecord, expect: Expect, outages: Mapping[str, Gap], writ
     early = [write for write in record.writes if write.sent_ns < record.fault_ns]
     if record.writes and _acked(early) < WRITE_FLOOR * max(1, len(early)):
         reasons.append(f"{_acked(early)} of {len(early)} writes were acknowledged before the fault")
-    worst = max((gap.ms for gap in outages.values()), default=0.0)
-    spared = [name for name, gap in outages.items() if gap.ms < BITE_MS]
-    if expect.unfelt is not None and (safe := sorted(set(spared) - expect.unfelt)):
-        reasons.append(f"the fault was not felt by {', '.join(safe)}")
-    if expect.bite is Bite.STREAMS and worst < BITE_MS:
-        reasons.append(f"no stream waited longer than {worst:.0f} ms: the fault was not felt")
+    reasons += _unfelt(expect, outages, noise_ms)
+    if expect.moves:
+        reasons += _unmoved(record)
     if not record.meta.baseline:  # of stock OVN nothing but packets is looked at
         reasons += [f"the record holds no evidence for {name}" for name in unproven(record, expect.invariants)]
     if expect.bite is Bite.WRITES and (write_outage_ms or 0.0) < BITE_MS + WRITE_SPACINGS * _spacing_ms(early):
         reasons.append(f"no write waited longer than {write_outage_ms or 0.0:.0f} ms: the fault was not felt")
     return reasons
+
+
+def _unmoved(record: RunRecord) -> list[str]:
+    """Return why the run shows no router that was moved away from who was hit."""
+    claims = sorted((one for one in record.timeline if one.kind == GATEWAY_CLAIMED), key=lambda one: one.at_ns)
+    before = {one.subject: str(one.data["chassis"]) for one in claims if one.at_ns < record.fault_ns}
+    targets = {node for window in record.meta.windows for node in window.targets}
+    hit = {port for port, chassis in before.items() if chassis in targets}
+    if not hit:
+        carriers = ", ".join(sorted(set(before.values()))) or "nobody that was seen"
+        return [f"{', '.join(sorted(targets))} was hit while {carriers} carried the router"]
+    later = [one for one in claims if one.at_ns >= record.fault_ns and one.subject in hit]
+    if any(one.data["chassis"] not in ("", before[one.subject]) for one in later):
+        return []
+    return [f"{', '.join(sorted(hit))} never left {', '.join(sorted({before[port] for port in hit}))}"]
+
+
+def _unfelt(expect: Expect, outages: Mapping[str, Gap], noise_ms: float) -> Iterator[str]:
+    """Yield where the fault was not felt that should have been."""
+    worst = max((gap.ms for gap in outages.values()), default=0.0)
+    spared = {name for name, gap in outages.items() if gap.ms < noise_ms + BITE_MS}
+    if expect.unfelt is not None and (safe := sorted(spared - expect.unfelt)):
+        yield f"the fault was not felt by {', '.join(safe)}"
+    if expect.bite is Bite.STREAMS and worst < noise_ms + BITE_MS:
+        yield f"no stream waited longer than {worst:.0f} ms, and {noise_ms:.0f} ms with nothing broken: it was not felt"
 
 
 def _spacing_ms(writes: Sequence[Write]) -> float:

@@ -37,8 +37,7 @@ CONNECT_S, RETRY_S = 1.0, 0.2
 STALL_S = 30.0
 """A connection that has been silent for this long is given up. TCP itself would go on for a quarter of an hour."""
 FLUSH_S = 1.0
-IDLE_S = 0.2
-"""Spacing of ticks when there is nothing to send."""
+IDLE_S = 0.2  # spacing of ticks when there is nothing to send
 URGENCY = -10
 """nice(2) value: a machine that is busy with the fault should not look like an outage."""
 BUFFER_BYTES = 1 << 20
@@ -352,8 +351,7 @@ def make(streams: list[dict[str, str]], selector: selectors.BaseSelector) -> lis
     """Return the streams that the argument describes."""
     made: list[Stream] = []
     for at, one in enumerate(streams):
-        if one["kind"] in ("tcp", "pull"):
-            kind = PullStream if one["kind"] == "pull" else TcpStream
+        if kind := {"tcp": TcpStream, "pull": PullStream}.get(one["kind"]):
             made.append(kind(one["name"], one["target"], selector))
         else:
             identifier = (os.getpid() + at) & 0xFFFF if one["kind"] == "icmp" else None

@@ -113,7 +113,14 @@ class Meta:
     """Regular expressions of ERR/EMER lines that the drill causes on purpose."""
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, str] = field(default_factory=dict)
+    overlap_ms: float | None = None
+    """How long two gateways may answer for one address; None: what is tolerated of every move."""
+    writes_sent: int | None = None
+    """How many writes the writer says that it sent, counted apart from their records; None: it was not asked."""
+    writes_acked: int | None = None
     notes: Sequence[str] = ()
+    phases_s: Mapping[str, float] = field(default_factory=dict)
+    """How long each part of the run took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

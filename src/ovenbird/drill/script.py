@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from ovenbird.drill.judge import Expect
+
+OVERHEAD_S, HOME_S, RESTART_S = 10.0, 14.0, 6.0
+"""About what a run takes besides its holds; a gateway's way home; a host's restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +92,26 @@ class Drill:
     detector: Detector = Detector.NONE
     returns: Return = Return.HEALTHY
     return_timeout_s: float = 60.0
-    settle_s: float = 3.0
+    settle_s: float = 2.0
     """Load goes on for this long after the return, so that its cost is seen."""
     writes_per_s: float = 10.0
     has_sessions: bool = False
     """Whether its load is one long TCP connection over each way through the gateway, instead of the usual streams."""
     announced: tuple[str, ...] = ()
     """Regular expressions of ERR/EMER log lines that this drill causes on purpose."""
+    overlap_ms: float | None = None
+    """How long two gateways may answer for one address, if longer than in every move."""
     is_safe_live: bool = False
     """Whether an operator may run it on a live cluster."""
     has_baseline: bool = False
     """Whether it means something for stock OVN, with our agents and controllers stopped."""
     expected_failure: str = ""
     """Why it fails today; a run that fails then counts as expected, one that passes as a surprise."""
+
+    @property
+    def expected_s(self) -> float:
+        """Roughly how long a run takes, for guessing how long many of them will."""
+        return OVERHEAD_S + _held_s(self.steps) + (HOME_S if self.returns is Return.GATEWAY else 0.0)
 
     @property
     def faults(self) -> tuple[Inject, ...]:
@@ -111,6 +121,18 @@ class Drill:
             inner = step.steps if isinstance(step, Each) else (step,)
             found += [each for each in inner if isinstance(each, Inject)]
         return tuple(found)
+
+
+def _held_s(steps: Sequence[Step]) -> float:
+    """Return how long a script holds; restarts of each of several nodes count for three."""
+    return sum(
+        step.seconds
+        if isinstance(step, Hold)
+        else 3 * (_held_s(step.steps) + RESTART_S)
+        if isinstance(step, Each)
+        else 0.0
+        for step in steps
+    )
 
 
 def once(kind: str, target: str, *, hold_s: float = 0.0, **params: Any) -> tuple[Step, ...]:

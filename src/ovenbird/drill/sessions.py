@@ -2,7 +2,7 @@
 
 Beside the usual stage it declares a workload with a stateless floating IP, one behind a load balancer, and one behind
 a router that does not translate at all, to which the outside host is given a route. Everything is named `drill-...`
-and goes with the stage (`stage.strike`), except the route, which goes with `strike_route`.
+and goes with `strike`; what a killed run left goes with the stage, but for that route, which does no harm.
 """
 
 from __future__ import annotations
@@ -34,6 +34,16 @@ from ovenbird.model.errors import Refused, Timeout
 
 ROUTER, PLAIN_NETWORK, PLAIN_CIDR = "drill-plain-r", "drill-plain-net", "10.213.2.0/24"
 STATELESS_PORT, BALANCED_PORT, PLAIN_PORT = "drill-stateless", "drill-balanced", "drill-plain"
+HOMES = frozenset({STATELESS_PORT, BALANCED_PORT, PLAIN_PORT})
+OBJECTS = frozenset(
+    {
+        ("Router", ROUTER),
+        ("Network", PLAIN_NETWORK),
+        *(("Port", port) for port in HOMES),
+        ("FloatingIP", STATELESS_PORT),
+        ("LoadBalancer", BALANCED_PORT),
+    }
+)
 BREAKING = frozenset({"snat-download", "load-balancer-tcp", "load-balancer-download"})
 """Connections that a new gateway does not know, and cannot learn from what it sees (docs/gateways.md)."""
 UNFELT = frozenset({"distributed-tcp", "distributed-download"})
@@ -65,9 +75,16 @@ def prepare(lab: Lab, api: Api, stage: Stage, *, timeout_s: float = 60.0) -> tup
     return _streams(api, stage, {port: Place(node, port) for port, node in {**stage.workloads, **homes}.items()})
 
 
-def strike_route(lab: Lab) -> None:
-    """Take the outside host's route away; safe to repeat."""
+def strike(lab: Lab, api: Api) -> None:
+    """Take all of it away again; safe to repeat."""
     lab.outside.run(["ip", "route", "flush", "exact", PLAIN_CIDR])
+    attached = {str(one["port"]) for one in api.get("/v1/attachments")["attachments"]}
+    for port in HOMES & attached:
+        api.delete(f"/v1/attachments/{port}")
+    there = {(str(one["kind"]), str(one["name"])) for one in api.get("/v1/objects")["objects"]}
+    ours = [{"kind": kind, "name": name} for kind, name in sorted(OBJECTS & there)]
+    if ours:
+        api.post("/v1/delete", {"objects": ours, "dry_run": False})
 
 
 def _streams(api: Api, stage: Stage, places: dict[str, Place]) -> tuple[Stream, ...]:

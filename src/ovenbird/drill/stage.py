@@ -27,7 +27,7 @@ The floating IPs have the names of their ports."""
 EXTERNAL = "drill-ext"
 CIDR, FAR_CIDR = "10.213.0.0/24", "10.213.1.0/24"
 OUTSIDE_NODE = "outside"
-GATEWAYS = {"failback": "delayed", "failback_delay_s": 5}
+GATEWAYS = {"failback": "delayed", "failback_delay_s": 2}
 """The default way home, but sooner: a run waits for it."""
 POLL_S = 0.1
 DELETE_AT_ONCE = 500

@@ -131,6 +131,7 @@ class Writer:
         self._servers = [Servers(lab, number) for number in range(_centrals(lab))]
         self._numbers = itertools.count(1)
         self._writes: list[Write] = []
+        self._sent, self._acked = itertools.count(), itertools.count()
         self._paced = _Paced(per_s, len(self._servers), self._write, "drill writer")
         self.start, self.stop = self._paced.start, self._paced.stop
 
@@ -138,16 +139,22 @@ class Writer:
         """Return what was written so far, by number."""
         return sorted(self._writes, key=lambda write: write.number)
 
+    def counted(self) -> tuple[int, int]:
+        """Return how many writes were sent and acknowledged, counted apart from their records; ask once, at the end."""
+        return next(self._sent), next(self._acked)
+
     def _write(self, worker: int) -> None:
         number = next(self._numbers)
         if number > LARGEST:
             return
+        next(self._sent)
         servers = self._servers[worker]
         body = {"documents": [{"file": "drill", "text": document(number)}], "dry_run": False}
         sent_ns, answered_ns, revision, detail = time.time_ns(), None, None, ""
         try:
             answer = servers.client().post("/v1/apply", body, timeout_s=self._timeout_s)
             answered_ns, outcome, revision = time.time_ns(), "acked", int(answer["revision"])
+            next(self._acked)
         except OvenbirdError as error:
             outcome, detail = outcome_of(error), f"{error.code}: {error.message}"
             servers.turn()

@@ -52,6 +52,8 @@ class Chassis:
         self._underlay = underlay
         self._attached: dict[str, WantedPort] = {}
         self._absent: set[str] = set()
+        self._southbound = ""
+        self._has_southbound = asyncio.Event()
         self._changed = asyncio.Event()
         self.news = asyncio.Event()
         """Set whenever something in Open vSwitch changed, BFD's states included; whoever waits for it clears it."""
@@ -133,6 +135,14 @@ class Chassis:
             self._absent.add(mark)
             self._ask()
 
+    def use_southbound(self, remote: str) -> None:
+        """Want ovn-controller to get SB from there; "" is from the members."""
+        if remote:
+            self._has_southbound.set()
+        if remote != self._southbound:
+            self._southbound = remote
+            self._ask()
+
     def _ask(self) -> None:
         self._asked = True
         self._changed.set()
@@ -152,7 +162,13 @@ class Chassis:
             attached = tuple(self._attached.values())
             absent = frozenset(self._absent)
             wanted = wanted_switch(
-                self._cluster, self._host, self.datapath, underlay_mac=mac, attached=attached, absent=absent
+                self._cluster,
+                self._host,
+                self.datapath,
+                underlay_mac=mac,
+                attached=attached,
+                absent=absent,
+                southbound=self._southbound,
             )
             steps = plan_switch(wanted, view)
             if steps:
@@ -204,7 +220,8 @@ class Chassis:
         remotes = self._cluster.remotes(Database.SB)
         try:
             async with asyncio.timeout(SB_PATIENCE_S), Client(Database.SB.value, remotes) as client:
-                while not await _is_filled(client):
+                # A host that came back while no member can be had may have been given a copy instead.
+                while not (self._has_southbound.is_set() or await _is_filled(client)):
                     await asyncio.sleep(SB_POLL_S)
         except TimeoutError:
             _log.warning(CONTROLLER_UNSEEN_SB, extra={"waited_s": SB_PATIENCE_S})

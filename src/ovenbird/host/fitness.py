@@ -62,6 +62,11 @@ class Fitness:
         """Whether ovn-controller is known not to answer; asking it would only take time."""
         return self._found.get(("", OVN_CONTROLLER), Finding(State.OK)).state is not State.OK
 
+    @property
+    def controller_is_bad(self) -> bool:
+        """Whether ovn-controller is known not to work: what it has once asked of ovs-vswitchd says nothing any more."""
+        return self._found.get(("", OVN_CONTROLLER), Finding(State.OK)).state is State.BAD
+
     async def run(self) -> None:
         """Measure until cancelled."""
         await self._chassis.settled.wait()

@@ -74,6 +74,26 @@ class Layout:
         """OVSDB remote of Open vSwitch's own database."""
         return f"unix:{self.ovs_run / 'db.sock'}"
 
+    @property
+    def southbound_relay(self) -> Path:
+        """Stem of the sockets and the pid file of a gateway's relay of SB."""
+        return self.ovn_run / "ovnsb_relay"
+
+    @property
+    def southbound_copy(self) -> Path:
+        """Stem of the sockets and the pid file of the copy of SB that a gateway serves itself."""
+        return self.ovn_run / "ovnsb_copy"
+
+    @property
+    def southbound_copy_file(self) -> Path:
+        """That copy; there only while no SB member can be had."""
+        return self.state_dir / "southbound-copy.db"
+
+    @property
+    def southbound_cluster(self) -> Path:
+        """File with the id of the SB cluster that this host's ovn-controller has seen last."""
+        return self.state_dir / "southbound.cid"
+
     def database_file(self, database: Database) -> Path:
         """File of a RAFT database."""
         if database is Database.OVENBIRD:

@@ -20,6 +20,7 @@ ECHO_S = 1.0
 """A connection on which nothing came for this long is asked for a sign of life; none within as long is silence."""
 ASK_S = 1.0
 """Longest time for another member to answer."""
+ASK_AGAIN_S = 0.25
 
 
 async def watch_for_successor(
@@ -30,10 +31,15 @@ async def watch_for_successor(
         await asyncio.sleep(ECHO_S)
         if session.connection.silent_s < ECHO_S or await _is_alive(session):
             continue
-        leaders = await asyncio.gather(*(_leads(remote, session.database, tls, judge) for remote in others))
-        if successor := next((remote for remote, leads in zip(others, leaders, strict=True) if leads), None):
-            # No late answer is to be waited for: what was under way there fails now, its outcome unknown.
-            session.connection.abort(f"silent for {session.connection.silent_s:.1f} s, and {successor.text} will do")
+        # An election may just be going on: ask again soon, for as long as nothing more is heard of this one.
+        while session.connection.silent_s >= ECHO_S and not session.ended.done():
+            leaders = await asyncio.gather(*(_leads(remote, session.database, tls, judge) for remote in others))
+            if successor := next((remote for remote, leads in zip(others, leaders, strict=True) if leads), None):
+                # No late answer is to be waited for: what was under way there fails now, its outcome unknown.
+                silent = f"silent for {session.connection.silent_s:.1f} s"
+                session.connection.abort(f"{silent}, and {successor.text} will do")
+                break
+            await asyncio.sleep(ASK_AGAIN_S)
 
 
 async def _is_alive(session: Session) -> bool:

@@ -174,8 +174,12 @@ def wanted_switch(
     underlay_mac: str = "",
     attached: tuple[WantedPort, ...] = (),
     absent: frozenset[str] = frozenset(),
+    southbound: str = "",
 ) -> WantedSwitch:
-    """Return what this host's Open vSwitch must hold; `attached` are the workloads' ports."""
+    """Return what this host's Open vSwitch must hold; `attached` are the workloads' ports.
+
+    `southbound` is the remote that ovn-controller gets SB from; "" is all members.
+    """
     kind = datapath.value if datapath is Datapath.NETDEV else ""
     bridges = [
         WantedBridge(name=INTEGRATION_BRIDGE, datapath_type=kind, secure=True, ports=attached),
@@ -189,7 +193,10 @@ def wanted_switch(
     if datapath is Datapath.NETDEV and host.underlay_interface:
         underlay = WantedPort(name=host.underlay_interface, mark="underlay")
         bridges.append(WantedBridge(name=UNDERLAY_BRIDGE, datapath_type=kind, mac=underlay_mac, ports=(underlay,)))
-    return WantedSwitch(external_ids=_external_ids(cluster, host, datapath), bridges=tuple(bridges), absent=absent)
+    keys = _external_ids(cluster, host, datapath)
+    if southbound:
+        keys["ovn-remote"] = southbound
+    return WantedSwitch(external_ids=keys, bridges=tuple(bridges), absent=absent)
 
 
 def _external_ids(cluster: Cluster, host: Host, datapath: Datapath) -> dict[str, str | None]:

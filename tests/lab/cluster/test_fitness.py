@@ -35,6 +35,40 @@ def expect_shown(site: Site, gateway: str, what: str) -> None:
     assert what in site.cli("describe", "router", "r1").out
 
 
+# First of those that make a gateway unfit: every relapse doubles the hold-down that the next test waits for.
+def test_an_ovn_controller_that_hangs_is_replaced_and_then_no_longer_trusted(breakable: Site) -> None:
+    site = breakable
+    active, standby = site.active("r1"), site.standby("r1")
+    hung = site.lab.node(active).daemon("ovn-controller")
+    with traffic(site) as load:
+        fault_ns = time.time_ns()
+        Stop(lab=site.lab, node=active, daemon="ovn-controller").inject()
+        # The network changes, and only the active gateway's ovn-controller can make it so.
+        address = "172.16.0.150"  # vm1 has no other
+        site.apply(f"kind: FloatingIP\nname: later\nspec: {{network: public, port: vm1, address: {address}}}\n")
+        stopped_s = fault_ns / 1e9
+        try:
+            eventually_sync(lambda: ping(site.outside, address), within_s=REPAIRED_WITHIN_S + 10)
+            took_s = time.time() - stopped_s
+        finally:
+            site.delete(("FloatingIP", "later"))
+        outages = outages_ms(load.stop()[0], fault_ns, time.time_ns())
+    print("took_s", took_s, "outages_ms", outages)  # noqa: T201 - `pytest -rP` shows it
+    assert took_s < REPAIRED_WITHIN_S + BUSY_S
+    assert all(outage < 1000 for outage in outages.values()), outages
+    assert site.bound_to(PORTS["r1"]) == active, "repaired in place: nothing had to move"
+    eventually_sync(lambda: site.lab.node(active).daemon("ovn-controller") != hung, within_s=5)
+
+    Stop(lab=site.lab, node=active, daemon="ovn-controller").inject()
+    eventually_sync(lambda: site.bound_to(PORTS["r1"]) == standby, within_s=15)
+    eventually_sync(lambda: ping(site.workload("vm1"), OUTSIDE), within_s=5)
+    # "it hung 2 times", or on a busy machine "it hangs" for longer than its agent is given to repair it.
+    expect_shown(site, active, "ovn-controller: it h")
+    sent, received = answers(site, R1)
+    # The last request may come too late for its answer; two gateways would make nearly twice as many answers.
+    assert 1 < received <= sent, "one gateway answers, and the other has stopped"
+
+
 @pytest.mark.parametrize(
     ("kind", "what"), [("uplink", "eth1 has no carrier"), ("next hop", f"{OUTSIDE} does not answer ARP")]
 )
@@ -62,7 +96,7 @@ async def test_a_gateway_without_a_way_out_loses_its_routers_and_gets_them_back_
             outages = outages_ms(load.stop()[0], fault_ns, time.time_ns())
             healed_s = time.monotonic()
             fault.heal()
-        await eventually(lambda: watch.chassis == active, within_s=HOLD_DOWN_S + FAILBACK_S + 15)
+        await eventually(lambda: watch.chassis == active, within_s=4 * HOLD_DOWN_S + FAILBACK_S + 20)
         assert time.monotonic() - healed_s >= HOLD_DOWN_S
         # A release and a claim each: what counts is who claimed, in order.
         claims = [claim.chassis for claim in watch.history if claim.at_ns > fault_ns and claim.chassis]
@@ -94,38 +128,6 @@ def is_at_home(site: Site) -> bool:
 def silent_on(site: Site) -> set[str]:
     """Gateways whose agent finds the next hop silent."""
     return {one["name"] for one in site.status().get("fitness", ()) if any(OUTSIDE in bad for bad in one["bad"])}
-
-
-def test_an_ovn_controller_that_hangs_is_replaced_and_then_no_longer_trusted(breakable: Site) -> None:
-    site = breakable
-    active, standby = site.active("r1"), site.standby("r1")
-    hung = site.lab.node(active).daemon("ovn-controller")
-    with traffic(site) as load:
-        fault_ns = time.time_ns()
-        Stop(lab=site.lab, node=active, daemon="ovn-controller").inject()
-        # The network changes, and only the active gateway's ovn-controller can make it so.
-        address = "172.16.0.150"  # vm1 has no other
-        site.apply(f"kind: FloatingIP\nname: later\nspec: {{network: public, port: vm1, address: {address}}}\n")
-        stopped_s = fault_ns / 1e9
-        try:
-            eventually_sync(lambda: ping(site.outside, address), within_s=REPAIRED_WITHIN_S + 10)
-            took_s = time.time() - stopped_s
-        finally:
-            site.delete(("FloatingIP", "later"))
-        outages = outages_ms(load.stop()[0], fault_ns, time.time_ns())
-    print("took_s", took_s, "outages_ms", outages)  # noqa: T201 - `pytest -rP` shows it
-    assert took_s < REPAIRED_WITHIN_S + BUSY_S
-    assert all(outage < 1000 for outage in outages.values()), outages
-    assert site.bound_to(PORTS["r1"]) == active, "repaired in place: nothing had to move"
-    eventually_sync(lambda: site.lab.node(active).daemon("ovn-controller") != hung, within_s=5)
-
-    Stop(lab=site.lab, node=active, daemon="ovn-controller").inject()
-    eventually_sync(lambda: site.bound_to(PORTS["r1"]) == standby, within_s=15)
-    eventually_sync(lambda: ping(site.workload("vm1"), OUTSIDE), within_s=5)
-    expect_shown(site, active, "it hung 2 times")
-    sent, received = answers(site, R1)
-    # The last request may come too late for its answer; two gateways would make nearly twice as many answers.
-    assert 1 < received <= sent, "one gateway answers, and the other has stopped"
 
 
 def answers(site: Site, address: str) -> tuple[int, int]:

@@ -48,6 +48,11 @@ class Kill(Fault):
         """Whether that process has gone."""
         return self.victim is None or not self.victim.is_alive
 
+    def is_back(self) -> bool:
+        """Whether another process has taken the place of the one that was killed."""
+        found = self.lab.node(self.node).pids().get(ALIASES.get(self.daemon, self.daemon))
+        return found is not None and found != self.victim
+
     def undo(self) -> None:
         """Start the agent again; the agent sees to all other daemons."""
         node = self.lab.node(self.node)

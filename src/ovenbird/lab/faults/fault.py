@@ -68,6 +68,10 @@ class Fault(ABC):
     def undo(self) -> None:
         """Take it back, however much of it was done; called with the lab held and the fault still on record."""
 
+    def is_back(self) -> bool:
+        """Look once whether what the fault ended runs again, as far as that can be told of the host alone."""
+        return True
+
     def keep(self, over: threading.Event) -> None:
         """Do what the fault does while it lasts, until `over`; runs in a thread of the lab's keeper."""
         over.wait()

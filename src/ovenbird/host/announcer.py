@@ -1,0 +1,155 @@
+"""Announces on the physical networks what this gateway carries: at once when it takes it, repeatedly, and for good.
+
+OVN announces by itself, a second later; without this process everything works as with stock OVN. Frames enter the
+provider bridge where routers' own packets do, so the bridge learns from them as well: ovs-vswitchd otherwise notes an
+address that came back from another gateway only with its next statistics, up to half a second late, and drops what
+comes in for it meanwhile. A stale announcement is worse than none: right before each sending it is made sure that this
+host answers for the address at that moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from ovenbird.host.announcement import frame
+from ovenbird.host.carried import Carried
+from ovenbird.host.chassis import Chassis
+from ovenbird.host.openflow import Connection
+from ovenbird.model.cluster import Database, Host
+from ovenbird.model.errors import Unavailable
+from ovenbird.model.layout import Layout
+from ovenbird.ovsdb import Client, Replica, Row
+from ovenbird.plan.announcing import Announcement, Binding, Schedule, announcements
+from ovenbird.plan.switch import INTEGRATION_BRIDGE, provider_bridge
+
+ANNOUNCED = "announce.taken"
+UNSENT = "announce.not_sent"
+TABLES = {"Port_Binding": ("logical_port", "type", "datapath", "nat_addresses", "options", "tag")}
+KINDS = ("patch", "l3gateway", "localnet")
+"""Types of the bindings that say what is to be announced, and where."""
+AT_ONCE = 256
+"""Frames sent before other work of this process gets its turn."""
+RETRY_S = 0.1
+
+_log = logging.getLogger(__name__)
+
+
+class Announcer:
+    """Announces what one host carries."""
+
+    def __init__(
+        self, host: Host, chassis: Chassis, layout: Layout, sb: Sequence[str], trusted: Callable[[], bool]
+    ) -> None:
+        """`sb`: remotes of SB. `trusted`: whether ovn-controller works; the flows of one that hangs say nothing."""
+        self._host = host
+        self._chassis = chassis
+        self._layout = layout
+        self._sb = tuple(sb)
+        self._trusted = trusted
+        self._woken = asyncio.Event()
+        self._known: frozenset[Announcement] = frozenset()
+        self._schedule = Schedule()
+        self._carried = Carried(layout.ovs_run / f"{INTEGRATION_BRIDGE}.mgmt", self._woken.set)
+        self._bridges: dict[str, Connection] = {}
+
+    async def run(self) -> None:
+        """Announce until cancelled."""
+        await self._chassis.settled.wait()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._carried.run())
+            group.create_task(self._watch_addresses())
+            group.create_task(self._announce())
+
+    async def _watch_addresses(self) -> None:
+        """Keep what is to be announced that of SB; while SB is away, what it was at last."""
+        where = {"Port_Binding": [("type", "==", kind) for kind in KINDS]}
+        async with (
+            Client(Database.SB.value, self._sb, leader_only=False) as client,
+            Replica(client, TABLES, where=where) as replica,
+        ):
+            async for _ in replica.changes():
+                rows = replica.table("Port_Binding").values()
+                known = announcements([_binding(row) for row in rows])
+                if known != self._known:
+                    self._known = known
+                    self._woken.set()
+
+    async def _announce(self) -> None:
+        while True:
+            now_s = time.monotonic()
+            new = self._schedule.want(self._held(), now_s)
+            if new:
+                _log.info(ANNOUNCED, extra={"addresses": len(new), "first": min(new).address})
+            if self._schedule.next_s <= now_s:
+                await self._send()
+            self._woken.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, self._schedule.next_s - time.monotonic())):
+                    await self._woken.wait()
+
+    def _held(self) -> frozenset[Announcement]:
+        return frozenset(
+            one
+            for one in self._known
+            if one.physnet in self._host.uplinks and self._carried.holds(bytes.fromhex(one.mac.replace(":", "")))
+        )
+
+    async def _send(self) -> None:
+        """Send what is due, of what this host still carries at this moment."""
+        if not await self._carried.refresh() or not self._trusted():
+            await asyncio.sleep(RETRY_S)
+            return
+        self._schedule.want(self._held(), time.monotonic())
+        ready = self._schedule.due(time.monotonic())
+        for start in range(0, len(ready), AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+                await self._carried.refresh()
+            held = self._held() if start else frozenset(ready)
+            by_bridge: dict[str, list[tuple[int, bytes]]] = {}
+            for one in ready[start : start + AT_ONCE]:
+                port = self._port(one.localnet)
+                if port and one in held:
+                    by_bridge.setdefault(provider_bridge(one.physnet), []).append((port, frame(one)))
+            for bridge, frames in by_bridge.items():
+                await self._send_to(bridge, frames)
+
+    async def _send_to(self, bridge: str, frames: list[tuple[int, bytes]]) -> None:
+        connection = self._bridges.get(bridge)
+        try:
+            if connection is None:
+                connection = await Connection(self._layout.ovs_run / f"{bridge}.mgmt").__aenter__()
+                self._bridges[bridge] = connection
+            await connection.send(frames)
+        except (OSError, EOFError, TimeoutError, Unavailable) as error:
+            _log.info(UNSENT, extra={"bridge": bridge, "error": str(error)})
+            if connection is not None:
+                await connection.__aexit__(None, None, None)
+            self._bridges.pop(bridge, None)
+
+    def _port(self, localnet: str) -> int:
+        """Return the number that the provider bridge knows the logical network's patch port by; 0 while it has none."""
+        replica = self._chassis.replica
+        if replica is None:
+            return 0
+        # As ovn-controller names the patch port's end in the provider bridge.
+        name = f"patch-{localnet}-to-{INTEGRATION_BRIDGE}"
+        found = next((row for row in replica.table("Interface").values() if row["name"] == name), None)
+        number = found["ofport"] if found is not None else None
+        return number if isinstance(number, int) and 0 < number < 0xFF00 else 0
+
+
+def _binding(row: Row) -> Binding:
+    tag = row["tag"]
+    return Binding(
+        logical_port=row["logical_port"],
+        type=row["type"],
+        datapath=row["datapath"],
+        nat_addresses=frozenset(row["nat_addresses"]),
+        physnet=row["options"].get("network_name", ""),
+        vlan=tag if isinstance(tag, int) else 0,
+    )
