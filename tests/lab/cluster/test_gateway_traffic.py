@@ -81,6 +81,24 @@ def test_only_the_active_gateway_answers_arp_for_its_router(site: Site) -> None:
     assert site.fdb(mac) == f"x-{active}"
 
 
+def test_a_gateway_that_had_to_give_its_router_away_no_longer_answers_for_it(breakable: Site) -> None:
+    site = breakable
+    active, standby = site.active("r1"), site.standby("r1")
+    mac = site.api.get("/v1/objects/Router/r1")["assigned"]["mac"]
+    assert site.cli("gateway", "move", "r1", "--to", standby, "--wait").status == 0
+    try:
+        eventually_sync(lambda: site.fdb(mac) == f"x-{standby}", within_s=5)
+        with site.capture(active, "eth1", "arp") as at_former, site.capture(standby, "eth1", "arp") as at_new:
+            site.outside.run(["ip", "neighbour", "flush", "all"])
+            eventually_sync(lambda: ping(site.outside, R1), within_s=5)
+            eventually_sync(lambda: at_new.matching(rf"^[0-9.]+ {mac} > ", rf"Reply {R1} is-at {mac}"), within_s=5)
+        # It hears the question (flooded to it), and its own wire carries no answer of its own.
+        assert at_former.matching(rf"Request who-has {R1} ")
+        assert not at_former.matching(rf"^[0-9.]+ {mac} > ", rf"Reply {R1} is-at")
+    finally:
+        site.cli("gateway", "move", "r1", "--to", active, "--wait")
+
+
 async def test_an_ovn_controller_that_is_stopped_cleanly_hands_over_at_once(breakable: Site) -> None:
     site = breakable
     active, standby = site.active("r1"), site.standby("r1")
