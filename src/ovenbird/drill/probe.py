@@ -36,8 +36,7 @@ TIMED = struct.Struct("!QI")  # a pull stream's: when it was sent, unix nanoseco
 CONNECT_S, RETRY_S = 1.0, 0.2
 STALL_S = 30.0
 """A connection that has been silent for this long is given up. TCP itself would go on for a quarter of an hour."""
-FLUSH_S = 1.0
-IDLE_S = 0.2  # spacing of ticks when there is nothing to send
+FLUSH_S, IDLE_S = 1.0, 0.2
 URGENCY = -10
 """nice(2) value: a machine that is busy with the fault should not look like an outage."""
 BUFFER_BYTES = 1 << 20
