@@ -8,8 +8,10 @@ import pytest
 from tests.core.test_admission import applied, ask, document, refused, the
 
 from ovenbird.controller.placing import router_needs
+from ovenbird.model.documents import parse_documents
 from ovenbird.model.errors import UserError
 from ovenbird.model.objects import Key
+from ovenbird.plan.admission import admit
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.dirty import dirty
 from ovenbird.plan.inventory import Inventory
@@ -172,3 +174,22 @@ def test_load_balancers_are_refused_where_ovn_has_none_from_either_side():
     assert "Router/r1 leads to 2 external networks: OVN cannot balance there" in problem.message
     (problem,) = refused(applied(NETWORKS, ONE, BEHIND, BALANCER), TWO)
     assert "LoadBalancer/lb: Router/r1 leads to 2 external networks" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("gateways", "message"),
+    [
+        ({"ext": 2, "dmz": 0}, "no gateway has an uplink to dmz: nothing of Router/r1 gets to ExternalNetwork/partner"),
+        ({"ext": 1, "dmz": 2}, "only one gateway has an uplink to ext: nobody can take Router/r1 over"),
+    ],
+)
+def test_a_leg_that_nobody_carries_or_takes_over_is_warned_of(gateways: dict[str, int], message: str):
+    admission = admit(
+        applied(NETWORKS),
+        parse_documents(TWO, "f.yaml"),
+        physnets=frozenset({"ext", "dmz"}),
+        underlay_mtu=1500,
+        revision=9,
+        gateways=gateways,
+    )
+    assert [warning.message for warning in admission.warnings] == [message]

@@ -174,7 +174,7 @@ DRILLS: tuple[Drill, ...] = (
         steps=once("kill", "gateway-active", daemon=VSWITCHD),
         expect=Expect(
             streams={"distributed-*": 500.0},
-            others_ms=TCP_MS,
+            others_ms=2 * TCP_MS,
             bite=Bite.STREAMS,
             return_outage_ms=2500.0,
             moves=True,

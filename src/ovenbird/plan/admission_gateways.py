@@ -63,6 +63,9 @@ class GatewayChecks:
         if is_pinned(spec):
             self._transit(key)
             self._enough(key, spec, external.physnet)
+        else:
+            for at, leg in enumerate(spec.externals):
+                self._stands_by(key, spec, leg.network, ("external",) if at == 0 else ("further", at - 1))
         if mode == SHARED:
             self._agreed(key, spec, external.physnet)
 
@@ -111,6 +114,21 @@ class GatewayChecks:
         elif there == 1:
             message = f"only one gateway has an uplink to {physnet}: nobody can take the router over"
             self.found.warn(message, Place(key, _MODE))
+
+    def _stands_by(self, key: Key, spec: Router, network: str, path: tuple[str | int, ...]) -> None:
+        """Warn of a leg that nobody can carry, or that nobody can take over."""
+        external = self.view.spec(ExternalNetwork, network)
+        if self.gateways is None or external is None:
+            return
+        physnet = external.physnet
+        there = self.gateways.get(physnet, 0)
+        hint = "give two hosts or more the role gateway and an uplink to it"
+        if there == 0:
+            message = f"no gateway has an uplink to {physnet}: nothing of {key} gets to ExternalNetwork/{network}"
+            self.found.warn(message, Place(key, (*path, "network")), hint=hint)
+        elif there == 1 and spec.gateways.count > 1:
+            message = f"only one gateway has an uplink to {physnet}: nobody can take {key} over"
+            self.found.warn(message, Place(key, (*path, "network")), hint=hint)
 
     def _agreed(self, key: Key, spec: Router, physnet: str) -> None:
         """Refuse shared routers of one physical network that want different things of their common list."""

@@ -131,22 +131,28 @@ def test_a_workload_that_sends_too_much_is_told_what_fits_by_its_router(site: Si
 
 
 def test_ports_of_the_routers_own_address_are_forwarded_while_it_translates(site: Site) -> None:
-    ports = [
-        {"port": port, "targets": [{"port": vm, "target_port": 8080}]} for port, vm in ((2222, "vm1"), (2223, "vm2"))
-    ]
+    vms = ((2222, "vm1"), (2223, "vm2"))
+    ports = [{"port": port, "targets": [{"port": vm, "target_port": 8080}]} for port, vm in vms]
     spec = {"network": "public", "address": R1, "ports": ports}
     site.apply(json.dumps({"kind": "LoadBalancer", "name": "ssh", "spec": spec}))
     try:
         with serving(site.workload("vm1")), serving(site.workload("vm2")), serving(site.outside):
-            for port in ("2222", "2223"):
-                eventually_sync(lambda port=port: asked(site.outside, R1, port) == OUTSIDE, within_s=15)
+            for port, _ in vms:
+                eventually_sync(lambda port=port: asked(site.outside, R1, str(port)) == OUTSIDE, within_s=15)
             # SNAT behind the same address goes on.
             assert asked(site.workload("vm1"), OUTSIDE, "8080") == R1
             assert ping(site.workload("vm1"), OUTSIDE)
             assert ping(site.outside, R1), "the router itself still answers"
             assert asked(site.outside, R1, "8080") == "", "what is not forwarded stays closed"
+
+            # A target may have an address of its own as well, also one that is translated without any state.
+            floating = {"network": "public", "port": "vm1", "address": "172.16.0.152", "stateless": True}
+            site.apply(json.dumps({"kind": "FloatingIP", "name": "moving", "spec": floating}))
+            eventually_sync(lambda: asked(site.outside, "172.16.0.152", "8080") == OUTSIDE, within_s=15)
+            assert asked(site.outside, R1, "2222") == OUTSIDE
     finally:
-        site.delete(("LoadBalancer", "ssh"))
+        there = {item["name"] for item in site.api.get("/v1/objects", query={"kind": "FloatingIP"})["objects"]}
+        site.delete(("LoadBalancer", "ssh"), *((("FloatingIP", "moving"),) if "moving" in there else ()))
 
 
 def asked(place: Node | Workload, address: str, port: str) -> str:
