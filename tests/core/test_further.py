@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
 import pytest
+import yaml
 from tests.core.test_admission import applied, ask, document, refused, the
 
 from ovenbird.controller.placing import router_needs
 from ovenbird.model.documents import parse_documents
 from ovenbird.model.errors import UserError
 from ovenbird.model.objects import Key
+from ovenbird.model.schema import json_schema
 from ovenbird.plan.admission import admit
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.dirty import dirty
@@ -193,3 +196,23 @@ def test_a_leg_that_nobody_carries_or_takes_over_is_warned_of(gateways: dict[str
         gateways=gateways,
     )
     assert [warning.message for warning in admission.warnings] == [message]
+
+
+def test_a_list_of_external_networks_is_short_for_the_main_one_and_further_ones():
+    short = "{kind: Router, name: r1, spec: {external: [{network: public}, {network: partner, snat: false}]}}"
+    long = TWO.replace("{network: partner}", "{network: partner, snat: false}")
+    assert parse_documents(short)[0].spec == parse_documents(long)[0].spec
+    one = ONE.replace("{network: public}", "[{network: public}]")
+    assert parse_documents(one)[0].spec == parse_documents(ONE)[0].spec
+    for text in (short, long, one, ONE):
+        jsonschema.validate(yaml.safe_load(text), json_schema())
+    listed = "kind: Router\nname: r1\nspec:\n  external:\n  - network: public\n  - network: nowhere\n    snat: 3\n"
+    with pytest.raises(UserError) as caught:
+        parse_documents(listed)
+    assert [(problem.line, problem.message) for problem in caught.value.problems] == [
+        (7, "'further[0].snat' must be true or false, not 3")
+    ]
+    (missing,) = refused(applied(NETWORKS), listed.replace("    snat: 3\n", ""))
+    assert (missing.line, missing.message) == (6, "ExternalNetwork/nowhere does not exist")
+    with pytest.raises(UserError):
+        parse_documents(TWO.replace("external: {network: public}", "external: [{network: public}]"))

@@ -9,7 +9,7 @@ Cross-object rules (references, overlaps, pools) are not here: see `ovenbird.pla
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -98,6 +98,12 @@ class Network(Spec):
     """MTU told to workloads; by default what fits through Geneve on this cluster's underlay."""
 
 
+def _or_a_list(schema: dict[str, Any]) -> None:
+    """Let a JSON Schema accept a list of what it accepts one of."""
+    one = schema["anyOf"][0]
+    schema["anyOf"].insert(1, {"type": "array", "items": one})
+
+
 class RouterExternal(Spec):
     """A router's leg into an external network."""
 
@@ -154,14 +160,22 @@ class Route(Spec):
 class Router(Spec):
     """A distributed router; with `external`, it has a distributed gateway port with an HA chassis group."""
 
-    external: RouterExternal | None = None
-    """Leg into an external network; none when not given."""
+    external: Annotated[RouterExternal | None, Field(json_schema_extra=_or_a_list)] = None
+    """Leg into an external network; none when not given. A list is short for this, the first, and `further`."""
     further: tuple[RouterExternal, ...] = ()
     """Legs into more external networks, each with gateways of its own; not with modes that have gateway routers."""
     gateways: RouterGateways = RouterGateways()
     """How the hosts that carry the external leg are chosen."""
     routes: tuple[Route, ...] = ()
     """Static routes; the default route through the external network's gateway needs none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_of_externals(cls, given: Any) -> Any:
+        if isinstance(given, dict) and isinstance(given.get("external"), list | tuple) and "further" not in given:
+            first, *others = given["external"] or (None,)
+            return {**given, "external": first, "further": tuple(others)}
+        return given
 
     @model_validator(mode="after")
     def _further_are_others(self) -> Self:
