@@ -216,3 +216,16 @@ def test_a_list_of_external_networks_is_short_for_the_main_one_and_further_ones(
     assert (missing.line, missing.message) == (6, "ExternalNetwork/nowhere does not exist")
     with pytest.raises(UserError):
         parse_documents(TWO.replace("external: {network: public}", "external: [{network: public}]"))
+
+
+def test_a_network_that_something_needs_is_not_taken_from_a_router():
+    (problem,) = refused(applied(NETWORKS, TWO, BEHIND, FLOATING), ONE)
+    assert "FloatingIP/f2: Port/vm2 is behind Router/r1, which leads to 'public', not to 'partner'" in problem.message
+    routed = TWO.replace("further:", "routes: [{to: 10.50.0.0/16, via: 10.9.0.254}], further:")
+    inventory = applied(NETWORKS, routed)
+    assert ("10.50.0.0/16", "10.9.0.254") in columns(
+        rows(inventory, "Router", "r1", "Logical_Router_Static_Route"), "ip_prefix", "nexthop"
+    )
+    without = routed.replace(", further: [{network: partner}]", "")
+    (problem,) = refused(inventory, without)
+    assert "route via 10.9.0.254 leads nowhere" in problem.message

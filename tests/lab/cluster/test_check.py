@@ -34,6 +34,22 @@ def test_a_whole_cluster_has_nothing_unsafe(site: Site) -> None:
     assert "nothing unsafe" in site.cli("check").out
 
 
+def test_gateways_tell_where_they_see_the_upstream_router(site: Site) -> None:
+    """Whether they are on one layer 2 is judged by that."""
+    address = site.outside.run(["cat", "/sys/class/net/br-trunk/address"]).stdout.strip()
+    select = {"op": "select", "table": "Node", "where": [], "columns": ["name", "facts"]}
+    argv = ["ovsdb-client", "--timeout=5", "query", "unix:/run/ovenbird/db.sock", json.dumps(["Ovenbird", select])]
+
+    def told() -> bool:
+        rows = json.loads(site.central().run(argv, timeout_s=10).checked(subject="facts").stdout)[0]["rows"]
+        facts = {row["name"]: json.loads(row["facts"]) for row in rows}
+        seen = {name: facts[name]["fitness"]["next_hops"].get("public") for name in ("g1", "g2")}
+        assert seen == dict.fromkeys(("g1", "g2"), address)
+        return True
+
+    eventually_sync(told, within_s=15)
+
+
 def test_what_is_unsafe_is_named_with_its_reason_also_in_foreign_rows(site: Site) -> None:
     nbctl(site, FOREIGN)
     try:
