@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -146,6 +146,7 @@ class Load:
     def stop(self) -> tuple[list[Record], list[Write]]:
         """End everything and return what was recorded; raises `Timeout` for a probe that left no record."""
         self._stop_background()
+        stopped_ns = time.time_ns()
         for one in self._probes:
             if one.process is not None and one.process.stdin is not None:
                 with contextlib.suppress(OSError):
@@ -156,7 +157,8 @@ class Load:
                     one.process.wait(timeout=STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 raise Timeout(f"the probe in {one.place} does not stop", subject=str(one.place)) from None
-        records = [record for one in self._probes for record in self._records(one)]
+        # Probes end one after the other: connections that the first of them closes did not break.
+        records = [_until(record, stopped_ns) for one in self._probes for record in self._records(one)]
         order = [stream.name for stream in self.streams]
         records.sort(key=lambda record: order.index(record.name))
         reads = [self.reader.record()] if self.reader else []
@@ -227,3 +229,7 @@ class Load:
         received = [pair for part in parts for pair in part["received"]]
         data = {"interval_ms": self.interval_ms, "kind": stream.kind}
         return Record.from_json(stream.name, {**data, "sent": sent, "received": received, "breaks": sorted(breaks)})
+
+
+def _until(record: Record, stopped_ns: int) -> Record:
+    return replace(record, breaks=[pair for pair in record.breaks if pair[0] < stopped_ns])
