@@ -36,7 +36,8 @@ class Chassis:
         txn.insert("SB_Global", {"nb_cfg": 1})
         for key, binding in enumerate(self._bindings, start=1):
             datapath = txn.insert("Datapath_Binding", {"tunnel_key": key})
-            row = {"logical_port": binding, "type": "chassisredirect", "datapath": datapath, "tunnel_key": 1}
+            kind = "chassisredirect" if binding.startswith("cr-") else "l3gateway"
+            row = {"logical_port": binding, "type": kind, "datapath": datapath, "tunnel_key": 1}
             txn.insert("Port_Binding", row, uuid=row_uuid("Port_Binding", binding))
         await self._sb.transact(txn, timeout_s=5)
         return self

@@ -10,11 +10,12 @@ import re
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+
+from tests.waiting import eventually_sync
 
 NB_SCHEMA = Path("/usr/share/ovn/ovn-nb.ovsschema")
 SB_SCHEMA = Path("/usr/share/ovn/ovn-sb.ovsschema")
@@ -151,21 +152,23 @@ class RaftDatabase:
 
     def wait_settled(self, members: Sequence[Member], *, within_s: float = 30.0) -> None:
         """Wait until every one of the members is a member of the cluster and knows a leader."""
-        deadline = time.monotonic() + within_s
-        while not all(member.is_settled for member in members):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.name}: {[member.status() for member in members]}")
-            time.sleep(0.05)
+
+        def settled() -> bool:
+            unsettled = [member.status() for member in members if not member.is_settled]
+            assert not unsettled, f"{self.name}: {unsettled}"
+            return True
+
+        eventually_sync(settled, within_s=within_s)
 
     def leader(self, *, within_s: float = 20.0) -> Member:
         """Return the member that leads; waits for one."""
-        deadline = time.monotonic() + within_s
-        while time.monotonic() < deadline:
-            for member in self.members:
-                if member.is_leader:
-                    return member
-            time.sleep(0.05)
-        raise TimeoutError(f"{self.name}: no leader: {[member.status() for member in self.members]}")
+
+        def leading() -> Member:
+            found = next((member for member in self.members if member.is_leader), None)
+            assert found is not None, f"{self.name}: no leader: {[member.status() for member in self.members]}"
+            return found
+
+        return eventually_sync(leading, within_s=within_s)
 
     def stop(self) -> None:
         for member in self.members:

@@ -24,7 +24,8 @@ from ovenbird.model.objects import (
 )
 from ovenbird.plan.admission import admit, admit_delete
 from ovenbird.plan.change import Admission
-from ovenbird.plan.inventory import Inventory, claimed_address, references
+from ovenbird.plan.index_terms import claimed_address, references
+from ovenbird.plan.inventory import Inventory
 
 NAMES = st.sampled_from("aab")
 MACS = st.none() | st.none() | st.sampled_from(["0a:00:00:00:00:01", "0a:00:00:00:00:02"])

@@ -5,7 +5,7 @@ import pytest
 from ovenbird.drill import fault
 from ovenbird.drill.catalogue import BY_NAME, DRILLS, chosen
 from ovenbird.drill.script import Drill
-from ovenbird.drill.targets import IT, SEVERAL, SINGLE
+from ovenbird.drill.targets import CARRIER_OF, IT, OF_TARGET, SEVERAL, SINGLE
 from ovenbird.model.errors import UserError
 
 
@@ -14,9 +14,12 @@ def test_a_drill_can_be_carried_out(drill: Drill) -> None:
     assert drill.what
     for inject in drill.faults:
         assert inject.kind == "noop" or inject.kind in fault.FAULTS
-        assert inject.target in (*SINGLE, *SEVERAL, IT)
+        assert inject.target in (*SINGLE, *SEVERAL, IT) or inject.target.startswith(CARRIER_OF)
         if inject.kind != "noop":
-            assert set(inject.params) <= set(fault.parameters(inject.kind))
+            names = {name.removesuffix(OF_TARGET) for name in inject.params}
+            assert names <= set(fault.parameters(inject.kind))
+        for name, value in inject.params.items():
+            assert not name.endswith(OF_TARGET) or value in (*SINGLE, *SEVERAL, IT)
 
 
 def test_names_are_unique_and_can_be_chosen() -> None:

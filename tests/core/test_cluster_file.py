@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovenbird.model.cluster import Bfd, Cluster, Host, Role
+from ovenbird.model.cluster import Bfd, Cluster, Host, Role, Timers
 from ovenbird.model.cluster_file import parse_cluster, render_cluster
 from ovenbird.model.errors import UserError
 
@@ -143,9 +143,9 @@ HOSTS = st.builds(
         datapath=st.sampled_from(["auto", "system", "netdev"]),
         underlay_mtu=st.integers(1280, 9216),
         election_timer_ms=st.integers(100, 600000),
-        bfd=st.builds(
-            Bfd, min_rx_ms=st.integers(10, 60000), min_tx_ms=st.integers(10, 60000), mult=st.integers(1, 255)
-        ),
+        timers=st.sampled_from(Timers),
+        own_bfd=st.none()
+        | st.builds(Bfd, min_rx_ms=st.integers(10, 60000), min_tx_ms=st.integers(10, 60000), mult=st.integers(1, 255)),
     )
 )
 def test_what_is_rendered_reads_back_the_same(cluster: Cluster):

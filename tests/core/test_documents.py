@@ -231,6 +231,12 @@ def test_what_is_rendered_reads_back_the_same(objects: list[Written]):
     ]
 
 
+@pytest.mark.parametrize("name", ["08", "1.5e3", "1234", "0.5", "true"])
+def test_text_that_could_be_read_as_something_else_is_put_in_quotes(name: str):
+    (read,) = parse_documents(render_documents([Written(name, Router())]))
+    assert read.name == name
+
+
 @given(st.builds(Written, NAMES, SPECS))
 def test_what_the_parser_accepts_the_schema_accepts(written: Written):
     document = {"kind": written.kind, "name": written.name, "spec": written.spec.model_dump(mode="json")}

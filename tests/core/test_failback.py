@@ -49,6 +49,13 @@ def test_who_was_put_first_has_time_to_take_the_router():
     assert decide(late, moved, ALL_GOOD, 100.0 + PENDING_S).cause is Cause.FAILOVER
 
 
+def test_a_request_for_who_is_first_already_gives_him_that_time_anew():
+    waiting = replace(R1, order=("g2", "g1", "g3"), carrier="g1", asked="g2")
+    asked = decide(waiting, LONG_AGO, ALL_GOOD, 100.0)
+    assert (asked.order[0], asked.home, asked.cause) == ("g2", "g2", None)
+    assert decide(replace(waiting, asked="", home="g2"), asked.memory, ALL_GOOD, 101.0).order[0] == "g2"
+
+
 def test_gateways_that_claim_a_new_router_in_turn_are_not_followed():
     new = decide(R1, None, ALL_GOOD, 100.0).memory
     assert new.settled

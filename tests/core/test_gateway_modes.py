@@ -16,7 +16,7 @@ from ovenbird.plan.admission import admit
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.diff import diff
 from ovenbird.plan.failback import Carried, Cause, Gateways, Memory, as_groups, as_one, decide
-from ovenbird.plan.gateway_death import Watcher, dead_gateways
+from ovenbird.plan.gateway_death import Watcher, dead_peers
 from ovenbird.plan.gateway_moves import rebalancing, single_move
 from ovenbird.plan.gateways import RouterNeed, schedule
 from ovenbird.plan.inventory import Inventory
@@ -161,21 +161,33 @@ def test_a_majority_of_watchers_must_see_a_gateway_down():
             watcher(f"n{at}", "g2", up=True) for at in range(len(states))
         ]
 
-    assert dead_gateways(votes(False, False, True)) == {"g1"}
-    assert dead_gateways(votes(False, True)) == frozenset()
-    assert dead_gateways(votes(False, None)) == frozenset(), "one that does not know has not said so"
-    assert dead_gateways(votes()) == frozenset()
+    assert dead_peers(votes(False, False, True)) == {"g1"}
+    assert dead_peers(votes(False, True)) == frozenset()
+    assert dead_peers(votes(False, None)) == frozenset(), "one that does not know has not said so"
+    assert dead_peers(votes()) == frozenset()
 
 
 def test_silence_is_not_death():
     silent = [watcher(name, "g1", up=False, is_heard=False) for name in ("n1", "n2", "n3")]
-    assert dead_gateways(silent) == frozenset()
+    assert dead_peers(silent) == frozenset()
 
 
 def test_a_watcher_that_sees_nobody_is_the_one_that_is_cut_off():
     cut_off = [watcher("n1", name, up=False) for name in NAMES]
-    assert dead_gateways([*cut_off, watcher("g1", "g2", up=True), watcher("g2", "g1", up=True)]) == frozenset()
-    assert dead_gateways([watcher("g2", "g1", up=False)]) == {"g1"}, "the only one there is"
+    assert dead_peers([*cut_off, watcher("g1", "g2", up=True), watcher("g2", "g1", up=True)]) == frozenset()
+    assert dead_peers([watcher("g2", "g1", up=False)]) == {"g1"}, "the only one there is"
+
+
+def test_watchers_that_died_with_the_gateway_have_no_say():
+    rack = ("n1", "n2", "n3", "g1")
+    last_words = [watcher(name, "g1", up=True) for name in rack[:3]]
+    seen = [watcher(host, name, up=False) for host in ("g2", "g3") for name in rack]
+    others = [watcher("g2", "g3", up=True), watcher("g3", "g2", up=True)]
+    assert dead_peers([*last_words, *seen, *others]) >= {"g1"}
+    alive = [watcher("g2", name, up=True) for name in rack[:3]] + [watcher("g2", "g1", up=False), *others]
+    unheard = [replace(each, is_heard=False) for each in last_words]
+    assert dead_peers([*unheard, *alive]) == frozenset(), "they live, and nobody knows what they see"
+    assert "g1" in dead_peers([*unheard, *seen, *others])
 
 
 # Rows.
@@ -311,7 +323,7 @@ def test_an_active_active_router_gets_an_address_for_each_leg():
 def test_what_an_active_active_router_lacks_is_said():
     ((line, message),) = refused(ROUTER % "mode: active-active", gateways=1)
     assert line == 8
-    assert "2 gateways are to carry it at the same time, and 1 have an uplink to ext" in message
+    assert "2 gateways are to carry it at the same time, but only 1 with an uplink to ext exists" in message
     ((_, message),) = refused(ROUTER % "mode: active-active, active: 3")
     assert "no address is free" in message
     ((_, message),) = refused(ROUTER % "mode: shared, active: 3")
@@ -364,3 +376,13 @@ def test_a_network_with_the_transit_addresses_is_refused():
 def test_a_mode_without_an_external_leg_is_refused():
     ((_, message),) = refused("kind: Router\nname: r\nspec: {gateways: {mode: shared}}\n")
     assert "has no meaning without an external leg" in message
+    assert admitted("kind: Router\nname: r\nspec: {gateways: {mode: active-standby}}\n")
+
+
+def test_a_gateway_router_that_nobody_could_take_over_is_warned_of():
+    documents = parse_documents(ROUTER % "mode: gateway-router", "f.yaml")
+    admission = admit(
+        Inventory(), documents, physnets=frozenset({"ext"}), underlay_mtu=1500, revision=1, gateways={"ext": 1}
+    )
+    (warning,) = admission.warnings
+    assert "nobody can take the router over" in warning.message

@@ -19,6 +19,7 @@ from ovenbird.plan.health import (
     unfit,
 )
 from ovenbird.plan.observation import (
+    Autonomy,
     Bfd,
     Chassis,
     Controller,
@@ -164,6 +165,12 @@ TRIGGERS = {
     "router.last_gateway": (told(g1_g2=False, n1_g2=False, g2_g1=False, g2_n1=False), Verdict.DEGRADED),
     "gateway.bad": (healthy(fitness=(BAD_GATEWAY,)), Verdict.DEGRADED),
     "gateway.held_down": (healthy(fitness=(HELD_GATEWAY,)), Verdict.DEGRADED),
+    "gateway.needs_central": (
+        healthy(autonomy=(Autonomy(name="g1", works_alone=False, why="its relay holds nothing"),)),
+        Verdict.DEGRADED,
+    ),
+    "gateway.on_copy": (healthy(autonomy=(Autonomy(name="g1", works_alone=True, path="copy"),)), Verdict.DEGRADED),
+    "gateway.apart": (healthy(apart=frozenset({"partition g1 g2"})), Verdict.DEGRADED),
     "problem": (healthy(problems=(Problem("Router/r1", "its name is taken"),)), Verdict.DEGRADED),
 }
 
@@ -202,6 +209,9 @@ NEAR_MISSES = {
     "router.last_gateway": healthy(routers=(router(gateways=(("g1", 5),)),)),
     "gateway.bad": healthy(fitness=(HELD_GATEWAY,)),
     "gateway.held_down": healthy(fitness=(BAD_GATEWAY,)),
+    "gateway.needs_central": healthy(autonomy=(Autonomy(name="g1", works_alone=None),)),
+    "gateway.on_copy": healthy(autonomy=(Autonomy(name="g1", works_alone=True, path="members"),)),
+    "gateway.apart": healthy(apart=frozenset()),
     "problem": healthy(),
 }
 

@@ -19,7 +19,8 @@ from ovenbird.model.objects import (
     RouterExternal,
     Spec,
 )
-from ovenbird.plan.inventory import Draft, Inventory, claimed_address, claimed_mac, references
+from ovenbird.plan.index_terms import claimed_address, claimed_mac, references
+from ovenbird.plan.inventory import Draft, Inventory
 
 
 def declared(name: str, spec: Spec, **assigned: str) -> Declared:

@@ -218,3 +218,26 @@ def test_a_record_without_the_last_acknowledged_write_proves_nothing():
     assert "the writer had acknowledged 121 writes, the record has 120: it cannot show a lost write" in dropped.reasons
     forged = replace(counted, writes=(*writes[:-1], replace(writes[-1], outcome="unknown", answered_ns=None)))
     assert judge(forged, EXPECT).outcome is Outcome.INVALID
+
+
+def spread_run(*gaps: tuple[int, int]) -> RunRecord:
+    flows = [stream(gap, name=f"spread-{at:02}") for at, gap in enumerate(gaps)]
+    return run(*flows)
+
+
+def test_flows_over_several_gateways_are_felt_by_some_and_spared_the_others():
+    expect = replace(EXPECT, streams={"spread-*": 1500.0}, spared_ms=200.0)
+    verdict = judge(spread_run((2000, 2700), (2000, 2050), (2000, 2800), (2000, 2100)), expect)
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.figures.spreading == {"flows": 4, "felt": 2, "felt_share": 0.5, "spared_outage_ms": 100.0}
+    assert verdict.to_json()["spreading"] == verdict.figures.spreading
+    disturbed = judge(spread_run((2000, 2700), (2000, 2250)), expect)
+    assert disturbed.reasons == ("flows through other gateways waited up to 250 ms, the limit is 200 ms",)
+
+
+def test_flows_that_all_feel_it_were_not_spread():
+    expect = replace(EXPECT, streams={"spread-*": 1500.0}, spared_ms=200.0)
+    assert judge(spread_run((2000, 2700), (2000, 2700)), expect).reasons == (
+        "all 2 flows felt it: they were not spread",
+    )
+    assert judge(run(stream((2000, 2600))), EXPECT).figures.spreading is None

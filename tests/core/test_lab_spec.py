@@ -52,6 +52,7 @@ def test_a_file_may_mix_roles_choose_addresses_and_tag_the_outside() -> None:
     assert spec.outside[1] == OutsideAddress(address="172.17.0.254/24", vlan=100)
     assert [dict(host.uplinks) for host in spec.cluster().hosts] == [{"ext": "eth1"}, {}]
     assert spec.underlay_prefix_length == 28
+    assert spec.bfd is not None
     assert spec.bfd.detect_ms == 150
     assert parse(to_data(spec)) == spec
 

@@ -113,10 +113,10 @@ def test_junit_tells_pass_fail_invalid_and_expected_apart():
         ["failure"],
         ["error"],
         ["skipped"],
-        ["failure"],
+        [],
     ]
     counts = {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")}
-    assert counts == {"tests": "5", "failures": "2", "errors": "1", "skipped": "1"}
+    assert counts == {"tests": "5", "failures": "1", "errors": "1", "skipped": "1"}
     assert cases[3].find("skipped").get("message") == "not yet ? <watched>"
     assert float(cases[0].get("time")) == 29.0
     assert cases[4].get("classname") == "baseline.gateway-crash"

@@ -12,9 +12,10 @@ import random
 import re
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.waiting import eventually_sync
 
 from ovenbird.api.server import serve
 from ovenbird.controller.service import ControllerService
@@ -129,14 +130,15 @@ class Central:
 
     def _wait_settled(self, host: str, database: Database) -> None:
         control = f"{self.layout(host).database_run(database)}.ctl"
-        deadline = time.monotonic() + DEADLINE_S
-        while True:
-            command = ["ovs-appctl", "-T", "2", "-t", control, "cluster/status", database.value]
+        command = ["ovs-appctl", "-T", "2", "-t", control, "cluster/status", database.value]
+
+        def settled() -> bool:
             told = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False).stdout
-            if "Status: cluster member" in told and re.search(r"^Leader: (?!unknown)", told, re.M):
-                return
-            assert time.monotonic() < deadline, f"{database.value} on {host}: {told}"
-            time.sleep(0.05)
+            has_leader = re.search(r"^Leader: (?!unknown)", told, re.M)
+            assert "Status: cluster member" in told and has_leader, f"{database.value} on {host}: {told}"
+            return True
+
+        eventually_sync(settled, within_s=DEADLINE_S)
 
     def start_api(self, host: str = "c1", *, cluster: Cluster | None = None) -> Path:
         """Start a host's API (by another description if one is given); return its socket once it listens."""
@@ -152,11 +154,10 @@ class Central:
 
         self._loop.call_soon_threadsafe(start)
         assert begun.wait(DEADLINE_S)
-        deadline = time.monotonic() + DEADLINE_S
-        while not self.socket(host).exists():
-            assert not self._apis[host].done(), self._apis[host]
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        eventually_sync(
+            lambda: self.socket(host).exists() or self._apis[host].done(), within_s=DEADLINE_S, every_s=0.02
+        )
+        assert not self._apis[host].done(), self._apis[host]
         return self.socket(host)
 
     def stop_api(self, host: str = "c1") -> None:

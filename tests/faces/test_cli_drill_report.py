@@ -118,3 +118,14 @@ def test_broken_figures_are_not_overwritten(reports, tmp_path):
     with pytest.raises(UserError, match="no JSON"):
         call(drill_report.figures, reports, "--into", tmp_path)
     assert (tmp_path / "figures.json").read_text() == "{"
+
+
+def test_folders_with_several_drills_are_compared_drill_by_drill(reports, tmp_path):
+    write(tmp_path, 1300, seed=11)
+    write(tmp_path, 3000, seed=12, baseline=True)
+    data = json.loads(call(drill_report.compare, reports, tmp_path, "-o", "json"))
+    assert data["drills"].keys() == {"gateway-crash"}
+    assert data["drills"]["gateway-crash"]["runs"] == [3, 1]
+    assert (data["only_before"], data["only_after"]) == ([], ["gateway-crash (baseline)"])
+    text = call(drill_report.compare, reports, tmp_path)
+    assert "only after: gateway-crash (baseline)" in text

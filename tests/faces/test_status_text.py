@@ -30,8 +30,8 @@ g2       yes         current  2 s ago      2 up
 n1       yes         current  2 s ago      2 up
 n2       yes         current  2 s ago      -
 
-ROUTER  ACTIVE GATEWAY  STANDBYS
-r1      g1              g2 (99)"""
+ROUTER  MODE            ACTIVE GATEWAY  STANDBYS
+r1      active-standby  g1              g2 (99)"""
 
 IN_TROUBLE = """\
 DEGRADED  cluster lab, as seen from c1 at 13:46:40
@@ -57,8 +57,8 @@ g2       yes         current  2 s ago      1 up, DOWN to g1
 n1       yes         current  2 s ago      1 up, DOWN to g1
 n2       yes         current  2 s ago      -
 
-ROUTER  ACTIVE GATEWAY  STANDBYS
-r1      g2              g1 (100) DEAD"""
+ROUTER  MODE            ACTIVE GATEWAY  STANDBYS
+r1      active-standby  g2              g1 (100) DEAD"""
 
 
 def text_of(snapshot, monkeypatch) -> str:

@@ -13,12 +13,13 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ovenbird.agent.identity import check_address
 from ovenbird.agent.parts import keep_part
 from ovenbird.central.tier import CentralTier
 from ovenbird.host.chassis import Chassis
+from ovenbird.host.isolation import Isolated
 from ovenbird.host.southbound import Southbound
 from ovenbird.model.cluster import Cluster, Database, Host, Role
 from ovenbird.model.layout import Layout
@@ -26,6 +27,7 @@ from ovenbird.ovsdb import Client
 
 if TYPE_CHECKING:
     from ovenbird.host.fitness import Fitness
+    from ovenbird.host.strain import Strain
 
 AGENT_STARTED = "agent.started"
 AGENT_STOPPED = "agent.stopped"
@@ -101,6 +103,8 @@ class Agent:
             news=chassis.news,
         )
         self._add("southbound", self.southbound.run)
+        if is_gateway:
+            self._add("isolation", Isolated(self._host, chassis, self._layout).run)
 
     async def _run_controller(self) -> None:
         """Stand for election as controller and serve the API, whichever of the centrals wins."""
@@ -117,15 +121,28 @@ class Agent:
 
         news = self.chassis.news if self.chassis else None
         fitness = self._add_fitness(client)
-        reporter = Reporter(
-            self._host, client, lambda: gather_facts(self.tier, self.chassis, fitness, self.southbound), news=news
-        )
+        strain = self._add_strain()
+
+        async def look() -> dict[str, Any]:
+            return await gather_facts(self.tier, self.chassis, fitness, self.southbound, strain)
+
+        reporter = Reporter(self._host, client, look, news=news)
         self._add("reporter", reporter.run)
         if self.chassis is not None:
             from ovenbird.host.attachments import Attachments
 
             attachments = Attachments(self._cluster, self._host.name, self.chassis, client, self._layout)
             self._add("attachments", attachments.run)
+
+    def _add_strain(self) -> Strain | None:
+        """Measure how busy the host is, where BFD depends on it."""
+        if self.chassis is None:
+            return None
+        from ovenbird.host.strain import Strain
+
+        strain = Strain(self.chassis)
+        self._add("strain", strain.run)
+        return strain
 
     def _add_fitness(self, client: Client) -> Fitness | None:
         """Measure what BFD cannot see, on hosts that may carry routers."""

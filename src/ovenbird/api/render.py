@@ -38,11 +38,24 @@ def rendered(snapshot: Snapshot, health: Health) -> dict[str, Any]:
         "bfd": [
             {"host": one.host, "peer": one.peer, "up": one.up, "age_s": round(one.age_s, 1)} for one in snapshot.bfd
         ],
+        "bfd_detect_ms": snapshot.bfd_detect_ms,
         "routers": None if snapshot.routers is None else [_router(snapshot, health, each) for each in snapshot.routers],
         "fitness": [asdict(gateway) for gateway in snapshot.fitness],
+        "autonomy": {
+            "works_without_central": works_without_central(snapshot),
+            "gateways": [asdict(gateway) for gateway in snapshot.autonomy],
+        },
+        "apart": sorted(snapshot.apart),
         "problems": None if snapshot.problems is None else [asdict(problem) for problem in snapshot.problems],
+        "warnings": list(snapshot.warnings),
         "drift": None if snapshot.drift is None else [asdict(drift) for drift in snapshot.drift],
     }
+
+
+def works_without_central(snapshot: Snapshot) -> bool | None:
+    """Return whether every gateway fails over with the central tier away; None when one is not known to."""
+    told = [gateway.works_alone for gateway in snapshot.autonomy]
+    return False if False in told else None if None in told or not told else True
 
 
 def _database(view: DatabaseView, health: Health) -> dict[str, Any]:

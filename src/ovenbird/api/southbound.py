@@ -10,6 +10,7 @@ from typing import Any
 from ovenbird.controller.sb_watch import CARRIERS
 from ovenbird.model.cluster import Database
 from ovenbird.ovsdb import Client, NotConnected, Row, Transaction
+from ovenbird.plan.rows import VACANT
 
 READ_TIMEOUT_S = 2.0
 CONNECT_TIMEOUT_S = 1.0
@@ -107,7 +108,8 @@ def _binding(
     active = names.get(row["chassis"] or "", "")
     if group is None:
         return Binding(active=active)
-    gateways = [by_member[uuid] for uuid in _set(group["ha_chassis"]) if uuid in by_member]
+    members = [by_member[uuid] for uuid in _set(group["ha_chassis"]) if uuid in by_member]
+    gateways = [member for member in members if member[0] != VACANT]
     return Binding(
         active=active,
         gateways=tuple(sorted(gateways, key=lambda gateway: (-gateway[1], gateway[0]))),

@@ -15,10 +15,12 @@ from typing import Any
 from ovenbird.api.members import Terms, ask_members, with_terms
 from ovenbird.api.render import rendered
 from ovenbird.api.southbound import Southbound, read_southbound
+from ovenbird.controller.apart import apart_in_nb
 from ovenbird.controller.events import DRIFT_REPAIRED
 from ovenbird.controller.fitness import sights
 from ovenbird.controller.nb_watch import NbChange
 from ovenbird.controller.node_facts import (
+    autonomy,
     bfd_ends,
     controller_connected,
     daemons,
@@ -28,15 +30,17 @@ from ovenbird.controller.node_facts import (
 )
 from ovenbird.controller.records import NodeRecord as Node
 from ovenbird.controller.service import ControllerService
-from ovenbird.model.cluster import Database
+from ovenbird.model.cluster import Database, Role
 from ovenbird.model.layout import Layout
 from ovenbird.model.objects import ExternalNetwork, Router
 from ovenbird.model.raft_status import parse_raft_status
 from ovenbird.ovsdb import OvsdbError, unixctl
+from ovenbird.plan.bfd_timers import bfd_timers, warnings
 from ovenbird.plan.fitness import State, Verdict
 from ovenbird.plan.health import HEARTBEAT_STALE_S, judge
 from ovenbird.plan.legs import Leg, legs_of
 from ovenbird.plan.observation import (
+    Autonomy,
     Bfd,
     Chassis,
     Controller,
@@ -101,10 +105,14 @@ class StatusReporter:
             sb_cfg_age_s=sb_cfg_age_s,
             chassis=tuple(self._chassis(nodes, seen, why, now_s)),
             bfd=tuple(self._bfd(nodes, now_s)),
+            bfd_detect_ms=bfd_timers(service.cluster, service.gateways.strains(), now_s).detect_ms,
             routers=self._routers(seen, why),
             routers_why=why,
             fitness=tuple(self._fitness(nodes, now_s)),
+            autonomy=tuple(self._autonomy(nodes, now_s)),
+            apart=apart_in_nb(service.store.inventory, service.nb.index) if service.nb.synced else frozenset(),
             problems=self._problems() if acts else None,
+            warnings=tuple(warnings(service.cluster, service.gateways.strains(), now_s)),
             drift=self._drift() if acts else None,
         )
 
@@ -229,6 +237,15 @@ class StatusReporter:
                 if (sight.is_fresh and bad) or verdict:
                     told = tuple(bad) if sight.is_fresh else ()
                     yield GatewayFitness(name=sight.name, physnet=physnet, bad=told, unfit=verdict)
+
+    def _autonomy(self, nodes: dict[str, Node], now_s: float) -> Iterable[Autonomy]:
+        for host in self._service.cluster.hosts:
+            if Role.GATEWAY in host.roles:
+                node = nodes.get(host.name)
+                if node is None or _age_s(node, now_s) > HEARTBEAT_STALE_S:
+                    yield Autonomy(name=host.name, why="its agent is not heard")
+                else:
+                    yield autonomy(host.name, node.facts)
 
     def _routers(self, seen: Southbound | None, why: str) -> tuple[RouterView, ...] | None:
         """Return the routers with an external leg; None when what is declared is not known."""

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ovenbird.cli.drill_live import heal_live, run_live
 from ovenbird.cli.drill_report import compare, figures, rejudge, report
 from ovenbird.cli.lab_name import opened
 from ovenbird.cli.output import emit, output_option, say, table
+from ovenbird.model.errors import UserError
 
 if TYPE_CHECKING:
-    from ovenbird.drill.script import Drill
     from ovenbird.drill.suite import Finished, Suite
 
 EXIT = {"pass": 0, "fail": 1, "invalid": 6}
@@ -87,6 +88,15 @@ Example: ovenbird --lab demo drill run gateway-crash --repeat 5 -o json
 @click.option(
     "--baseline", is_flag=True, help="Measure stock OVN: our agents and controllers stopped, BFD at its defaults."
 )
+@click.option("--live", is_flag=True, help="Run safe drills on the cluster that this host belongs to, not on a lab.")
+@click.option(
+    "--stream",
+    "streams",
+    multiple=True,
+    metavar="WORKLOAD=ADDRESS",
+    help="With --live: ping it from a workload of this host, or from `host` itself.  [default: what there is]",
+)
+@click.option("--gateway", default="", help="With --live: the gateway that is drained.")
 @click.option(
     "--within",
     "within_s",
@@ -105,6 +115,9 @@ def run(
     repeat: int,
     retries: int | None,
     baseline: bool,
+    live: bool,
+    streams: tuple[str, ...],
+    gateway: str,
     within_s: float | None,
     reports: Path,
     junit: Path | None,
@@ -114,10 +127,18 @@ def run(
 
     A drill declares a network of its own (objects named drill-...), attaches workloads, and takes all of it away
     afterwards. What an earlier run left broken is healed first.
+
+    With --live it declares and attaches nothing: it pings what this host's workloads reach, and does only what
+    operators do daily. It is refused unless the cluster is healthy.
     """
+    if live:
+        done = run_live(names, streams=streams, gateway=gateway, seed=seed, repeat=repeat, reports=reports)
+        _report(done, junit, output)
+        click.get_current_context().exit(_status(done))
+    if streams or gateway:
+        raise UserError("--stream and --gateway are for --live", hint="on a lab a drill brings its own workloads")
     from ovenbird.cli.drill_progress import Progress
     from ovenbird.drill.catalogue import chosen
-    from ovenbird.drill.junit import junit as junit_text
     from ovenbird.drill.runner import require
     from ovenbird.drill.suite import Suite
 
@@ -139,22 +160,24 @@ def run(
     with progress:
         asyncio.run(suite.run(wanted))
     done = suite.finished()
-    if junit:
-        junit.write_text(junit_text([(run.meta, run.judged, run.superseded) for run in done]), encoding="utf-8")
     for thing in suite.left:
         say(f"left behind: {thing}")
     if suite.left_out:
         say(f"no time for: {', '.join(drill.name for drill in suite.left_out)}")
     if suite.broken and not done:
         raise suite.broken[-1][1]
-    _print(done, repeat, output)
-    click.get_current_context().exit(_status(suite, wanted))
+    _report(done, junit, output)
+    click.get_current_context().exit(_status(done, suite))
 
 
-def _print(done: list[Finished], repeat: int, output: str) -> None:
-    """Print one run whole; several as JSON each, for people as one table of figures."""
+def _report(done: list[Finished], junit: Path | None, output: str) -> None:
+    """Print one run whole; several as JSON each, for people as one table of figures. Write JUnit if asked for."""
     from ovenbird.cli.drill_report import several, several_text
+    from ovenbird.drill.junit import junit as junit_text
     from ovenbird.drill.runs import Run
+
+    if junit:
+        junit.write_text(junit_text([(run.meta, run.judged, run.superseded) for run in done]), encoding="utf-8")
 
     data = [_data(run) for run in done]
     if len(data) == 1:
@@ -165,16 +188,16 @@ def _print(done: list[Finished], repeat: int, output: str) -> None:
     emit(together, output, lambda: several_text(runs))
 
 
-def _status(suite: Suite, wanted: Sequence[Drill]) -> int:
+def _status(done: Sequence[Finished], suite: Suite | None = None) -> int:
     """Return the exit code: what was proven wrong counts most, then what was left unproven."""
-    done = [run for run in suite.finished() if not run.superseded]
-    codes = {EXIT[run.judged.outcome.value] for run in done if not run.judged.is_expected}
-    if suite.left or EXIT["fail"] in codes:
+    counted = [run for run in done if not run.superseded]
+    codes = {EXIT[run.judged.outcome.value] for run in counted if not run.judged.is_expected}
+    if (suite and suite.left) or EXIT["fail"] in codes:
         return EXIT["fail"]
-    if EXIT["invalid"] in codes or suite.left_out:
+    if EXIT["invalid"] in codes or (suite and suite.left_out):
         return EXIT["invalid"]
-    proven = {run.drill.name for run in done}
-    return next((error.exit_status for drill, error in suite.broken if drill.name not in proven), 0)
+    proven = {run.drill.name for run in counted}
+    return next((error.exit_status for drill, error in (suite.broken if suite else ()) if drill.name not in proven), 0)
 
 
 def _data(run: Finished) -> dict[str, Any]:
@@ -196,6 +219,15 @@ def _data(run: Finished) -> dict[str, Any]:
     }
 
 
+def _spreading(data: dict[str, Any]) -> list[str]:
+    """Return the line on flows that are spread over gateways, if there were such flows."""
+    met = data.get("spreading")
+    if not met:
+        return []
+    felt = f"{met['felt']} of {met['flows']} spread flows felt it"
+    return [f"  the other gateway's flows   {met['spared_outage_ms']:.0f} ms  ({felt})"]
+
+
 def _rendered(data: dict[str, Any]) -> str:
     def ms(value: float | None) -> str:
         return "-" if value is None else f"{value:.0f} ms"
@@ -203,13 +235,18 @@ def _rendered(data: dict[str, Any]) -> str:
     expected = " (as expected)" if data["expected_failure"] and data["outcome"] == "fail" else ""
     lines = [f"{data['name']}{' (stock OVN)' if data['baseline'] else ''}: {data['outcome'].upper()}{expected}"]
     lines += [f"  {reason}" for reason in data["reasons"]]
+    detection = f"  (detection alone takes {ms(data['detect_limit_ms'])})" if data["detect_limit_ms"] else ""
+    figures = (
+        ("outage_ms", "outage seen by a workload", detection),
+        ("write_outage_ms", "without acknowledged write", ""),
+        ("nb_outage_ms", "without a write in NB", ""),
+        ("return_outage_ms", "outage when it came back", ""),
+        ("back_in_service_ms", "back in service", " after the fault"),
+        ("noise_ms", "noise before the fault", "  (largest gap with nothing broken)"),
+    )
+    lines += [f"  {noun:<27} {ms(data[key])}{note}" for key, noun, note in figures if data[key] is not None]
     lines += [
-        f"  outage seen by a workload   {ms(data['outage_ms'])}  (detection alone takes {ms(data['detect_limit_ms'])})",
-        f"  without acknowledged write  {ms(data['write_outage_ms'])}",
-        f"  without a write in NB       {ms(data['nb_outage_ms'])}",
-        f"  outage when it came back    {ms(data['return_outage_ms'])}",
-        f"  back in service             {ms(data['back_in_service_ms'])} after the fault",
-        f"  noise before the fault      {ms(data['noise_ms'])}  (largest gap with nothing broken)",
+        *_spreading(data),
         "",
         table(
             ["stream", "outage", "on return", "sent", "lost"],
@@ -224,8 +261,12 @@ def _rendered(data: dict[str, Any]) -> str:
 
 
 @drill.command(epilog="Example: ovenbird drill heal")
-def heal() -> None:
+@click.option("--live", is_flag=True, help="On the cluster that this host belongs to, not on a lab.")
+def heal(live: bool) -> None:
     """Heal what a run that was killed left broken, and take its stage away."""
+    if live:
+        heal_live()
+        return
     from ovenbird.drill.lab_api import LabApi
     from ovenbird.drill.scene import heal_leftovers
 

@@ -55,14 +55,24 @@ def report(folder: Path, output: str) -> None:
 def compare(before: Path, after: Path, output: str) -> None:
     """Lay two runs, or two folders of repeats, side by side.
 
-    Differences within the noise of the machine are marked: they mean nothing.
+    Differences within the noise of the machine are marked: they mean nothing. Folders with several drills are compared
+    drill by drill.
     """
     from ovenbird.drill import runs
     from ovenbird.drill.compare import compare as compared
 
-    sides = [[run.judged for run in runs.open_all(folder)] for folder in (before, after)]
-    result = compared(*sides)
-    emit(result.to_json(), output, lambda: _comparison(result.to_json()))
+    sides = [_by_drill(runs.open_all(folder)) for folder in (before, after)]
+    if all(len(side) == 1 for side in sides):
+        result = compared(*(next(iter(side.values())) for side in sides)).to_json()
+        emit(result, output, lambda: _comparison(result))
+        return
+    both = [name for name in sides[0] if name in sides[1]]
+    data: dict[str, Any] = {
+        "drills": {name: compared(sides[0][name], sides[1][name]).to_json() for name in both},
+        "only_before": [name for name in sides[0] if name not in both],
+        "only_after": [name for name in sides[1] if name not in both],
+    }
+    emit(data, output, lambda: _comparisons(data))
 
 
 @click.command(
@@ -112,7 +122,8 @@ def figures(folders: tuple[Path, ...], into: Path, output: str) -> None:
     from ovenbird.drill import runs
     from ovenbird.drill.catalogue import DRILLS
 
-    found = [run for folder in folders for run in runs.open_all(folder)]
+    # What a live cluster showed is its operator's, and not to be laid beside figures of labs.
+    found = [run for folder in folders for run in runs.open_all(folder) if not run.record.meta.live]
     new = published.measured([(run.record.meta, run.judged) for run in found])
     source = into / "figures.json"
     try:
@@ -125,6 +136,15 @@ def figures(folders: tuple[Path, ...], into: Path, output: str) -> None:
     page.write_text(published.markdown(merged, order=[drill.name for drill in DRILLS]), encoding="utf-8")
     data = {"page": str(page), "measured": sorted(new["drills"]), "rows": len(merged["drills"])}
     emit(data, output, lambda: f"{page}: {len(new['drills'])} of {data['rows']} rows measured by {len(found)} runs")
+
+
+def _by_drill(found: Sequence[Run]) -> dict[str, list[Judged]]:
+    """Return the verdicts of each drill, stock OVN's apart."""
+    groups: dict[str, list[Judged]] = {}
+    for run in found:
+        name = f"{run.judged.drill}{' (baseline)' if run.record.meta.baseline else ''}"
+        groups.setdefault(name, []).append(run.judged)
+    return groups
 
 
 def _summary(run: Run) -> dict[str, Any]:
@@ -201,6 +221,13 @@ def _comparison(data: dict[str, Any]) -> str:
     if data["drills"][0] != data["drills"][1]:
         lines += ["", f"different drills: {data['drills'][0]} and {data['drills'][1]}"]
     return "\n".join(lines)
+
+
+def _comparisons(data: dict[str, Any]) -> str:
+    parts = [f"{name}\n{_comparison(one)}" for name, one in data["drills"].items()]
+    parts += [f"only before: {', '.join(data['only_before'])}"] if data["only_before"] else []
+    parts += [f"only after: {', '.join(data['only_after'])}"] if data["only_after"] else []
+    return "\n\n".join(parts)
 
 
 def _rejudged(data: dict[str, Any]) -> str:

@@ -35,6 +35,12 @@ lab.add_command(fault)
 @click.option("--gateways", type=click.IntRange(0, 50), default=None, help="Gateway nodes.  [default: 2]")
 @click.option("--computes", type=click.IntRange(0, 50), default=None, help="Compute nodes.  [default: 2]")
 @click.option(
+    "--timers",
+    type=click.Choice(["conservative", "normal", "fast"]),
+    default=None,
+    help="How soon the loss of a gateway is noticed.  [default: normal]",
+)
+@click.option(
     "--file", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Lab file, for unusual shapes."
 )
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until the cluster is healthy.")
@@ -44,6 +50,7 @@ def up(
     central: int | None,
     gateways: int | None,
     computes: int | None,
+    timers: str | None,
     file: Path | None,
     wait: bool,
     timeout_s: float,
@@ -58,7 +65,7 @@ def up(
     def progress(line: str) -> None:
         say(f"{time.monotonic() - started:5.1f} s  {line}")
 
-    sizes = {"central": central, "gateways": gateways, "computes": computes}
+    sizes = {"central": central, "gateways": gateways, "computes": computes, "timers": timers}
     spec = _wanted(name, {key: value for key, value in sizes.items() if value is not None}, file)
     made = Lab.create(spec, progress=progress)
     if wait:
@@ -66,14 +73,14 @@ def up(
     progress(f"lab {made.name} is {'ready' if wait else 'up, readiness not awaited'}")
 
 
-def _wanted(name: str, sizes: dict[str, int], file: Path | None) -> LabSpec:
+def _wanted(name: str, sizes: dict[str, Any], file: Path | None) -> LabSpec:
     """Return the shape that the flags ask for; a lab that exists and no flags: the shape that it has."""
     from ovenbird.lab.spec import from_yaml, sized
     from ovenbird.lab.state import StateFile
 
     if file is not None:
         if sizes:
-            raise UserError("give sizes or a file, not both", hint="the file says how many nodes there are")
+            raise UserError("give sizes and timers or a file, not both", hint="the file says how many nodes there are")
         return from_yaml(file.read_text(encoding="utf-8"), name=name, file=str(file))
     existing = None if sizes else StateFile(name).read()
     return existing.spec if existing is not None else sized(name, **sizes)

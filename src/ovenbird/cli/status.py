@@ -73,6 +73,8 @@ def as_text(seen: Status) -> str:
     parts = [*_head(seen), "", _databases(seen), "", *_central(seen), "", _chassis(seen)]
     if seen["routers"] is None or seen["routers"]:
         parts += ["", _routers(seen)]
+    if seen.get("warnings"):
+        parts += ["", *(f"warning:     {text}" for text in seen["warnings"])]
     if seen["drift"]:
         parts += ["", *_drift(seen)]
     return "\n".join(parts)
@@ -107,6 +109,10 @@ def _central(seen: Status) -> Iterator[str]:
     yield f"northd:      {', '.join(_northd(one) for one in northd['hosts'])}"
     leader = {None: "unknown", "": "nobody"}.get(controller["leader"], controller["leader"])
     confirmed = _age(controller["confirmed_age_s"])
+    if (autonomy := seen.get("autonomy")) and autonomy["gateways"]:
+        works = {True: "yes", False: "NO", None: "unknown"}[autonomy["works_without_central"]]
+        why = "; ".join(f"{one['name']}: {one['why']}" for one in autonomy["gateways"] if not one["works_alone"])
+        yield f"gateways:    HA works without the central tier: {works}{f' ({why})' if why else ''}"
     yield (
         f"controller:  {leader}, epoch {_known(controller['epoch'])}, last confirmed write {confirmed}; "
         f"revision declared {_known(controller['declared_revision'])}, in NB {_known(controller['nb_revision'])}"

@@ -29,6 +29,8 @@ PROBLEM_CLEARED = "problem.cleared"
 PLACEMENT_CHANGED = "placement.changed"
 GATEWAY_UNFIT = "gateway.unfit"
 GATEWAY_FIT = "gateway.fit"
+GATEWAYS_APART = "gateways.apart"
+GATEWAYS_TOGETHER = "gateways.together"
 GATEWAY_CHANGED = "gateway.changed"
 GATEWAY_CHANGE_UNTOLD = "gateway.change_untold"
 TASK_FAILED = "task.failed"
@@ -36,7 +38,7 @@ TASK_FAILED = "task.failed"
 _LOG = logging.getLogger("ovenbird.controller")
 _LOUD = frozenset(
     {LEADERSHIP_CLAIM_FAILED, STORE_WRONG_CLUSTER, STORE_OBJECT_UNREADABLE, NB_UNREACHABLE, DRIFT_REPAIRED}
-    | {PROBLEM_RAISED, TASK_FAILED, GATEWAY_UNFIT}
+    | {PROBLEM_RAISED, TASK_FAILED, GATEWAY_UNFIT, GATEWAYS_APART}
 )
 
 

@@ -1,8 +1,9 @@
 """Planning ahead: while the Ovenbird database commits a large change, the acting controller plans what NB then needs.
 
-The server's work and ours overlap; when the commit is seen, the plan is there, encoded. It counts only if everything
-that it was made from is then so: the declared objects, NB's rows, the placement. Else it is thrown away, and the
-reconciler plans as ever. It must never send anything, nor decide that something is committed.
+The server's work and ours overlap; when the commit is confirmed, the plan is there, encoded, and may be carried out
+even before the change itself has come back: it was committed on exactly the state that the plan was made from. It
+counts only if everything that it was made from is then so: the declared objects, NB's rows, the placement. Else it is
+thrown away, and the reconciler plans as ever. It must never send anything, nor decide that something is committed.
 """
 
 from __future__ import annotations
@@ -47,12 +48,36 @@ class _Premise:
     index_version: int
     context: CompileContext
 
+    def is_declared(self, inventory: Inventory) -> bool:
+        """Whether the objects have changed, and nothing else has."""
+        return inventory.version == self.inventory_version and all(
+            inventory.get(key) is declared for key, declared in self.objects.items()
+        )
+
+    def is_untouched(self, inventory: Inventory) -> bool:
+        """Whether nothing has changed yet."""
+        return inventory.version == self.inventory_version - len(self.objects)
+
+    def fits(self, index: NbIndex, context: CompileContext) -> bool:
+        """Whether NB and the placement are as they were."""
+        return index is self.index and index.version == self.index_version and context == self.context
+
     def holds(self, inventory: Inventory, index: NbIndex, context: CompileContext) -> bool:
+        return self.fits(index, context) and self.is_declared(inventory)
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A plan that was carried out before the declared state showed the change that it was made for."""
+
+    revision: int
+    foreseen: Foreseen
+    premise: _Premise
+
+    def covers(self, owners: frozenset[Key], inventory: Inventory, context: CompileContext) -> bool:
+        """Whether these owners, as they are declared by now, need nothing else."""
         return (
-            (inventory.version, index.version) == (self.inventory_version, self.index_version)
-            and index is self.index
-            and context == self.context
-            and all(inventory.get(key) is declared for key, declared in self.objects.items())
+            owners == self.foreseen.owners and context == self.premise.context and self.premise.is_declared(inventory)
         )
 
 
@@ -62,10 +87,11 @@ class Foresight:
     def __init__(self) -> None:
         self._premise: _Premise | None = None
         self._task: asyncio.Future[Foreseen | None] | None = None
+        self._revision: int | None = None
 
     def forget(self) -> None:
         """Throw the plan away; a thread that still works on it ends by itself."""
-        self._premise = self._task = None
+        self._premise = self._task = self._revision = None
 
     def look_ahead(
         self, prospect: Prospect, inventory: Inventory, index: NbIndex, context: CompileContext, schema: Schema
@@ -78,6 +104,28 @@ class Foresight:
         self._premise = _Premise(prospect.objects, version, index, index.version, context)
         loop = asyncio.get_running_loop()
         self._task = loop.run_in_executor(None, _foresee, prospect, inventory, index, context, schema)
+
+    def confirm(self, prospect: Prospect) -> None:
+        """Take note that the change is committed."""
+        if self._premise is not None and self._premise.objects is prospect.objects:
+            self._revision = prospect.revision
+
+    async def confirmed(self) -> bool:
+        """Whether there is a plan for a change that is committed; returns when the plan is finished."""
+        if self._revision is None or self._task is None:
+            return False
+        return await self._task is not None
+
+    def go_ahead(self, inventory: Inventory, index: NbIndex, context: CompileContext) -> Ahead | None:
+        """Return that plan while the declared state does not show its change, if it is right; it is used once."""
+        premise, task, revision = self._premise, self._task, self._revision
+        if premise is None or task is None or revision is None or not task.done():
+            return None
+        foreseen = task.result()
+        if foreseen is None or not premise.fits(index, context) or not premise.is_untouched(inventory):
+            return None
+        self.forget()
+        return Ahead(revision, foreseen, premise)
 
     async def recall(
         self, owners: frozenset[Key], inventory: Inventory, index: NbIndex, context: CompileContext

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from ovenbird.controller.events import GATEWAY_CHANGE_UNTOLD, GATEWAY_CHANGED, Events
@@ -19,6 +20,7 @@ from ovenbird.controller.records import CLUSTER_UUID, GatewayChangeRecord, gatew
 from ovenbird.controller.store import Store
 from ovenbird.ovsdb import OvsdbError, Transaction, WaitFailed
 from ovenbird.plan.failback import Cause
+from ovenbird.plan.separation import Why
 
 KEPT = 1000
 """Changes that are kept; the oldest go."""
@@ -26,6 +28,8 @@ AT_ONCE = 200
 """Changes written in one transaction."""
 WRITE_TIMEOUT_S = 5.0
 RETRY_S = 1.0
+LOOK_BACK_S = 1.0
+"""A change that nobody meant is written down so much later: why it happened may be known only by then."""
 FIRST = "placed"
 """Cause of a router's first gateway."""
 
@@ -38,6 +42,9 @@ class Planner(Protocol):
 
     def first_gateway(self, router: str) -> str:
         """Return the gateway that should carry a router."""
+
+    def between(self, one: str, other: str) -> Why | None:
+        """Return what is wrong between two gateways, or may be."""
 
 
 class GatewayHistory:
@@ -112,7 +119,24 @@ class GatewayHistory:
             self._woken.clear()
             self.look()
             while self._untold and self._leadership.is_leader:
-                await self._write(self._untold[:AT_ONCE])
+                changes = await self._explained(self._untold[:AT_ONCE])
+                if changes:
+                    await self._write(changes)
+
+    async def _explained(self, changes: list[GatewayChangeRecord]) -> list[GatewayChangeRecord]:
+        """Wait until causes are known, and put them in."""
+        unmeant = [change for change in changes if change.cause in (Cause.FAILOVER.value, Cause.FAILBACK.value)]
+        if unmeant:
+            youngest_s = self._wall_clock() - max(change.at_ms for change in unmeant) / 1000
+            await asyncio.sleep(min(LOOK_BACK_S, max(0.0, LOOK_BACK_S - youngest_s)))
+        if self._untold[: len(changes)] != changes:
+            return []  # another leads, or led meanwhile
+        found = []
+        for change in changes:
+            wrong = self._planner.between(change.before, change.after) if change in unmeant else None
+            found.append(replace(change, cause=wrong.value) if wrong is not None else change)
+        self._untold = [*found, *self._untold[len(changes) :]]
+        return found
 
     async def _write(self, changes: list[GatewayChangeRecord]) -> None:
         txn = Transaction("changes of active gateways")

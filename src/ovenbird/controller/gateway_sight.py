@@ -9,17 +9,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from ovenbird.controller.node_facts import bfd_ends, controller_connected, daemons
+from ovenbird.controller.node_facts import bfd_ends, controller_connected, daemons, strain_of
 from ovenbird.controller.placing import carried_routers
 from ovenbird.controller.records import NodeRecord
 from ovenbird.controller.sb_watch import SbWatch
 from ovenbird.controller.store import Store
 from ovenbird.model.cluster import Cluster, Role
+from ovenbird.plan import separation
+from ovenbird.plan.bfd_timers import Strain
 from ovenbird.plan.failback import Carried, Gateways
-from ovenbird.plan.gateway_death import Watcher, dead_gateways
+from ovenbird.plan.gateway_death import Watcher, dead_peers
 from ovenbird.plan.gateway_readiness import HEARD_S, GatewayFacts, Readiness, ReadinessWatch
 from ovenbird.plan.legs import legs_of
 from ovenbird.plan.rows import Placement
+from ovenbird.plan.separation import seen_by
 
 NEEDED = ("ovs-vswitchd", "ovn-controller")
 """Daemons without which a host carries nothing."""
@@ -57,21 +60,52 @@ class GatewaySight:
         now_s = self._clock()
         good_since_s = self._watch.look(self._facts(), now_s)
         drained = frozenset(self._store.state.drained)
-        dead = dead_gateways(self._watchers()) if self._store.synced else frozenset[str]()
-        return Gateways(drained=drained, unfit=self._unfit(), good_since_s=good_since_s, dead=dead), now_s
+        seen = seen_by(self.hosts())
+        dead = dead_peers(self._watchers()) if self._store.synced else frozenset[str]()
+        known = Gateways(drained=drained, unfit=self._unfit(), good_since_s=good_since_s, dead=dead, seen_by=seen)
+        return known, now_s
+
+    def hosts(self) -> tuple[separation.Host, ...]:
+        """Return what is known of every chassis of the cluster, as witnesses of each other."""
+        known, wanted = self._sb.synced, self._sb.nb_cfg
+        private = self._sb.chassis_private()
+        carrying = {name for name in self.carriers().values() if name is not None}
+        found = []
+        for host in self._cluster.hosts:
+            if host.is_chassis:
+                progress = private.get(host.name) if known else None
+                node = self._store.state.nodes.get(host.name)
+                found.append(
+                    separation.Host(
+                        name=host.name,
+                        is_gateway=Role.GATEWAY in host.roles,
+                        silent_s=self._heartbeat_age_s(host.name),
+                        confirms=progress["nb_cfg"] >= wanted if progress is not None and wanted is not None else None,
+                        carries=host.name in carrying,
+                        bfd={end.peer: end.up for end in bfd_ends(host.name, node.facts if node else {}, 0.0)},
+                    )
+                )
+        return tuple(found)
 
     def _watchers(self) -> Iterator[Watcher]:
-        gateways = frozenset(self.names)
         for name, node in self._store.state.nodes.items():
             age_s = self._heartbeat_age_s(name)
             is_heard = age_s is not None and age_s <= HEARD_S
             for end in bfd_ends(name, node.facts, 0.0):
-                if end.peer in gateways:
-                    yield Watcher(host=name, peer=end.peer, up=end.up, is_heard=is_heard)
+                yield Watcher(host=name, peer=end.peer, up=end.up, is_heard=is_heard)
 
     def readiness(self, name: str) -> Readiness:
         """Return the verdict of the latest look."""
         return self._watch.verdicts.get(name, Readiness(good=None, why="not looked at yet"))
+
+    def strains(self) -> list[Strain]:
+        """Return how busy each host is whose agent was heard lately."""
+        heard = {name: self._heartbeat_age_s(name) for name in self._store.state.nodes}
+        return [
+            strain_of(name, self._store.state.nodes[name].facts)
+            for name, age_s in heard.items()
+            if age_s is not None and age_s <= HEARD_S
+        ]
 
     def carriers(self) -> dict[str, str | None]:
         """Return who carries each router's legs; None when not known, or nobody does."""

@@ -85,6 +85,8 @@ class Leadership:
         self._clock = clock
         self._lock = store.client.lock(LOCK)
         self._control = Control()
+        self.confirmed = Control()
+        """Our row in NB as our last confirmed transaction left it."""
         self._tenure: Tenure | None = None
         self._failures = 0
         self._stand_from_s = 0.0
@@ -176,7 +178,7 @@ class Leadership:
                 allowed_s = min(self._clock() - sent_s, self.timers.row_s * rows)
                 self._set_tenure(tenure.epoch, in_flight_rows=None, confirmed_s=tenure.confirmed_s + allowed_s)
                 raise
-            self._control = control
+            self._control = self.confirmed = control
             self._set_tenure(tenure.epoch, in_flight_rows=None, confirmed_s=self._clock())
             return result
 
@@ -273,7 +275,7 @@ class Leadership:
             self._step_back(why)
         else:
             self._failures = 0
-            self._control = control
+            self._control = self.confirmed = control
             self._tenure = Tenure(epoch=claim.epoch, confirmed_s=self._clock())
             self._events.emit(LEADERSHIP_WON, epoch=claim.epoch)
             self._tell()

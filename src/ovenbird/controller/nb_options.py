@@ -5,21 +5,20 @@ Other keys of that map are northd's and other people's: they must never be writt
 
 from __future__ import annotations
 
-from ovenbird.model.cluster import Cluster
+from ovenbird.model.cluster import Bfd
 from ovenbird.ovsdb import Replica, Transaction
 
 TABLE = "NB_Global"
 
 
-def wanted_options(cluster: Cluster) -> dict[str, str]:
+def wanted_options(bfd: Bfd) -> dict[str, str]:
     """Return the keys that are ours and their values (ovn-nb(5), NB_Global, BFD)."""
-    bfd = cluster.bfd
     return {"bfd-min-rx": str(bfd.min_rx_ms), "bfd-min-tx": str(bfd.min_tx_ms), "bfd-mult": str(bfd.mult)}
 
 
-def missing_options(replica: Replica, cluster: Cluster) -> dict[str, dict[str, str]]:
+def missing_options(replica: Replica, bfd: Bfd) -> dict[str, dict[str, str]]:
     """Return, by row, the pairs that differ. Without a row there is nothing to do: northd makes it when it starts."""
-    wanted = wanted_options(cluster)
+    wanted = wanted_options(bfd)
     found = {}
     for uuid, row in replica.table(TABLE).items():
         if different := {key: value for key, value in wanted.items() if row["options"].get(key) != value}:

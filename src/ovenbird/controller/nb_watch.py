@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from ovenbird.controller.events import Events
+from ovenbird.controller.store import BULK_OPERATIONS
 from ovenbird.controller.supervisor import keep_running
 from ovenbird.controller.waiting import Changing
 from ovenbird.model.cluster import Cluster, Database
 from ovenbird.model.objects import Key
-from ovenbird.ovsdb import ChangeSet, Client, Replica
+from ovenbird.ovsdb import ChangeSet, Client, DeadlineExceeded, Replica
 from ovenbird.plan.election import CONTROL_TABLE, CONTROL_UUID, Control, read_control
 from ovenbird.plan.nb_index import NbIndex
 from ovenbird.plan.nb_view import WATCHED_COLUMNS
 
 GLOBAL_COLUMNS = ("nb_cfg", "sb_cfg", "hv_cfg", "nb_cfg_timestamp", "sb_cfg_timestamp", "options")
+TOLD_TIMEOUT_S = 10.0
 SETTLE_TURNS = 8
 """Turns of the event loop in which the pump surely had its own."""
 
@@ -41,7 +43,12 @@ class NbWatch:
     """A hot copy of NB. An async context manager."""
 
     def __init__(self, cluster: Cluster, events: Events, *, remotes: Sequence[str] | None = None) -> None:
-        self.client = Client(Database.NB.value, tuple(remotes or cluster.remotes(Database.NB)), leader_only=True)
+        self.client = Client(
+            Database.NB.value,
+            tuple(remotes or cluster.remotes(Database.NB)),
+            leader_only=True,
+            bulk_operations=BULK_OPERATIONS,
+        )
         self._events = events
         self.replica = Replica(
             self.client,
@@ -91,13 +98,24 @@ class NbWatch:
         """Have a function called after each change set. It must not block."""
         self._subscribers.append(subscriber)
 
-    async def settle(self) -> None:
-        """Let the index catch up with the replica, so that what was just committed is not planned again."""
+    async def settle(self, confirmed: Control) -> None:
+        """Return when the index holds the commit that left our control row so: else it would be planned again.
+
+        A great commit is confirmed before NB tells what it changed. Raises DeadlineExceeded when that does not come.
+        """
+        try:
+            await self.changing.wait_for(lambda: self._shows(confirmed), timeout_s=TOLD_TIMEOUT_S)
+        except TimeoutError:
+            raise DeadlineExceeded(f"NB does not show commit {confirmed.beat} of epoch {confirmed.epoch}") from None
         for _ in range(SETTLE_TURNS):
             if self.version == self.replica.version:
                 return
             await asyncio.sleep(0)
         # Rows that changed and came back are no change, and are not reported: the index is as new as can be.
+
+    def _shows(self, confirmed: Control) -> bool:
+        control = self.control
+        return control is None or (control.epoch, control.beat) >= (confirmed.epoch, confirmed.beat)
 
     async def _pump(self) -> None:
         # From scratch: the first change set is the whole content.

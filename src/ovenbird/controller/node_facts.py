@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ovenbird.model.cluster import Database
-from ovenbird.plan.observation import Bfd, NorthdState
+from ovenbird.plan.bfd_timers import Flap, Strain
+from ovenbird.plan.observation import Autonomy, Bfd, NorthdState
 
 NORTHD = "ovn-northd"
 Facts = Mapping[str, Any]
@@ -45,6 +46,38 @@ def bfd_ends(host: str, facts: Facts, age_s: float) -> Iterator[Bfd]:
         if isinstance(each, Mapping) and each.get("chassis"):
             up = {"up": True, "down": False, "init": False, "admin_down": False}.get(str(each.get("state")))
             yield Bfd(host=host, peer=str(each["chassis"]), up=up, age_s=age_s)
+
+
+def autonomy(host: str, facts: Facts) -> Autonomy:
+    """Return whether that gateway fails over with the central tier away."""
+    told = facts.get("southbound")
+    if not isinstance(told, Mapping):
+        return Autonomy(name=host, why="its agent does not tell")
+    works = told.get("works_alone")
+    return Autonomy(
+        name=host,
+        works_alone=works if isinstance(works, bool) else None,
+        path=str(told.get("path", "unknown")),
+        relay=str(told.get("relay", "unknown")),
+        why=str(told.get("why", "")),
+    )
+
+
+def strain_of(host: str, facts: Facts) -> Strain:
+    """Return how busy that host is."""
+    told = facts.get("strain")
+    if not isinstance(told, Mapping):
+        return Strain(host=host)
+    waited_ms, flaps = told.get("waited_ms"), told.get("flaps")
+    return Strain(
+        host=host,
+        waited_ms=waited_ms if isinstance(waited_ms, int) else 0,
+        flaps=tuple(
+            Flap(peer=str(each["peer"]), at_s=float(each["at_s"]), waited_ms=int(each["waited_ms"]))
+            for each in (flaps if isinstance(flaps, list) else ())
+            if isinstance(each, Mapping) and {"peer", "at_s", "waited_ms"} <= each.keys()
+        ),
+    )
 
 
 def daemons(facts: Facts) -> dict[str, bool]:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ovenbird.controller.apart import apart_in_nb, barred_gateways, watched_networks, with_separation
 from ovenbird.controller.events import PLACEMENT_CHANGED, Events
 from ovenbird.controller.problems import Trouble
 from ovenbird.controller.records import NodeRecord
@@ -35,7 +36,8 @@ from ovenbird.plan.gateways import RouterNeed, may_carry, renumbered, schedule
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.legs import SEVERAL, SHARED, is_pinned, leg_names, leg_networks, router_of
 from ovenbird.plan.nb_index import NbIndex
-from ovenbird.plan.rows import HOME, HOME_REQUEST, Gateway, Placement
+from ovenbird.plan.rows import HOME, HOME_REQUEST, VACANT, Gateway, Placement
+from ovenbird.plan.separation import Pair, Separated, read, written
 
 DEFAULT_DELAY_S = 60
 """`failback_delay_s` when not given."""
@@ -53,6 +55,8 @@ class Sight:
     now_s: float
     unfit: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Physical network -> gateways that are unfit there; those of one network say nothing of another."""
+    separated: Mapping[Pair, Separated] = field(default_factory=dict)
+    """Pairs of gateways that must not be in one group."""
 
 
 class Placing:
@@ -91,18 +95,18 @@ class Placing:
     def update(self, state: DeclaredState, sight: Sight) -> frozenset[Key]:
         """Place anew what must be; return the routers whose gateways changed."""
         before, troubles = self.placement, self.troubles
+        hosts, needs = gateways(self._cluster, state.nodes), tuple(router_needs(state.inventory))
+        barred = barred_gateways(needs, hosts, before, sight.separated, sight.carriers)
         scheduled = schedule(
-            tuple(router_needs(state.inventory)),
-            gateways(self._cluster, state.nodes),
-            before,
-            excluded=sight.gateways.excluded,
-            carriers=sight.carriers,
+            needs, hosts, before, excluded=sight.gateways.excluded, carriers=sight.carriers, barred=barred
         )
         there = scheduled.placement.routers.keys()
         self._restless &= there
         self._memories = {name: memory for name, memory in self._memories.items() if name in there}
-        self.placement = self._decided(state, scheduled.placement, sight, there)
-        changed = dirty_by_placement(before, self.placement)
+        self._note_unpaired(before, scheduled.placement, barred, sight)
+        placed = with_separation(scheduled.placement, hosts, barred, sight.separated)
+        self.placement = self._decided(state, placed, sight, there)
+        changed = dirty_by_placement(before, self.placement) | watched_networks(state.inventory, before, self.placement)
         self.troubles = {
             Key("Router", router_of(unplaced.router)): Trouble("unplaced", unplaced.detail)
             for unplaced in scheduled.unplaced
@@ -114,7 +118,12 @@ class Placing:
     def look_again(self, state: DeclaredState, sight: Sight) -> frozenset[Key]:
         """Decide again where something moved, or waits; nothing that is declared has changed since `update`."""
         seen = self._seen
-        if seen is None or seen.gateways.excluded != sight.gateways.excluded or seen.unfit != sight.unfit:
+        if (
+            seen is None
+            or seen.gateways.excluded != sight.gateways.excluded
+            or seen.unfit != sight.unfit
+            or written(sight.separated) != self.placement.apart
+        ):
             return self.update(state, sight)
         same_health = seen.gateways.good_since_s.keys() == sight.gateways.good_since_s.keys()
         if same_health and seen.gateways.dead == sight.gateways.dead:
@@ -149,7 +158,18 @@ class Placing:
                     self._moves[name] = (verdict.order[0], verdict.cause, sight.now_s)
                 settled = verdict.order[0] == verdict.home == router.carrier
                 (self._restless.discard if settled else self._restless.add)(name)
-        return Placement(routers=routers, homes=homes, requests=requests)
+        return replace(placed, routers=routers, homes=homes, requests=requests)
+
+    def _note_unpaired(
+        self, before: Placement, after: Placement, barred: Mapping[str, frozenset[str]], sight: Sight
+    ) -> None:
+        """Remember the moves that follow from a first gateway's having been taken out."""
+        for router, gone in barred.items():
+            first = next((name for name, _ in after.routers.get(router, ())), "")
+            was = next((name for name, _ in before.routers.get(router, ())), "")
+            if was in gone and first:
+                self._moves[router] = (first, Cause.UNPAIRED, sight.now_s)
+                self._memories[router] = Memory(changed_s=sight.now_s)
 
     def _verdict(self, group: Sequence[Carried], physnets: Mapping[str, str], sight: Sight) -> Verdict:
         """Decide once for legs that share an order."""
@@ -182,7 +202,9 @@ def carried_routers(
     """Return those of the named routers that have gateways, as they are and as they are wanted."""
     hosts = gateways(cluster, state.nodes)
     found = []
-    for need in router_needs(state.inventory, names):
+    needs = tuple(router_needs(state.inventory, names))
+    barred = barred_gateways(needs, hosts, placement, read(placement.apart), carriers)
+    for need in needs:
         order = tuple(name for name, _ in placement.routers.get(need.name, ()))
         spec = state.inventory.spec(Router, router_of(need.name))
         if not order or spec is None:
@@ -194,7 +216,8 @@ def carried_routers(
             Carried(
                 name=need.name,
                 order=order,
-                eligible=frozenset(host.name for host in hosts if may_carry(host, need)),
+                eligible=frozenset(host.name for host in hosts if may_carry(host, need))
+                - barred.get(need.name, frozenset()),
                 home=placement.home(need.name),
                 asked=asked.gateway if asked else "",
                 asked_cause=asked.cause if asked else Cause.MOVE,
@@ -238,6 +261,7 @@ def router_needs(inventory: InventoryView, names: Collection[str] | None = None)
                     count=spec.gateways.count,
                     zones=frozenset(spec.gateways.zones),
                     together=external.physnet if spec.gateways.mode == SHARED else "",
+                    pinned=is_pinned(spec),
                     apart=name if spec.gateways.mode == SEVERAL else "",
                 )
 
@@ -253,7 +277,7 @@ def shared_lists(inventory: InventoryView) -> dict[str, tuple[str, ...]]:
 
 def placement_in_nb(inventory: InventoryView, index: NbIndex) -> Placement:
     """Return the placement that NB holds for our routers' legs, most wanted first, and their homes."""
-    routers, homes, requests = {}, {}, {}
+    routers, homes, requests, vacant = {}, {}, {}, set()
     for name, declared in inventory.of_kind("Router").items():
         legs = leg_names(name, declared.spec) if isinstance(declared.spec, Router) else ()
         for row in list(index.rows_of(Key("Router", name))):
@@ -262,12 +286,16 @@ def placement_in_nb(inventory: InventoryView, index: NbIndex) -> Placement:
                 continue
             rows = (index.row("HA_Chassis", uuid) for uuid in row.columns.get("ha_chassis", ()))
             members = [(each.columns["chassis_name"], each.columns["priority"]) for each in rows if each]
-            if members:
-                routers[leg] = tuple(sorted(members, key=lambda member: (-member[1], member[0])))
+            real = [member for member in members if member[0] != VACANT]
+            if real:
+                routers[leg] = tuple(sorted(real, key=lambda member: (-member[1], member[0])))
+            if len(real) < len(members):
+                vacant.add(leg)
             if row.columns["external_ids"].get(HOME):
                 homes[leg] = row.columns["external_ids"][HOME]
                 requests[leg] = _number(row.columns["external_ids"].get(HOME_REQUEST, ""))
-    return Placement(routers=routers, homes=homes, requests=requests)
+    apart = apart_in_nb(inventory, index)
+    return Placement(routers=routers, homes=homes, requests=requests, vacant=frozenset(vacant), apart=apart)
 
 
 def _number(text: str) -> int:

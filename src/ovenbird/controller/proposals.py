@@ -25,11 +25,11 @@ from ovenbird.controller.writer import Proposal
 from ovenbird.model.cluster import Cluster, Role
 from ovenbird.model.documents import Document
 from ovenbird.model.errors import Problem, Refused, UserError
-from ovenbird.model.objects import Key
+from ovenbird.model.objects import Key, Router
 from ovenbird.ovsdb import Transaction
 from ovenbird.plan.admission import admit, admit_delete
 from ovenbird.plan.change import Admission, Change
-from ovenbird.plan.legs import router_of
+from ovenbird.plan.legs import leg_names, router_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,17 +107,29 @@ def _objects(
         uuid = object_uuid(change.key)
         if change.new is None:
             txn.delete("Object", uuid=uuid)
-            if change.key.kind == "Router":
-                for leg in (change.key.name, *(each for each in state.homes if router_of(each) == change.key.name)):
-                    txn.delete("Home", uuid=home_uuid(leg))
         elif change.old is None:
             txn.insert("Object", writing[change.key][1], uuid=uuid)
         else:
             txn.update("Object", writing[change.key][1], uuid=uuid)
+    for leg in _lost_legs(state, changes):
+        txn.delete("Home", uuid=home_uuid(leg))
     txn.update("Cluster", {"revision": revision}, uuid=CLUSTER_UUID)
     state.expect(writing)
-    prospect = Prospect({change.key: change.new for change in changes}, admission.view) if admission.view else None
+    objects = {change.key: change.new for change in changes}
+    prospect = Prospect(objects, admission.view, revision) if admission.view else None
     return Proposal(outcome, txn, lambda: _is_applied(state, changes, revision), rows=len(changes), prospect=prospect)
+
+
+def _lost_legs(state: DeclaredState, changes: Sequence[Change]) -> list[str]:
+    """Return the legs for which a home was asked and that go with these changes."""
+    routers = {change.key.name: change.new for change in changes if change.key.kind == "Router"}
+    left = {
+        leg
+        for name, new in routers.items()
+        if new is not None and isinstance(new.spec, Router)
+        for leg in leg_names(name, new.spec)
+    }
+    return sorted(leg for leg in state.homes if router_of(leg) in routers and leg not in left)
 
 
 def _is_applied(state: DeclaredState, changes: Sequence[Change], revision: int) -> bool:

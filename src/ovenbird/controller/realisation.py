@@ -139,6 +139,12 @@ class Realisation:
                 await asyncio.sleep(min(LOOK_AGAIN_S, max(0.0, deadline_s - self._clock())))
         return None, problem
 
+    def prompt(self) -> None:
+        """Have every chassis confirm that it works, and do not wait for it. What fails is tried by who asks again."""
+        if self._pending is None:
+            self._pending = asyncio.create_task(self._raise_once(), name="prompt chassis")
+            self._pending.add_done_callback(lambda task: task.cancelled() or task.exception())
+
     async def _raise_once(self) -> int:
         async with self._sending:
             # Who comes from here on may wait for something that NB got later: they need the next one.

@@ -12,28 +12,33 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
+from ovenbird.controller.apart import apart_in_nb
 from ovenbird.controller.events import DRIFT_REPAIRED, NB_COMMITTED, NB_UNREACHABLE, Events
 from ovenbird.controller.fence import is_passing
 from ovenbird.controller.fitness import GatewayFitness
-from ovenbird.controller.foresight import Foresight
+from ovenbird.controller.foresight import Ahead, Foreseen, Foresight
 from ovenbird.controller.gateway_sight import GatewaySight
 from ovenbird.controller.leadership import Leadership, LeadershipLost
 from ovenbird.controller.nb_options import missing_options, write_options
 from ovenbird.controller.nb_watch import NbChange, NbWatch
 from ovenbird.controller.placing import PLACED_KINDS, Placing, Sight
 from ovenbird.controller.problems import Problems, Trouble
+from ovenbird.controller.separating import Separating
 from ovenbird.controller.state import Prospect, StateChange
 from ovenbird.controller.steps import add_steps
 from ovenbird.controller.store import Store
 from ovenbird.controller.worklist import Worklist
+from ovenbird.model.cluster import Bfd
 from ovenbird.model.objects import KINDS, Key
 from ovenbird.ovsdb import NotConnected, OvsdbError, SchemaError, Transaction, TransactionError
+from ovenbird.plan.bfd_timers import bfd_timers
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.diff import diff
 from ovenbird.plan.failback import Cause
 from ovenbird.plan.rows import Conflict, Plan, Step
+from ovenbird.plan.separation import Why, read
 
 AUDIT_SLICE = 100
 """Objects that the audit compares between two turns of the event loop."""
@@ -58,9 +63,9 @@ class Reconciler:
         events: Events,
         sight: GatewaySight,
         fitness: GatewayFitness,
+        separating: Separating,
         *,
         audit_every_s: float = AUDIT_EVERY_S,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.problems = Problems(events)
         self.drift_repaired = 0
@@ -69,10 +74,11 @@ class Reconciler:
         self._nb = nb
         self._leadership = leadership
         self._events = events
-        self._clock = clock
+        self._clock = time.monotonic
         self._audit_every_s = audit_every_s
         self._sight = sight
         self.fitness = fitness
+        self.separating = separating
         self._looked_s = -math.inf
         self._placing = Placing(store.cluster, events)
         self._work = Worklist()
@@ -82,10 +88,17 @@ class Reconciler:
         """Epoch for which NB was taken over."""
         self._woken = asyncio.Event()
         self._foresight = Foresight()
+        self._ahead: Ahead | None = None
+        """What was written to NB though the state does not show it as declared yet."""
         store.subscribe(self._on_store)
         store.on_prospect(self._on_prospect)
+        store.on_confirmed(self._on_confirmed)
         nb.subscribe(self._on_nb)
         leadership.on_change(self._woken.set)
+
+    def _bfd(self) -> Bfd:
+        """Return the timers that BFD should have now."""
+        return bfd_timers(self._store.cluster, self._sight.strains(), time.time())
 
     # What changed.
 
@@ -117,6 +130,10 @@ class Reconciler:
         """Return why we moved a router to a gateway, once; None when we did not."""
         return self._placing.cause(router, gateway, self._clock())
 
+    def between(self, one: str, other: str) -> Why | None:
+        """Return what is wrong between two gateways, or may be."""
+        return self.separating.between(one, other)
+
     def first_gateway(self, router: str) -> str:
         """Return the gateway that should carry a router; "" when it has none."""
         return next((name for name, _ in self._placing.placement.routers.get(router, ())), "")
@@ -127,6 +144,10 @@ class Reconciler:
         with contextlib.suppress(NotConnected):
             schema = self._nb.client.schema
             self._foresight.look_ahead(prospect, self._store.inventory, self._nb.index, self._context(), schema)
+
+    def _on_confirmed(self, prospect: Prospect) -> None:
+        self._foresight.confirm(prospect)
+        self._woken.set()
 
     # Turns.
 
@@ -150,7 +171,7 @@ class Reconciler:
     async def _sleep(self) -> None:
         retry_s = self.problems.next_retry_s()
         timeout_s = IDLE_S if retry_s is None else min(IDLE_S, max(0.0, retry_s - self._clock()))
-        timeout_s = min(timeout_s, self.fitness.look_again_s)
+        timeout_s = min(timeout_s, self._look_again_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._woken.wait()
@@ -161,19 +182,24 @@ class Reconciler:
             if not self._leadership.is_leader:
                 self._step_down()
             return
-        await self._nb.settle()
+        await self._nb.settle(self._leadership.confirmed)
         if self._epoch != self._leadership.epoch:
             await self._take_over()
+        await self._go_ahead()
+        if self._ahead is not None and self._store.revision < self._ahead.revision:
+            return  # NB is ahead of what is known here to be declared; that comes, and wakes us
         if self._place_again or self._work.kinds_changed() & PLACED_KINDS:
             self._place_again = self._look_again = False
             self._work.again(self._placing.update(self._store.state, self._look()))
-        elif self._look_again or self._clock() - self._looked_s >= min(IDLE_S, self.fitness.look_again_s):
+        elif self._look_again or self._clock() - self._looked_s >= min(IDLE_S, self._look_again_s):
             self._look_again = False
             self._work.again(self._placing.look_again(self._store.state, self._look()))
         self._work.again(self.problems.due(self._clock()))
         revision = self._store.revision
+        if self._work.doubts:
+            self._ahead = None
         batch = self._work.take(self._store.inventory)
-        options = missing_options(self._nb.replica, self._store.cluster)
+        options = missing_options(self._nb.replica, self._bfd())
         if not batch.owners and not options and revision == self._leadership.committed_revision:
             return
         try:
@@ -183,14 +209,19 @@ class Reconciler:
             self._work.suspect(batch.suspects)
             raise
 
+    @property
+    def _look_again_s(self) -> float:
+        return min(self.fitness.look_again_s, self.separating.look_again_s)
+
     def _look(self) -> Sight:
         self._looked_s = self._clock()
+        self.separating.look(self._sight.hosts(), self._looked_s)
         self.fitness.judge(self._store.state.nodes, self._looked_s)
         gateways, now_s = self._sight.look()
-        return Sight(gateways, self._sight.carriers(), now_s, self.fitness.unfit)
+        return Sight(gateways, self._sight.carriers(), now_s, self.fitness.unfit, self.separating.separated)
 
     def _step_down(self) -> None:
-        self._epoch = None
+        self._epoch = self._ahead = None
         self._foresight.forget()
         self.problems.forget()
         self.fitness.forget()
@@ -201,6 +232,7 @@ class Reconciler:
         self._work.clear()
         self._place_again = False
         self._epoch = epoch
+        self.separating.begin(read(apart_in_nb(self._store.inventory, self._nb.index)))
         self._placing.take_over(self._store.state, self._nb.index, self._look())
         complete = self._nb.last_control.revision == self._store.revision
         found = await self._audit()
@@ -233,7 +265,7 @@ class Reconciler:
             self._report(repairs, repaired)
 
     async def _isolate(self, owners: Collection[Key]) -> None:
-        await self._nb.settle()
+        await self._nb.settle(self._leadership.confirmed)
         try:
             await self._commit(owners, None)
         except (TransactionError, SchemaError) as error:
@@ -246,32 +278,57 @@ class Reconciler:
                 trouble = Trouble("refused", str(error))
                 self.problems.judge(owners, {key: (trouble,) for key in owners}, self._clock())
 
+    async def _go_ahead(self) -> None:
+        """Carry a plan out as soon as its change is committed, before the state shows it."""
+        if not await self._foresight.confirmed() or self._work or self._place_again:
+            return
+        if not (self._store.synced and self._nb.synced) or missing_options(self._nb.replica, self._bfd()):
+            return
+        ahead = self._foresight.go_ahead(self._store.inventory, self._nb.index, self._context())
+        if ahead is None:
+            return
+        try:
+            await self._write(ahead.foreseen.plan, ahead.foreseen, ahead.revision)
+        except (TransactionError, SchemaError) as error:
+            if is_passing(error):
+                raise
+            return  # it is planned again, and told apart, once the state shows it
+        self._ahead = ahead
+
     async def _commit(self, owners: Collection[Key], revision: int | None) -> None:
-        foreseen = await self._foresight.recall(
-            frozenset(owners), self._store.inventory, self._nb.index, self._context()
-        )
+        wanted, foreseen = frozenset(owners), None
+        ahead, self._ahead = self._ahead, None
+        if ahead and ahead.covers(wanted, self._store.inventory, self._context()):
+            plan, left = ahead.foreseen.plan, Plan()
+        else:
+            foreseen = await self._foresight.recall(wanted, self._store.inventory, self._nb.index, self._context())
+            left = plan = foreseen.plan if foreseen else self._plan(owners)
         if not (self._store.synced and self._nb.synced):
             # Since this turn began one of both was lost. What is not known must not be taken for not declared.
             raise NotConnected("the declared state or NB is not current")
-        plan = foreseen.plan if foreseen else self._plan(owners)
-        options = missing_options(self._nb.replica, self._store.cluster)
+        due = missing_options(self._nb.replica, self._bfd())
+        if left or due or revision not in (None, self._leadership.committed_revision):
+            await self._write(left, foreseen, revision)
+        self._judge(owners, plan)
+
+    async def _write(self, plan: Plan, foreseen: Foreseen | None, revision: int | None) -> None:
+        """Commit a plan; a foreseen one is encoded already."""
+        options = missing_options(self._nb.replica, self._bfd())
 
         def fill(txn: Transaction) -> None:
-            if foreseen:
+            if foreseen and plan is foreseen.plan:
                 txn.extend(foreseen.steps)
             else:
                 add_steps(txn, plan.steps)
             write_options(txn, options)
 
-        if plan or options or revision not in (None, self._leadership.committed_revision):
-            started_s = self._clock()
-            comment = f"{self._leadership.name} epoch {self._leadership.epoch} revision {revision}"
-            await self._leadership.commit(comment, fill, rows=len(plan.steps), revision=revision)
-            took_ms = round(1000 * (self._clock() - started_s))
-            self._events.emit(
-                NB_COMMITTED, revision=revision, steps=len(plan.steps), took_ms=took_ms, foreseen=foreseen is not None
-            )
-        self._judge(owners, plan)
+        started_s = self._clock()
+        comment = f"{self._leadership.name} epoch {self._leadership.epoch} revision {revision}"
+        await self._leadership.commit(comment, fill, rows=len(plan.steps), revision=revision)
+        took_ms = round(1000 * (self._clock() - started_s))
+        self._events.emit(
+            NB_COMMITTED, revision=revision, steps=len(plan.steps), took_ms=took_ms, foreseen=foreseen is not None
+        )
 
     def _judge(self, owners: Collection[Key], plan: Plan) -> None:
         found: dict[Key, tuple[Trouble, ...]] = {}
@@ -310,7 +367,7 @@ class Reconciler:
         """
         if self._epoch is None or self._epoch != self._leadership.epoch or not (self._nb.synced and self._store.synced):
             raise LeadershipLost("not the acting controller, or not up to date")
-        await self._nb.settle()
+        await self._nb.settle(self._leadership.confirmed)
         steps: list[Step] = []
         conflicts: list[Conflict] = []
         async for _part, plan in self._slices():

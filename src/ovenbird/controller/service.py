@@ -22,6 +22,7 @@ from ovenbird.controller.problems import Problems
 from ovenbird.controller.realisation import Realisation
 from ovenbird.controller.reconcile import AUDIT_EVERY_S, Reconciler
 from ovenbird.controller.sb_watch import SbWatch
+from ovenbird.controller.separating import Separating
 from ovenbird.controller.store import Store
 from ovenbird.controller.supervisor import keep_running
 from ovenbird.model.cluster import Cluster, Database
@@ -54,8 +55,16 @@ class ControllerService:
         self.gateways = GatewaySight(
             cluster, self.store, self.sb, self.realisation.heartbeat_age_s, unfit=lambda: self.fitness.anywhere
         )
+        separating = Separating(self.events, self.realisation.prompt)
         self.reconciler = Reconciler(
-            self.store, self.nb, self.leadership, self.events, self.gateways, self.fitness, audit_every_s=audit_every_s
+            self.store,
+            self.nb,
+            self.leadership,
+            self.events,
+            self.gateways,
+            self.fitness,
+            separating,
+            audit_every_s=audit_every_s,
         )
         self.gateway_history = GatewayHistory(self.store, self.leadership, self.gateways, self.reconciler, self.events)
         self.sb.subscribe(self.gateway_history.look)

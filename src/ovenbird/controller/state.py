@@ -55,6 +55,8 @@ class Prospect:
     """Objects that it changes, as they would be; None: gone."""
     view: InventoryView
     """Everything as it would be. Of no use once the inventory has changed in another way."""
+    revision: int = 0
+    """Revision of the declared state that would be it."""
 
 
 class DeclaredState:

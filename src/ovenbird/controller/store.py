@@ -31,6 +31,8 @@ TABLES: Mapping[str, None] = dict.fromkeys(
     ("Cluster", "Object", "Node", "Attachment", "Gateway", "Home", "GatewayChange")
 )
 FOUND_TIMEOUT_S = 5.0
+BULK_OPERATIONS = 500
+"""From so many operations on, a transaction's reply does not wait for the replica to be told what it changed."""
 T = TypeVar("T")
 SETTLE_TURNS = 8
 """Turns of the event loop in which the pump surely had its own."""
@@ -43,7 +45,10 @@ class Store:
         self.cluster = cluster
         self.events = events
         self.client = Client(
-            Database.OVENBIRD.value, tuple(remotes or cluster.remotes(Database.OVENBIRD)), leader_only=True
+            Database.OVENBIRD.value,
+            tuple(remotes or cluster.remotes(Database.OVENBIRD)),
+            leader_only=True,
+            bulk_operations=BULK_OPERATIONS,
         )
         self.state = DeclaredState()
         self.still = asyncio.Lock()
@@ -51,6 +56,7 @@ class Store:
         self._replica = Replica(self.client, TABLES)
         self._subscribers: list[Callable[[StateChange], None]] = []
         self._listeners: list[Callable[[Prospect], None]] = []
+        self._confirmed_listeners: list[Callable[[Prospect], None]] = []
         self._changing = Changing()
         self._failure: OvenbirdError | None = None
         self._fed_version = 0
@@ -121,6 +127,15 @@ class Store:
     def foretell(self, prospect: Prospect) -> None:
         """Tell those listeners."""
         for listener in self._listeners:
+            listener(prospect)
+
+    def on_confirmed(self, listener: Callable[[Prospect], None]) -> None:
+        """Have a function called when such a change is committed; the state may not show it yet. No blocking."""
+        self._confirmed_listeners.append(listener)
+
+    def confirm(self, prospect: Prospect) -> None:
+        """Tell those listeners."""
+        for listener in self._confirmed_listeners:
             listener(prospect)
 
     async def ready(self, timeout_s: float) -> None:

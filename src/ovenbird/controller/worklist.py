@@ -37,6 +37,11 @@ class Worklist:
     def __bool__(self) -> bool:
         return bool(self._before or self._again or self._suspects)
 
+    @property
+    def doubts(self) -> bool:
+        """Whether NB may not be as we left it."""
+        return bool(self._suspects)
+
     def clear(self) -> None:
         """Forget everything: a full comparison follows."""
         self._before.clear()

@@ -82,6 +82,9 @@ class Place(Protocol):
     def foretell(self, prospect: Prospect) -> None:
         """Tell whoever can prepare for it what is being written; it may still fail."""
 
+    def confirm(self, prospect: Prospect) -> None:
+        """Tell them that it is committed, though the state may not show it yet."""
+
     async def catch_up(self, *, timeout_s: float) -> None:
         """Return when the state shows all that was committed before the call. Raises OvsdbError."""
 
@@ -150,7 +153,7 @@ class _Attempt(Generic[T]):
             if await self._send(proposal, proposal.txn):
                 # So that the next writer here starts from this change, and the caller can read what it wrote.
                 with contextlib.suppress(TimeoutError):
-                    await self._place.wait_for(proposal.is_applied, timeout_s=SEEN_S)
+                    await self._place.wait_for(proposal.is_applied, timeout_s=SEEN_S + ROW_S * proposal.rows)
                 return proposal.outcome
 
     async def _judged(self) -> Proposal[T]:
@@ -211,6 +214,8 @@ class _Attempt(Generic[T]):
         except OvsdbError as error:
             raise Bug("a change does not fit the database's schema", evidence=str(error)) from error
         else:
+            if proposal.prospect:
+                self._place.confirm(proposal.prospect)
             return True
         return await self._news(before)
 

@@ -6,13 +6,17 @@ nobody, as on a host whose service manager does not restart them; `end` starts t
 
 from __future__ import annotations
 
+import re
 import signal
+import time
 
 from ovenbird.lab.lab import Lab
+from ovenbird.lab.node import Node
 from ovenbird.model.cluster import Role
-from ovenbird.model.errors import OvenbirdError
+from ovenbird.model.errors import OvenbirdError, Timeout
 
 BFD_KEYS = ("bfd-min-rx", "bfd-min-tx", "bfd-mult")
+TIMERS_S, AGAIN_S = 20.0, 0.3
 STOCK_DETECT_MS = 3000.0
 """OVS's defaults: min_rx 1000 ms, three times (ovs-vswitchd.conf.db(5), BFD)."""
 
@@ -46,7 +50,26 @@ class Baseline:
         done = central.run(command, timeout_s=15)
         if not done.ok:
             raise OvenbirdError("stock BFD timers could not be set", subject=central.name, evidence=done.stderr)
+        self._await_timers()
+
+    def _await_timers(self) -> None:
+        """Wait until every BFD session runs with its new timers: changing them costs a session or two for a moment."""
+        nodes = [node for node in self.lab.nodes.values() if node.is_up and node.spec and node.spec.has_uplink]
+        deadline_s = time.monotonic() + TIMERS_S
+        while not all(_runs_stock_timers(node) for node in nodes):
+            if time.monotonic() > deadline_s:
+                raise Timeout(f"BFD is not up at its defaults after {TIMERS_S:g} s", subject=self.lab.name)
+            time.sleep(AGAIN_S)
 
     def end(self) -> None:
         """Start the agents again; they start what has died, and the controller sets its timers."""
         self.lab.up()
+
+
+def _runs_stock_timers(node: Node) -> bool:
+    columns = "--columns=bfd,bfd_status"
+    command = ["ovs-vsctl", "--timeout=5", "--bare", columns, "find", "Interface", "bfd:enable=true"]
+    done = node.run(command, timeout_s=10)
+    ours = any(key in done.stdout for key in ("min_rx=", "min_tx="))
+    up = len(re.findall(r"(?<!remote_)state=up", done.stdout))
+    return done.ok and not ours and up == done.stdout.count("enable=true")

@@ -45,11 +45,20 @@ UNFIT_MS = 3000.0
 UNFIT = {**NORTH_SOUTH, "snat*": UNFIT_MS, "floating-ip*": UNFIT_MS, "from-outside*": UNFIT_MS}
 PLANNED_MS = 250.0
 """What a planned move may cost: two gateways' flows change one after the other, on a machine that is busy."""
+REHOMED_MS = 3000.0
+"""Until a majority has seen a gateway dead, and the controller has moved the gateway routers that were there."""
+SPARED_MS = 250.0
+"""What a flow through another gateway may wait, on a machine that is busy with the fault."""
+PARTED_MS = 1500.0
+"""Until one of two gateways that don't see each other has been silenced."""
+IDLE_MS = 12_000.0
+"""Until a dead gateway is replaced that only the controller can replace: its agent must have missed a sign."""
 ISOLATED_MS = 3000.0
 """A gateway whose underlay is down, with its uplink up, hears neither BFD nor SB: it answers on until the link is back,
 a second later, and it has been told."""
 RESTART_MS = 5000.0
 """What a workload may wait while the switch of its own host starts again, with TCP's doubled time-outs."""
+REHOMED = {**NORTH_SOUTH, "spread-*": REHOMED_MS, "mode-*": REHOMED_MS}
 HA = Needs(centrals=3, gateways=2, computes=2)
 
 PEER_LOST = ("no response to inactivity probe",)
@@ -83,6 +92,13 @@ _unfit = partial(
     returns=Return.HEALTHY,
     return_timeout_s=90.0,
     detector=Detector.NONE,
+)
+_gateway_router = partial(
+    Drill,
+    needs=HA,
+    detector=Detector.BFD,
+    settle_s=10.0,
+    announced=PEER_LOST,
 )
 _hung = partial(Drill, expect=Expect(), needs=HA, has_baseline=True, announced=PEER_LOST)
 _database = partial(
@@ -126,6 +142,41 @@ DRILLS: tuple[Drill, ...] = (
         what="the active gateway's tunnels are cut for 10 s, its uplink stays",
         steps=once("partition", "gateway-active", hold_s=10, plane="data"),
     ),
+    _gateway(
+        name="gateway-isolated",
+        what="the active gateway's underlay is cut for 15 s, central tier included; its uplink stays",
+        steps=once("partition", "gateway-active", hold_s=15),
+    ),
+    _gateway(
+        name="gateway-partition",
+        what="the two gateways don't see each other for 10 s; all others see both",
+        steps=once("partition", "gateway-active", hold_s=10, plane="data", peers_target="gateway-standby"),
+        expect=Expect(others_ms=PLANNED_MS, return_outage_ms=PLANNED_MS),
+        returns=Return.HEALTHY,
+        return_timeout_s=90.0,
+        overlap_ms=PARTED_MS,
+    ),
+    _gateway(
+        name="central-off-gateway-crash",
+        what="all central hosts are off; 40 s later the active gateway loses power",
+        steps=(
+            Inject("power-off", "centrals"),
+            Hold(40.0),
+            Inject("power-off", "gateway-active"),
+            Hold(6.0),
+            Heal(),
+        ),
+        return_timeout_s=120.0,
+    ),
+    _gateway(
+        name="gateway-pair-idle",
+        what="the gateway of a router without workloads loses power for 20 s: OVN alone does not replace it",
+        steps=once("power-off", "gateway-active", hold_s=20),
+        is_idle=True,
+        expect=Expect(streams={"from-outside": IDLE_MS}, bite=Bite.STREAMS, return_outage_ms=2500.0),
+        needs=Needs(centrals=1, gateways=2),
+        return_timeout_s=90.0,
+    ),
     _unfit(
         name="gateway-uplink-cut",
         what="the active gateway's uplink is down for 10 s",
@@ -167,6 +218,21 @@ DRILLS: tuple[Drill, ...] = (
         detector=Detector.NONE,
         has_baseline=False,
         announced=(),
+        is_safe_live=True,
+    ),
+    _gateway_router(
+        name="gateway-router-crash",
+        what=f"kill -9 of {VSWITCHD} on the gateway of a gateway router, which only the controller can move",
+        steps=once("kill", "carrier-of:drill-mode", daemon=VSWITCHD),
+        mode="gateway-router",
+        expect=Expect(streams=REHOMED, bite=Bite.STREAMS, return_outage_ms=2500.0),
+    ),
+    _gateway_router(
+        name="gateway-active-active",
+        what=f"kill -9 of {VSWITCHD} on one of two gateways that carry one router's flows at the same time",
+        steps=once("kill", "carrier-of:drill-mode_2", daemon=VSWITCHD),
+        mode="active-active",
+        expect=Expect(streams=REHOMED, bite=Bite.STREAMS, spared_ms=SPARED_MS, return_outage_ms=2500.0),
     ),
     _gateway(
         name="gateway-session",

@@ -27,7 +27,7 @@ from ovenbird.drill.record import (
 from ovenbird.drill.scene import ready
 from ovenbird.drill.script import Drill, Each, Heal, Hold, Inject, Ready, Return, Step
 from ovenbird.drill.stage import Api, Stage
-from ovenbird.drill.targets import resolve
+from ovenbird.drill.targets import OF_TARGET, resolve
 from ovenbird.lab.lab import Lab
 from ovenbird.model.errors import OvenbirdError, Timeout
 
@@ -165,7 +165,10 @@ class Enactment:
 
     async def _inject(self, step: Inject, it: str) -> None:
         nodes = await self._targets(step.target, it)
-        fault = make_fault(self.lab, step.kind, nodes, **step.params)
+        params = dict(step.params)
+        for key in [key for key in params if key.endswith(OF_TARGET)]:
+            params[key.removesuffix(OF_TARGET)] = await self._targets(str(params.pop(key)), it)
+        fault = make_fault(self.lab, step.kind, nodes, **params)
         what = fault.describe()
         await asyncio.to_thread(fault.inject)
         at_ns = fault.injected_ns or time.time_ns()

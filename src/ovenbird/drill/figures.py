@@ -43,11 +43,20 @@ def measured(runs: Sequence[tuple[Meta, Judged]]) -> dict[str, Any]:
 
 
 def merge(existing: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the existing figures with what was measured anew: each side of each drill is replaced as a whole."""
+    """Return the existing figures with what was measured anew: each side of each drill is replaced as a whole.
+
+    Runs of stock OVN that proved nothing replace nothing.
+    """
     drills = {name: dict(sides) for name, sides in existing.get("drills", {}).items()}
     for name, sides in new["drills"].items():
-        drills[name] = {**drills.get(name, {}), **sides}
+        known = drills.get(name, {})
+        kept = {BASELINE: known[BASELINE]} if BASELINE in known and not _proves(sides.get(BASELINE)) else {}
+        drills[name] = {**known, **sides, **kept}
     return {"format": FORMAT, "drills": dict(sorted(drills.items()))}
+
+
+def _proves(side: Mapping[str, Any] | None) -> bool:
+    return side is not None and bool(side["outcomes"]["pass"] or side["outcomes"]["fail"])
 
 
 def markdown(figures: Mapping[str, Any], *, order: Sequence[str] = (), command: str = "scripts/drills") -> str:

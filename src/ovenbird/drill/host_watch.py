@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from ovenbird.drill.outage import NS_PER_MS
 from ovenbird.drill.record import DAEMON_CHANGED, LOG_LINE, Event
 from ovenbird.lab import process
 from ovenbird.lab.lab import Lab
-from ovenbird.lab.node import DAEMON_DIRECTORIES, Node
+from ovenbird.lab.node import DAEMON_DIRECTORIES
+from ovenbird.lab.node import Node as LabNode
 
 LARGEST_READ = 4 << 20
 """Bytes read of one log at a time: a daemon that floods its log must not stop the watch."""
@@ -59,10 +61,29 @@ def _unix_ns(text: str) -> int | None:
         return None
 
 
+class Node(Protocol):
+    """What is asked of a host whose logs are watched."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    def logs(self) -> dict[str, Path]:
+        """Return its log files by daemon."""
+
+
+class Nodes(Protocol):
+    """Hosts whose logs are watched: of a lab, or the one that a live drill runs on."""
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """The hosts by name."""
+
+
 class LogTails:
     """All logs of all nodes, from now on."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Nodes) -> None:
         self._nodes = tuple(lab.nodes.values())
         self._read: dict[Path, int] = {}
         for path, _node, _daemon in self._logs():
@@ -126,7 +147,7 @@ class DaemonPids:
         ]
 
 
-def _daemons(node: Node) -> dict[str, int]:
+def _daemons(node: LabNode) -> dict[str, int]:
     """Return a node's daemons by the locks on their pid files: cheaper than `Node.pids`, as it is polled."""
     init = node.init
     if init is None:

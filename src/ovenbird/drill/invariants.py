@@ -225,6 +225,8 @@ def _east_west(record: RunRecord) -> Found:
             after_ms = (lost[0] - record.fault_ns) / NS_PER_MS
             yield lost[0], f"{stream.name} lost {len(lost)} packets", f"the first {after_ms:.0f} ms after the fault"
         for at_ns, why in stream.breaks:
+            if at_ns >= record.meta.ended_ns:  # the probes ended one after the other
+                continue
             yield at_ns, f"{stream.name}: the connection ended", why
 
 

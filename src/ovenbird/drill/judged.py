@@ -90,7 +90,7 @@ class Judged:
         verdict = Verdict(
             outcome=Outcome(data["outcome"]),
             reasons=tuple(data["reasons"]),
-            figures=Figures(**{key: data[key] for key in keys}),
+            figures=Figures(**{key: data[key] for key in keys}, spreading=data.get("spreading")),
             violations=tuple(Violation(**one) for one in data["violations"]),
         )
         return cls(

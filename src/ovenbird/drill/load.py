@@ -17,17 +17,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ovenbird.drill import probe
 from ovenbird.drill.outage import SESSIONS, Record
 from ovenbird.drill.record import Write
 from ovenbird.drill.writer import Reader, Writer
-from ovenbird.lab.lab import Lab
 from ovenbird.model.errors import OvenbirdError, Timeout
 
 STOP_TIMEOUT_S = 10.0
@@ -80,19 +79,45 @@ class _Probe:
     failures: list[str] = field(default_factory=list)
 
 
+class Starts(Protocol):
+    """Where a probe is started."""
+
+    def popen(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        """Start a command; options as `subprocess.Popen`."""
+
+
+class Ground(Protocol):
+    """Where streams begin and end: a lab, or the host that a live drill runs on."""
+
+    @property
+    def nodes(self) -> Mapping[str, Any]:
+        """Hosts by name."""
+
+    def node(self, name: str) -> Any:
+        """Return one host: it `Starts`, and so does its `workload(name)`."""
+
+    def central_sockets(self) -> Sequence[Path]:
+        """Return the API sockets that can be reached now."""
+
+
 class Load:
     """All load of one run."""
 
     def __init__(
         self,
-        lab: Lab,
+        lab: Ground,
         streams: Sequence[Stream],
         writes_per_s: float = 0.0,
         *,
         reads_per_s: float | None = None,
         interval_ms: float = 5.0,
+        responds: bool = True,
     ) -> None:
-        """`writes_per_s` needs a prepared stage. `reads_per_s`: 10 by default if there are writes, else none."""
+        """`writes_per_s` needs a prepared stage. `reads_per_s`: 10 by default if there are writes, else none.
+
+        `responds`: whether every place also answers UDP and TCP of others, on ports that must be free there.
+        """
+        self.responds = responds
         self.lab = lab
         self.streams = tuple(streams)
         self.interval_ms = interval_ms
@@ -102,6 +127,7 @@ class Load:
         self._directory = tempfile.TemporaryDirectory(prefix="ovenbird-drill-")
         places = {stream.place for stream in streams} | {stream.peer for stream in streams if stream.peer}
         self._probes = [self._probe(number, place) for number, place in enumerate(sorted(places))]
+        self._ended_ns = 0
         self._stopping = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="drill load", daemon=True)
 
@@ -143,10 +169,15 @@ class Load:
                 return silent
             time.sleep(LOOK_S)
 
+    def received(self, name: str) -> list[tuple[int, int]]:
+        """Return what a stream has received so far: number and time of each packet; a second late at most."""
+        parts = [line for one in self._probes for line in self._lines(one) if line.get("name") == name]
+        return [(seq, at) for part in parts for seq, at in part["received"]]
+
     def stop(self) -> tuple[list[Record], list[Write]]:
         """End everything and return what was recorded; raises `Timeout` for a probe that left no record."""
         self._stop_background()
-        stopped_ns = time.time_ns()
+        self._ended_ns = time.time_ns()
         for one in self._probes:
             if one.process is not None and one.process.stdin is not None:
                 with contextlib.suppress(OSError):
@@ -157,8 +188,7 @@ class Load:
                     one.process.wait(timeout=STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 raise Timeout(f"the probe in {one.place} does not stop", subject=str(one.place)) from None
-        # Probes end one after the other: connections that the first of them closes did not break.
-        records = [_until(record, stopped_ns) for one in self._probes for record in self._records(one)]
+        records = [record for one in self._probes for record in self._records(one)]
         order = [stream.name for stream in self.streams]
         records.sort(key=lambda record: order.index(record.name))
         reads = [self.reader.record()] if self.reader else []
@@ -181,14 +211,15 @@ class Load:
         given = {
             "interval_ms": self.interval_ms,
             "duration_s": LONGEST_S,
+            "responds": self.responds,
             "first_sequence": one.generation * GENERATION,
             "streams": [{"name": each.name, "kind": each.kind, "target": each.target} for each in one.streams],
         }
         argv = [sys.executable, "-I", "-c", Path(probe.__file__).read_text(encoding="utf-8"), json.dumps(given)]
         node = self.lab.node(one.place.node)
-        popen = node.workload(one.place.workload).popen if one.place.workload else node.popen
+        start: Starts = node.workload(one.place.workload) if one.place.workload else node
         with one.output.open("ab") as output, one.output.with_suffix(".err").open("wb") as errors:
-            one.process = popen(argv, stdin=subprocess.PIPE, stdout=output, stderr=errors, start_new_session=True)
+            one.process = start.popen(argv, stdin=subprocess.PIPE, stdout=output, stderr=errors, start_new_session=True)
 
     def _keep(self) -> None:
         """Start again what has died with its node or workload."""
@@ -222,14 +253,11 @@ class Load:
                 f"the probe of {stream.name} left no record", subject=stream.name, evidence=" ".join(one.failures[-1:])
             )
         sent = [pair for part in parts for pair in part["sent"]]
-        breaks = [pair for part in parts for pair in part["breaks"]]
+        # Probes end one after the other: whose peer ended first sees its connection go.
+        breaks = [pair for part in parts for pair in part["breaks"] if pair[0] < self._ended_ns]
         if stream.kind in SESSIONS:
             firsts = {seq // GENERATION: at for seq, at in reversed(sent)}
             breaks += [(at, "its end was switched off") for generation, at in firsts.items() if generation]
         received = [pair for part in parts for pair in part["received"]]
         data = {"interval_ms": self.interval_ms, "kind": stream.kind}
         return Record.from_json(stream.name, {**data, "sent": sent, "received": received, "breaks": sorted(breaks)})
-
-
-def _until(record: Record, stopped_ns: int) -> Record:
-    return replace(record, breaks=[pair for pair in record.breaks if pair[0] < stopped_ns])

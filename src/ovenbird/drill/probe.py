@@ -5,7 +5,8 @@ that namespace, so that outages are measured where a workload would see them and
 the measuring. Arrival times are the kernel's (SO_TIMESTAMPNS), not those of a busy interpreter. It must never import
 anything but the standard library: it starts in milliseconds, wherever the machine's Python is.
 
-Its argument is a JSON object {"interval_ms", "duration_s", "first_sequence", "streams": [{"name", "kind", "target"}]}.
+Its argument is a JSON object {"interval_ms", "duration_s", "first_sequence", "responds" (whether it answers UDP and TCP
+of others), "streams": [{"name", "kind", "target"}]}.
 On stdout, one JSON object per line: {"flowing": name} at a stream's first answer; every second what was new since,
 {"name", "sent": [[seq, unix_ns], ...], "received": [...], "breaks": [[unix_ns, why], ...]}, so that a killed probe
 leaves what it saw. It ends when its stdin closes: when whoever started it is done, or dead.
@@ -162,17 +163,15 @@ class DatagramStream(Stream):
 class TcpStream(Stream):
     """Small segments on one long connection, echoed by the other end; a new connection only when that one has ended."""
 
-    port, frame = TCP_PORT, FRAME
+    port, frame, _next = TCP_PORT, FRAME, 0
 
     def __init__(self, name: str, target: str, selector: selectors.BaseSelector) -> None:
         super().__init__(name, target, selector)
         self._socket: socket.socket | None = None
         self._open = self._was_open = False
-        self._deadline_s = 0.0
-        """While connecting: when to give that up. Else: when silence has lasted too long."""
-        self._retry_s = 0.0
+        self._deadline_s = self._retry_s = 0.0
+        """While connecting: when to give that up. Else: when silence has lasted too long. When to connect again."""
         self._unsent = self._partial = b""
-        self._next = 0
 
     def tick(self, sequence: int) -> None:
         """Send one segment, or see to the connection."""
@@ -370,7 +369,7 @@ def run(given: dict[str, Any]) -> None:
         ended = True
 
     selector.register(sys.stdin, selectors.EVENT_READ, end)
-    responder = Responder(selector)
+    responder = Responder(selector) if given.get("responds", True) else None
     streams = make(given["streams"], selector)
     start_s = due_s = flush_s = time.monotonic()
     sequence = int(given["first_sequence"])
@@ -379,9 +378,10 @@ def run(given: dict[str, Any]) -> None:
         if now_s >= due_s:
             for stream in streams:
                 stream.tick(sequence)
-            responder.feed()
+            if responder:
+                responder.feed()
             sequence += 1
-            interval_s = float(given["interval_ms"]) / 1000 if streams or responder.feeds else IDLE_S
+            interval_s = float(given["interval_ms"]) / 1000 if streams or (responder and responder.feeds) else IDLE_S
             # Ticks missed while this process had no processor are left out, not made up for in a burst.
             due_s = max(due_s + interval_s, now_s)
         if now_s - flush_s >= FLUSH_S:

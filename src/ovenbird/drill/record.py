@@ -113,6 +113,8 @@ class Meta:
     """Regular expressions of ERR/EMER lines that the drill causes on purpose."""
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, str] = field(default_factory=dict)
+    live: str = ""
+    """The host that a drill on a live cluster ran on; "": it ran on the lab."""
     overlap_ms: float | None = None
     """How long two gateways may answer for one address; None: what is tolerated of every move."""
     writes_sent: int | None = None

@@ -30,7 +30,8 @@ NS_PER_S = 1_000_000_000
 def folder_name(meta: Meta) -> str:
     """Return the name of a run's folder: `DRILL-UTCTIME-SEED`, with `baseline` in it if that is what was measured."""
     when = datetime.fromtimestamp(meta.started_ns // NS_PER_S, UTC).strftime("%Y%m%dT%H%M%SZ")
-    return f"{meta.drill}{'-baseline' if meta.baseline else ''}-{when}-{meta.seed}"
+    kind = "-baseline" if meta.baseline else "-live" if meta.live else ""
+    return f"{meta.drill}{kind}-{when}-{meta.seed}"
 
 
 def lab_logs(lab: Lab) -> dict[str, Path]:
@@ -46,7 +47,7 @@ def write_report(
     `logs` is "NODE/DAEMON" -> log file (see `lab_logs`). Versions and machine are filled in if the record lacks them.
     Raises `Bug` when what was written is not what was recorded.
     """
-    meta = run.meta
+    meta, drill = run.meta, drill.on(run)
     meta = replace(
         meta,
         versions=dict(meta.versions or environment.versions()),
@@ -79,6 +80,7 @@ def rejudge(folder: Path, drill: Drill) -> tuple[Judged | None, Judged]:
     The one before is None if it could not be read. Raises as `runs.open_record`.
     """
     run = runs.open_record(folder)
+    drill = drill.on(run)
     try:
         before = runs.open_run(folder).judged
     except UserError:

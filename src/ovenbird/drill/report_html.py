@@ -75,19 +75,20 @@ def page(record: RunRecord, judged: Judged) -> str:
 
 def command(record: RunRecord) -> str:
     """Return the command that repeats the run."""
-    baseline = " --baseline" if record.meta.baseline else ""
+    baseline = " --baseline" if record.meta.baseline else " --live" if record.meta.live else ""
     return f"ovenbird drill run {record.meta.drill} --seed {record.meta.seed}{baseline}"
 
 
 def _head(record: RunRecord, judged: Judged) -> Markup:
     meta = record.meta
+    where = f"the live cluster, from host {meta.live}" if meta.live else f"lab {meta.lab}"
     measured = "stock OVN, with Ovenbird's agents and controllers stopped" if meta.baseline else "OVN under Ovenbird"
     when = datetime.fromtimestamp(meta.started_ns // NS_PER_S, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return tag(
         "header",
         tag("h1", f"Drill {meta.drill}"),
         tag("p", f"{judged.what[:1].upper()}{judged.what[1:]}."),
-        tag("p", f"Measured: {measured}; lab {meta.lab}; {when}; seed {meta.seed}.", class_="soft"),
+        tag("p", f"Measured: {measured}; {where}; {when}; seed {meta.seed}.", class_="soft"),
         tag("nav", (tag("a", text, href=target) for target, text in LINKS), aria_label="Sections"),
     )
 

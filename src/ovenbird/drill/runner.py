@@ -11,10 +11,11 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from typing import Any
 
-from ovenbird.drill import sessions
+from ovenbird.drill import modes, sessions
 from ovenbird.drill import stage as stages
 from ovenbird.drill.baseline import Baseline
 from ovenbird.drill.commits import commits
@@ -26,6 +27,7 @@ from ovenbird.drill.phases import Phases
 from ovenbird.drill.record import LOAD_STARTED, LOAD_STOPPED, Final, Meta, RunRecord
 from ovenbird.drill.scene import Scene
 from ovenbird.drill.script import Detector, Drill
+from ovenbird.drill.stage import Api
 from ovenbird.lab import faults as lab_faults
 from ovenbird.lab.lab import Lab
 from ovenbird.model.cluster import Role
@@ -70,40 +72,46 @@ async def run(
 async def _on(scene: Scene, drill: Drill, seed: int, baseline: bool, progress: Progress) -> RunRecord:
     """Run a drill on a scene, and leave that as it was."""
     phases = Phases()
-    await scene.begin(phases, forgetful=drill.expect.moves)
-    async with _streams(scene, drill, phases) as streams:
+    await scene.begin(phases, forgetful=drill.expect.moves, idle=drill.is_idle)
+    async with _streams(scene, drill, phases, baseline) as streams:
         if baseline:
             return await _stock(scene, drill, seed, streams, phases, progress)
-        record = await _measured(scene, drill, seed, streams, phases, None, progress)
+        record = await _measured(scene, drill, seed, phases, None, streams, progress)
     left = await scene.end(phases)
     meta = replace(record.meta, phases_s=phases.rounded())
     return replace(record, meta=meta, final=replace(record.final, residue=left))
 
 
 @contextlib.asynccontextmanager
-async def _streams(scene: Scene, drill: Drill, phases: Phases) -> AsyncIterator[Sequence[Stream]]:
+async def _streams(scene: Scene, drill: Drill, phases: Phases, baseline: bool) -> AsyncIterator[tuple[Stream, ...]]:
     """Provide the drill's streams, and what they need beside the stage for as long."""
-    if not drill.has_sessions:
-        yield stages.streams(scene.standing)
-        return
+    api, stage = scene.api, scene.standing
     try:
-        with phases.of("open sessions"):
-            yielded = await asyncio.to_thread(sessions.prepare, scene.lab, scene.api, scene.standing)
-        yield yielded
+        with phases.of("set the stage"):
+            if drill.has_sessions:
+                streams = await asyncio.to_thread(sessions.prepare, scene.lab, api, stage)
+            else:
+                streams = stages.streams(stage)
+            if drill.mode and not baseline:
+                streams += await asyncio.to_thread(modes.prepare, api, stage, drill.mode)
+        yield streams
     finally:
-        with phases.of("close sessions"), contextlib.suppress(OvenbirdError):
-            await asyncio.to_thread(sessions.strike, scene.lab, scene.api)
+        if drill.mode and not baseline:
+            await asyncio.to_thread(modes.strike, api)
+        if drill.has_sessions:
+            with contextlib.suppress(OvenbirdError):
+                await asyncio.to_thread(sessions.strike, scene.lab, api)
 
 
 async def _stock(
-    scene: Scene, drill: Drill, seed: int, streams: Sequence[Stream], phases: Phases, progress: Progress
+    scene: Scene, drill: Drill, seed: int, streams: tuple[Stream, ...], phases: Phases, progress: Progress
 ) -> RunRecord:
     """Run a drill on stock OVN: our agents are away meanwhile, whatever happens."""
     stock = Baseline(scene.lab)
     try:
         with phases.of("end our agents"):
             await asyncio.to_thread(stock.begin)
-        record = await _measured(scene, drill, seed, streams, phases, stock, progress)
+        record = await _measured(scene, drill, seed, phases, stock, streams, progress)
     finally:
         with phases.of("start our agents"):
             await asyncio.to_thread(lab_faults.heal, scene.lab)
@@ -136,15 +144,16 @@ async def _measured(
     scene: Scene,
     drill: Drill,
     seed: int,
-    streams: Sequence[Stream],
     phases: Phases,
     stock: Baseline | None,
+    streams: tuple[Stream, ...],
     progress: Progress,
 ) -> RunRecord:
     lab, api, stage = scene.lab, scene.api, scene.standing
     started_ns = time.time_ns()
     async with Observers(lab, stage) as observers:
         play = Enactment(lab, api, drill, random.Random(seed), progress, stage, observers, is_stock=stock is not None)
+        limit_ms = stock.detect_limit_ms if stock else detect_limit_ms(lab, drill, await _status(api))
         with Load(lab, streams, 0.0 if stock else drill.writes_per_s) as load:
             with phases.of("warm up"):
                 silent = await asyncio.to_thread(load.wait_flowing, timeout_s=FLOW_TIMEOUT_S)
@@ -178,7 +187,7 @@ async def _measured(
             ended_ns=ended_ns,
             windows=play.windows,
             back_ns=back_ns,
-            detect_limit_ms=stock.detect_limit_ms if stock else detect_limit_ms(lab, drill),
+            detect_limit_ms=limit_ms,
             announced=drill.announced,
             overlap_ms=drill.overlap_ms,
             writes_sent=sent,
@@ -191,9 +200,16 @@ async def _measured(
     )
 
 
-def detect_limit_ms(lab: Lab, drill: Drill) -> float:
-    """Return the time that whoever must notice needs by its timers."""
+def detect_limit_ms(lab: Lab, drill: Drill, status: Mapping[str, Any]) -> float:
+    """Return the time that whoever must notice needs by its timers; by `status` they are slowed on busy hosts."""
     cluster = lab.spec.cluster()
     if drill.detector is Detector.BFD:
-        return float(cluster.bfd.detect_ms)
+        return float(status.get("bfd_detect_ms") or cluster.bfd.detect_ms)
     return float(cluster.election_timer_ms + ELECTION_JITTER_MS) if drill.detector is Detector.ELECTION else 0.0
+
+
+async def _status(api: Api) -> Mapping[str, Any]:
+    """Return the status; empty when nobody could be asked."""
+    with contextlib.suppress(OvenbirdError):
+        return await asyncio.to_thread(api.get, "/v1/status")
+    return {}

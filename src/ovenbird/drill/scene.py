@@ -44,8 +44,10 @@ class Scene:
         """What there is of the drill's while the stage stands."""
         self._progress = progress
 
-    async def begin(self, phases: Phases, *, forgetful: bool = False) -> Stage:
+    async def begin(self, phases: Phases, *, forgetful: bool = False, idle: bool = False) -> Stage:
         """Heal what an earlier run left broken, wait until the cluster is healthy, and set the stage or look after it.
+
+        `idle`: a stage without workloads; one that stands otherwise is struck first.
 
         `forgetful`: let another central host act, which knows nothing of earlier drills. An acting controller holds
         every relapse of a gateway against it for a quarter of an hour, and lets it wait twice as long each time.
@@ -59,7 +61,9 @@ class Scene:
         with phases.of("wait until healthy"):
             await self.healthy()
         with phases.of("set the stage"):
-            self.stage = await asyncio.to_thread(self._prepare)
+            if self.stage is not None and idle == bool(self.stage.workloads):
+                await asyncio.to_thread(stages.strike, self.api)
+            self.stage = await asyncio.to_thread(self._prepare, idle)
             there = await asyncio.to_thread(residue, self.lab, self.api, timeout_s=0)
             # A workload is attached a moment before its port is to be seen everywhere.
             workloads = self.stage.workloads.items()
@@ -89,10 +93,10 @@ class Scene:
         await asyncio.to_thread(stages.strike, self.api)
         return await asyncio.to_thread(residue, self.lab, self.api)
 
-    def _prepare(self) -> Stage:
+    def _prepare(self, idle: bool) -> Stage:
         computes = [host.name for host in self.lab.spec.cluster().hosts if Role.COMPUTE in host.roles]
         outside = str(self.lab.spec.outside[0].address).split("/", 1)[0]
-        return stages.prepare(self.api, computes, outside=outside, physnet=PHYSNET)
+        return stages.prepare(self.api, computes, outside=outside, physnet=PHYSNET, idle=idle)
 
 
 def change_controller(lab: Lab, api: Api) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 from ovenbird.drill.judge import Expect
+from ovenbird.drill.record import RunRecord
 
+LIVE_INVARIANTS = ("realised", "no-unannounced-error")
 OVERHEAD_S, HOME_S, RESTART_S = 10.0, 14.0, 6.0
 """About what a run takes besides its holds; a gateway's way home; a host's restart."""
 
@@ -97,16 +99,29 @@ class Drill:
     writes_per_s: float = 10.0
     has_sessions: bool = False
     """Whether its load is one long TCP connection over each way through the gateway, instead of the usual streams."""
+    mode: str = ""
+    """Mode of a second router with many flows through it (`ovenbird.drill.modes`); "": there is none."""
     announced: tuple[str, ...] = ()
     """Regular expressions of ERR/EMER log lines that this drill causes on purpose."""
     overlap_ms: float | None = None
     """How long two gateways may answer for one address, if longer than in every move."""
+    is_idle: bool = False
+    """Whether its stage is a router without networks and workloads, pinged from outside."""
     is_safe_live: bool = False
     """Whether an operator may run it on a live cluster."""
     has_baseline: bool = False
     """Whether it means something for stock OVN, with our agents and controllers stopped."""
     expected_failure: str = ""
     """Why it fails today; a run that fails then counts as expected, one that passes as a surprise."""
+
+    def on(self, record: RunRecord) -> Drill:
+        """Return the drill as it is held against a run: on a live cluster only what could be seen from one host."""
+        if not record.meta.live:
+            return self
+        # Only the acting controller's host can audit.
+        audited = () if record.final.plan_changes is None else ("plan-empty",)
+        expect = replace(self.expect, streams={}, write_outage_ms=None, invariants=(*LIVE_INVARIANTS, *audited))
+        return replace(self, expect=expect)
 
     @property
     def expected_s(self) -> float:

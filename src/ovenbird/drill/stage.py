@@ -67,7 +67,7 @@ class Stage:
     @property
     def gateway_addresses(self) -> tuple[str, ...]:
         """Addresses for which only the active gateway may answer."""
-        return (self.router_address, self.floating_address)
+        return tuple(address for address in (self.router_address, self.floating_address) if address)
 
     @property
     def gateway_port(self) -> str:
@@ -75,18 +75,22 @@ class Stage:
         return f"cr-{self.router}_{self.external}"
 
 
-def prepare(api: Api, computes: Sequence[str], *, outside: str, physnet: str, timeout_s: float = 60.0) -> Stage:
+def prepare(
+    api: Api, computes: Sequence[str], *, outside: str, physnet: str, idle: bool = False, timeout_s: float = 60.0
+) -> Stage:
     """Declare and attach what a drill needs, and return when packets can be expected to flow.
 
-    Raises `Refused` without a compute host; `Timeout` naming the chassis or the port that is not ready.
+    `idle`: the router alone, without networks and workloads. Raises `Refused` without a compute host; `Timeout` naming
+    the chassis or the port that is not ready.
     """
-    if not computes:
+    if not computes and not idle:
         raise Refused("a drill needs a compute host for its workloads", code="no_compute")
     external, extra = _external_network(api, outside, physnet)
     forget_writes(api)
-    text = "---\n".join(json.dumps(document) + "\n" for document in [*extra, *_documents(external)])
+    text = "---\n".join(json.dumps(document) + "\n" for document in [*extra, *_documents(external, idle=idle)])
     answer = api.post("/v1/apply", {"documents": [{"file": "drill", "text": text}], "dry_run": False})
-    workloads = {SNAT_PORT: computes[0], FIP_PORT: computes[-1], DISTRIBUTED_PORT: computes[-1]}
+    places = () if idle else ((SNAT_PORT, 0), (FIP_PORT, -1), (DISTRIBUTED_PORT, -1))
+    workloads = {port: computes[at] for port, at in places}
     for port, node in workloads.items():
         attach(api, port, node)
     wait_attached(api, list(workloads), timeout_s)
@@ -95,8 +99,8 @@ def prepare(api: Api, computes: Sequence[str], *, outside: str, physnet: str, ti
         router=ROUTER,
         external=external,
         outside=outside,
-        floating_address=assigned(api, "FloatingIP", FIP_PORT),
-        distributed_address=assigned(api, "FloatingIP", DISTRIBUTED_PORT),
+        floating_address="" if idle else assigned(api, "FloatingIP", FIP_PORT),
+        distributed_address="" if idle else assigned(api, "FloatingIP", DISTRIBUTED_PORT),
         router_address=assigned(api, "Router", ROUTER),
         workloads=workloads,
         addresses={port: assigned(api, "Port", port) for port in workloads},
@@ -106,6 +110,8 @@ def prepare(api: Api, computes: Sequence[str], *, outside: str, physnet: str, ti
 def streams(stage: Stage) -> tuple[Stream, ...]:
     """Return every stream that the stage can carry; those between workloads have names that begin with "east-west"."""
     outside = Place(OUTSIDE_NODE)
+    if not stage.workloads:
+        return (stream("from-outside", outside, outside, stage.router_address),)
     snat, fip, far = (Place(stage.workloads[port], port) for port in (SNAT_PORT, FIP_PORT, DISTRIBUTED_PORT))
     address = stage.addresses
     return (
@@ -164,13 +170,18 @@ def _external_network(api: Api, outside: str, physnet: str) -> tuple[str, list[d
     return EXTERNAL, [document("ExternalNetwork", EXTERNAL, spec)]
 
 
-def _documents(external: str) -> list[dict[str, Any]]:
+def _documents(external: str, *, idle: bool) -> list[dict[str, Any]]:
     distributed = {"network": external, "port": DISTRIBUTED_PORT, "distributed": True}
-    return [
+    alone = [
         document("Router", ROUTER, {"external": {"network": external, "snat": True}, "gateways": GATEWAYS}),
+        document("Network", writer.NETWORK, {"cidr": writer.CIDR, "dhcp": False}),
+    ]
+    if idle:
+        return alone
+    return [
+        *alone,
         document("Network", NETWORK, {"cidr": CIDR, "router": ROUTER}),
         document("Network", FAR_NETWORK, {"cidr": FAR_CIDR, "router": ROUTER}),
-        document("Network", writer.NETWORK, {"cidr": writer.CIDR, "dhcp": False}),
         document("Port", SNAT_PORT, {"network": NETWORK}),
         document("Port", FIP_PORT, {"network": NETWORK}),
         document("Port", DISTRIBUTED_PORT, {"network": FAR_NETWORK}),

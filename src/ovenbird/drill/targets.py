@@ -1,9 +1,10 @@
 """From a target's name to nodes, by what the cluster says of itself at that moment. Pure: a status in, names out.
 
 `nb-leader`, `sb-leader`, `ovenbird-leader`, `northd-active`, `controller-leader`, `gateway-active`, `gateway-standby`
-name one node; `one-central` one that leads nothing, if there is such a one; `one-compute` the last. `centrals`,
-`minority-centrals`, `gateways`, `computes`, `everything` name several. A target that nobody can name now (no leader,
-not asked) is refused: a drill must never break something at random instead.
+name one node; `carrier-of:LEG` the gateway of that leg of a router; `one-central` one that leads nothing, if there is
+such a one; `one-compute` the last. `centrals`, `minority-centrals`, `gateways`, `computes`, `everything` name several.
+A target that nobody can name now (no leader, not asked) is refused: a drill must never break something at random
+instead.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from ovenbird.model.cluster import Host, Role
 from ovenbird.model.errors import Refused
 
 IT = "it"
+CARRIER_OF = "carrier-of:"
+OF_TARGET = "_target"
+"""A parameter whose name ends so is a target, too: `peers_target="gateway-standby"` gives `peers` its nodes."""
 SINGLE = (
     "nb-leader",
     "sb-leader",
@@ -51,6 +55,9 @@ def _single(target: str, hosts: Sequence[Host], status: Mapping[str, Any], activ
         return it
     if target == "gateway-active":
         return active_gateway
+    if target.startswith(CARRIER_OF):
+        routers = status.get("routers") or ()
+        return next((str(one["active"] or "") for one in routers if one["name"] == target.removeprefix(CARRIER_OF)), "")
     if target == "gateway-standby":
         return next((name for name in _of(hosts, Role.GATEWAY) if name != active_gateway), "")
     if target == "one-central":

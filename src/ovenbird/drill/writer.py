@@ -12,13 +12,13 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 from ovenbird.api.client import Client
 from ovenbird.drill.outage import Record
 from ovenbird.drill.record import Write
-from ovenbird.lab.lab import Lab
 from ovenbird.model.cluster import Role
 from ovenbird.model.errors import OvenbirdError, Refused, Timeout, Unavailable, UserError
 
@@ -65,15 +65,26 @@ def outcome_of(error: OvenbirdError) -> str:
     return "refused" if isinstance(error, Timeout) and error.code in NOT_DONE else "unknown"
 
 
+class Centrals(Protocol):
+    """Whose API is asked: a lab's, or that of the cluster that a live drill runs on."""
+
+    @property
+    def nodes(self) -> Mapping[str, Any]:
+        """Hosts by name."""
+
+    def central_sockets(self) -> Sequence[Path]:
+        """Return the API sockets that can be reached now."""
+
+
 class Servers:
     """The central hosts' APIs as one client sees them, preferring one; nodes come and go meanwhile."""
 
     REFRESH_S = 1.0
 
-    def __init__(self, lab: Lab, prefer: int) -> None:
+    def __init__(self, lab: Centrals, prefer: int) -> None:
         self._lab = lab
         self._prefer = prefer
-        self._sockets: list[Path] = []
+        self._sockets: Sequence[Path] = []
         self._looked_s = -self.REFRESH_S
 
     def client(self) -> Client:
@@ -126,7 +137,7 @@ class _Paced:
 class Writer:
     """Writes at a steady pace."""
 
-    def __init__(self, lab: Lab, per_s: float, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, lab: Centrals, per_s: float, *, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
         self._servers = [Servers(lab, number) for number in range(_centrals(lab))]
         self._numbers = itertools.count(1)
@@ -174,7 +185,7 @@ class Writer:
 class Reader:
     """Reads at a steady pace, in the same way as the writers; its record is a stream named "read"."""
 
-    def __init__(self, lab: Lab, per_s: float, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, lab: Centrals, per_s: float, *, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
         self._interval_ms = 1000 / per_s
         self._servers = [Servers(lab, number) for number in range(_centrals(lab))]
@@ -206,5 +217,5 @@ class Reader:
         servers.turn()
 
 
-def _centrals(lab: Lab) -> int:
+def _centrals(lab: Centrals) -> int:
     return max(1, sum(bool(node.spec and Role.CENTRAL in node.spec.roles) for node in lab.nodes.values()))

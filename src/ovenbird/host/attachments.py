@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ ATTACH_FAILED = "attachment.failed"
 RETRY_S = 1.0
 CHECK_S = 5.0
 """How often it is checked that what was made is still there."""
+
+SWITCH_S, LOOK_S = 3.0, 0.02
+NOT_IN_SWITCH = "Open vSwitch does not have its port yet"
 
 _log = logging.getLogger(__name__)
 
@@ -126,7 +130,8 @@ class Attachments:
             self._record.add(workload)
             if self._chassis.datapath is Datapath.NETDEV:
                 await give_to_userspace(workload.interface)
-            self._chassis.attach(workload.switch_port())
+            if not await self._in_switch(workload):
+                return _pending(f"interface {workload.interface}: {NOT_IN_SWITCH}")
             return {"state": "attached", "address": declared.address, "detail": workload.interface}
         return await self._attach_namespace(workload)
 
@@ -138,12 +143,21 @@ class Attachments:
             await ends.make_namespace(workload, ours=ours)
             if self._chassis.datapath is Datapath.NETDEV:
                 await give_to_userspace(workload.interface)
-        self._chassis.attach(workload.switch_port())
-        address = await ends.address_inside(workload.port) or await ends.give_address(workload, self._script)
         detail = f"namespace {workload.port}"
+        if not await self._in_switch(workload):
+            return _pending(f"{detail}: {NOT_IN_SWITCH}")
+        address = await ends.address_inside(workload.port) or await ends.give_address(workload, self._script)
         if not address:
-            return {"state": "pending", "address": "", "detail": f"{detail}: no DHCP answer yet"}
+            return _pending(f"{detail}: no DHCP answer yet")
         return {"state": "attached", "address": address, "detail": detail}
+
+    async def _in_switch(self, workload: Workload) -> bool:
+        """Want the workload's port and wait a little until Open vSwitch has it: before that nothing is attached."""
+        port, deadline_s = workload.switch_port(), time.monotonic() + SWITCH_S
+        self._chassis.attach(port)
+        while not (there := self._chassis.has(port)) and time.monotonic() < deadline_s:
+            await asyncio.sleep(LOOK_S)
+        return there
 
     def _check_interface(self, workload: Workload) -> None:
         name = workload.interface
@@ -183,3 +197,8 @@ class Attachments:
         event = ATTACH_FAILED if status["state"] == "failed" else ATTACHED
         if status["state"] != "pending":
             _log.log(level, event, extra={"port": row["port"], **status})
+
+
+def _pending(detail: str) -> dict[str, str]:
+    """Return the status of an attachment that is still being made."""
+    return {"state": "pending", "address": "", "detail": detail}

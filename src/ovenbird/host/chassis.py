@@ -19,7 +19,16 @@ from ovenbird.host.underlay import Underlay, assert_on_bridge, learn
 from ovenbird.model.cluster import Cluster, Database, Host
 from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import Client, OvsdbError, Replica, Transaction
-from ovenbird.plan.switch import AddBridge, Datapath, SetBridge, WantedPort, plan_switch, provider_bridge, wanted_switch
+from ovenbird.plan.switch import (
+    INTEGRATION_BRIDGE,
+    AddBridge,
+    Datapath,
+    SetBridge,
+    WantedPort,
+    plan_switch,
+    provider_bridge,
+    wanted_switch,
+)
 from ovenbird.process.command import run
 from ovenbird.process.daemon import DaemonSpec
 from ovenbird.process.supervisor import Kept
@@ -127,6 +136,12 @@ class Chassis:
         if self._attached.get(port.mark) != port:
             self._attached[port.mark] = port
             self._ask()
+
+    def has(self, port: WantedPort) -> bool:
+        """Whether Open vSwitch's database has a workload's port on br-int."""
+        bridge = view_of(self.replica).bridges.get(INTEGRATION_BRIDGE) if self.replica is not None else None
+        there = bridge.ports.get(port.name) if bridge else None
+        return there is not None and there.mark == port.mark
 
     def detach(self, mark: str) -> None:
         """Want the port of that mark gone."""

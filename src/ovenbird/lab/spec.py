@@ -9,12 +9,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import yaml
 
-from ovenbird.model.cluster import Bfd, Cluster, Host, Role
+from ovenbird.model.cluster import Bfd, Cluster, Host, Role, Timers
 from ovenbird.model.errors import Problem, UserError
 
 LAB_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
@@ -66,7 +66,9 @@ class LabSpec:
     underlay: str = "10.99.0.0/24"
     underlay_mtu: int = 1500
     election_timer_ms: int = 1000
-    bfd: Bfd = field(default_factory=Bfd)
+    timers: Timers = Timers.NORMAL
+    bfd: Bfd | None = None
+    """None: those of `timers`."""
 
     @property
     def underlay_prefix_length(self) -> int:
@@ -90,17 +92,20 @@ class LabSpec:
             hosts=hosts,
             underlay_mtu=self.underlay_mtu,
             election_timer_ms=self.election_timer_ms,
-            bfd=self.bfd,
+            timers=self.timers,
+            own_bfd=self.bfd,
         )
 
 
-def sized(name: str, *, central: int = 3, gateways: int = 2, computes: int = 2) -> LabSpec:
+def sized(
+    name: str, *, central: int = 3, gateways: int = 2, computes: int = 2, timers: str = Timers.NORMAL.value
+) -> LabSpec:
     """Return a lab of so many nodes: c1.. (central), g1.. (gateway), n1.. (compute). Raises `UserError`."""
     groups = (("c", Role.CENTRAL, central), ("g", Role.GATEWAY, gateways), ("n", Role.COMPUTE, computes))
     wanted = [
         {"name": f"{letter}{i + 1}", "roles": [role.value]} for letter, role, count in groups for i in range(count)
     ]
-    return parse({"name": name, "nodes": wanted})
+    return parse({"name": name, "nodes": wanted, "timers": timers})
 
 
 def from_yaml(text: str, *, name: str, file: str = "") -> LabSpec:
@@ -136,7 +141,8 @@ def to_data(spec: LabSpec) -> dict[str, Any]:
         "underlay": spec.underlay,
         "underlay_mtu": spec.underlay_mtu,
         "election_timer_ms": spec.election_timer_ms,
-        "bfd": {"min_rx_ms": spec.bfd.min_rx_ms, "min_tx_ms": spec.bfd.min_tx_ms, "mult": spec.bfd.mult},
+        "timers": spec.timers.value,
+        **({"bfd": asdict(spec.bfd)} if spec.bfd else {}),
     }
 
 
@@ -153,7 +159,7 @@ class _Parser:
         )
 
     def lab(self, data: Mapping[str, Any]) -> LabSpec:
-        known = {"name", "nodes", "outside", "underlay", "underlay_mtu", "election_timer_ms", "bfd"}
+        known = {"name", "nodes", "outside", "underlay", "underlay_mtu", "election_timer_ms", "timers", "bfd"}
         for key in sorted(set(data) - known):
             self.problem(f"unknown field `{key}`", hint=f"known: {', '.join(sorted(known))}")
         name = str(data.get("name", ""))
@@ -167,7 +173,8 @@ class _Parser:
             underlay=str(underlay),
             underlay_mtu=self.number(data, "underlay_mtu", 1500, 1280, 9216),
             election_timer_ms=self.number(data, "election_timer_ms", 1000, 100, 600_000),
-            bfd=self.bfd(data.get("bfd", {})),
+            timers=self.timers(data.get("timers", Timers.NORMAL.value)),
+            bfd=self.bfd(data["bfd"]) if "bfd" in data else None,
         )
         if self.problems:
             raise UserError(
@@ -190,6 +197,12 @@ class _Parser:
             self.problem(f"`{key}` must be a number from {least} to {most}, not {value!r}")
             return default
         return value
+
+    def timers(self, value: Any) -> Timers:
+        if value not in {policy.value for policy in Timers}:
+            self.problem(f"`timers` must be {', '.join(policy.value for policy in Timers)}, not {value!r}")
+            return Timers.NORMAL
+        return Timers(value)
 
     def bfd(self, value: Any) -> Bfd:
         if not isinstance(value, dict) or set(value) - {"min_rx_ms", "min_tx_ms", "mult"}:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 GENEVE_OVERHEAD_BYTES = 58
 """Geneve over IPv4 with OVN's 8-byte option: outer Ethernet 14, IPv4 20, UDP 8, Geneve 8, option 8."""
 
+_OCTETS = {str(number): number for number in range(256)}
 _MAC = re.compile(r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$")
 
 
@@ -79,8 +80,9 @@ _RESERVED = (
 def parse_address(text: str) -> int:
     """Return an IPv4 address as a number. Raises ValueError with a sentence for people."""
     try:
-        return int(IPv4Address(text))
-    except AddressValueError as error:
+        one, two, three, four = text.split(".")
+        return _OCTETS[one] << 24 | _OCTETS[two] << 16 | _OCTETS[three] << 8 | _OCTETS[four]
+    except (ValueError, KeyError) as error:
         if _is_ipv6(text):
             raise ValueError(f"{text!r} is an IPv6 address; IPv6 is not supported yet") from error
         raise ValueError(f"{text!r} is not an IPv4 address") from error
@@ -166,8 +168,7 @@ def parse_mac(text: str) -> str:
 
 def derived_mac(*parts: str | int) -> str:
     """Return a locally administered unicast MAC (0a:...) that follows from an identity, the same everywhere."""
-    digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=5).hexdigest()
-    return "0a:" + ":".join(digest[at : at + 2] for at in range(0, 10, 2))
+    return "0a:" + hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=5).digest().hex(":")
 
 
 def outside(ranges: Iterable[Range], address: int) -> bool:

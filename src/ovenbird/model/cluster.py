@@ -59,6 +59,20 @@ class Bfd:
         return max(self.min_rx_ms, self.min_tx_ms) * self.mult
 
 
+class Timers(Enum):
+    """How soon the loss of a gateway is noticed, against how much a busy host may be late without a false alarm."""
+
+    CONSERVATIVE = "conservative"
+    NORMAL = "normal"
+    FAST = "fast"
+
+    @property
+    def bfd(self) -> Bfd:
+        """Timers of BFD where no host is so busy that they would fail it (`ovenbird.plan.bfd_timers`)."""
+        interval_ms = {Timers.CONSERVATIVE: 500, Timers.NORMAL: 200, Timers.FAST: 50}[self]
+        return Bfd(min_rx_ms=interval_ms, min_tx_ms=interval_ms)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """One host of the cluster. Its name is its hostname, its OVN chassis name and its name everywhere else."""
@@ -95,7 +109,14 @@ class Cluster:
     """"system" (kernel), "netdev" (userspace) or "auto" (netdev if the kernel lacks openvswitch)."""
     underlay_mtu: int = 1500
     election_timer_ms: int = 1000
-    bfd: Bfd = field(default_factory=Bfd)
+    timers: Timers = Timers.NORMAL
+    own_bfd: Bfd | None = None
+    """Timers of BFD that the operator has fixed; they take the place of the policy's."""
+
+    @property
+    def bfd(self) -> Bfd:
+        """Timers of BFD on hosts that are not too busy for them."""
+        return self.own_bfd or self.timers.bfd
 
     @property
     def centrals(self) -> tuple[Host, ...]:

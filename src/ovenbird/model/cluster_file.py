@@ -15,7 +15,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ovenbird.model.addresses import parse_address
-from ovenbird.model.cluster import Bfd, Cluster, Host, Role
+from ovenbird.model.cluster import Bfd, Cluster, Host, Role, Timers
 from ovenbird.model.documents import bad_input
 from ovenbird.model.errors import Problem
 from ovenbird.model.explain import did_you_mean, explain, name_hint
@@ -74,7 +74,8 @@ class _ClusterFields(_Model):
     datapath: Literal["auto", "system", "netdev"] = "auto"
     underlay_mtu: Annotated[int, Field(ge=1280, le=9216)] = 1500
     election_timer_ms: Annotated[int, Field(ge=100, le=600000)] = 1000
-    bfd: _BfdFields = _BfdFields()
+    timers: Literal["conservative", "normal", "fast"] = "normal"
+    bfd: _BfdFields | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +115,14 @@ def render_cluster(cluster: Cluster) -> str:
         if host.zone:
             fields["zone"] = host.zone
         hosts.append(fields)
-    bfd = cluster.bfd
+    bfd = cluster.own_bfd
     whole = {
         "name": cluster.name,
         "datapath": cluster.datapath,
         "underlay_mtu": cluster.underlay_mtu,
         "election_timer_ms": cluster.election_timer_ms,
-        "bfd": {"min_rx_ms": bfd.min_rx_ms, "min_tx_ms": bfd.min_tx_ms, "mult": bfd.mult},
+        "timers": cluster.timers.value,
+        **({"bfd": {"min_rx_ms": bfd.min_rx_ms, "min_tx_ms": bfd.min_tx_ms, "mult": bfd.mult}} if bfd else {}),
         "hosts": hosts,
     }
     return yaml.dump(whole, Dumper=yaml.CSafeDumper, sort_keys=False)
@@ -152,7 +154,9 @@ class _Reader:
             Host(**{**dict(host), "roles": frozenset(map(Role, host.roles)), "uplinks": dict(host.uplinks)})
             for host in fields.hosts
         )
-        cluster = Cluster(**{**dict(fields), "hosts": hosts, "bfd": Bfd(**dict(fields.bfd))})
+        plain = {name: value for name, value in fields if name not in ("hosts", "timers", "bfd")}
+        own_bfd = Bfd(**dict(fields.bfd)) if fields.bfd else None
+        cluster = Cluster(**plain, hosts=hosts, timers=Timers(fields.timers), own_bfd=own_bfd)
         self.problems.extend(self._quorum(cluster))
         self.warnings.extend(self._advice(cluster))
         return cluster

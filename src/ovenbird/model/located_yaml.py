@@ -37,9 +37,8 @@ _CONSTANTS: dict[str, Any] = {
     for word, value in (("null", None), ("true", True), ("false", False))
     for text in (word, word.title(), word.upper())
 } | {"": None, "~": None}
-_NUMBER = re.compile(
-    r"[-+]?(?:0|[1-9][0-9]{0,17}|(?:[0-9]{1,18}\.[0-9]{0,18}|\.[0-9]{1,18})(?:[eE][-+]?[0-9]{1,3})?)\Z"
-)
+NUMBER = re.compile(r"[-+]?(?:[0-9]{1,18}|(?:[0-9]{1,18}\.[0-9]{0,18}|\.[0-9]{1,18})(?:[eE][-+]?[0-9]{1,3})?)\Z")
+"""Plain text that is read as a number (YAML 1.2, core schema: 08 is one)."""
 _NUMBER_STARTS = frozenset("0123456789+-.")
 
 
@@ -172,6 +171,6 @@ class _Builder:
 def _scalar(text: str) -> Any:
     if text in _CONSTANTS:
         return _CONSTANTS[text]
-    if text[0] in _NUMBER_STARTS and _NUMBER.match(text):
+    if text[0] in _NUMBER_STARTS and NUMBER.match(text):
         return float(text) if "." in text or "e" in text or "E" in text else int(text)
     return text

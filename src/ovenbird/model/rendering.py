@@ -10,7 +10,15 @@ from typing import Any, Protocol
 
 import yaml
 
+from ovenbird.model.located_yaml import NUMBER
 from ovenbird.model.objects import Spec
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Also puts text in quotes that our reader alone takes for a number: the library writes YAML 1.1."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:int", NUMBER, list("0123456789+-."))
 
 
 def spec_to_json(spec: Spec) -> dict[str, Any]:
@@ -34,4 +42,4 @@ def render_documents(objects: Iterable[Named]) -> str:
     documents: list[dict[str, Any]] = [
         {"kind": each.kind, "name": each.name, "spec": spec_to_json(each.spec)} for each in objects
     ]
-    return yaml.dump_all(documents, Dumper=yaml.CSafeDumper, sort_keys=False, explicit_start=len(documents) > 1)
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, explicit_start=len(documents) > 1)

@@ -63,8 +63,12 @@ class Client:
         tls: Tls | None = None,
         probe_interval_ms: int = 5000,
         backoff: Backoff = Backoff(),  # noqa: B008 - a frozen value
+        bulk_operations: int | None = None,
     ) -> None:
         """Nothing is opened yet.
+
+        `bulk_operations`: transactions of at least so many go over a second connection, on which nothing is monitored.
+        Their reply comes before a replica here shows what they changed; any other's comes after.
 
         `probe_interval_ms`: a server that is silent for twice this long is given up; 0 turns probing off. A server does
         one thing at a time, so twice this must be longer than it needs for the largest transaction. One that is
@@ -79,6 +83,7 @@ class Client:
         self._tls = tls
         self._probe_interval_ms = probe_interval_ms
         self._backoff = backoff
+        self._bulk_operations = bulk_operations
         self._session: Session | None = None
         self._min_index: dict[str | None, int] = {}
         self._locks: dict[str, Lock] = {}
@@ -187,7 +192,10 @@ class Client:
         if self._session is not session:
             raise NotConnected(f"no connection to {self.database}: {self._why_not()}")
         params = RawJson(f"[{','.join([json.dumps(self.database), *operations])}]")
-        answers = await session.connection.call("transact", params, timeout_s=timeout_s, on_sent=on_sent)
+        connection = session.connection
+        if session.bulk and self._bulk_operations and len(operations) >= self._bulk_operations and not txn.asserts_lock:
+            connection = session.bulk  # locks belong to the other one
+        answers = await connection.call("transact", params, timeout_s=timeout_s, on_sent=on_sent)
         return Result(session.schema, operations, read_answers(operations, answers))
 
     async def call(self, method: str, params: list[Any], *, timeout_s: float) -> Any:
@@ -274,11 +282,12 @@ class Client:
         return asyncio.get_running_loop().create_task(watching, name=f"ovsdb successor {self.database}")
 
     def _leave(self, session: Session) -> None:
-        """Close a session's connection behind our back: it may wait for late answers, the next session does not."""
+        """Close a session's connections behind our back: they may wait for late answers, the next session does not."""
         session.end("the client closes")
-        task = asyncio.get_running_loop().create_task(session.connection.linger(LINGER_S), name="ovsdb linger")
-        self._lingering.add(task)
-        task.add_done_callback(self._lingering.discard)
+        for connection in session.connections:
+            task = asyncio.get_running_loop().create_task(connection.linger(LINGER_S), name="ovsdb linger")
+            self._lingering.add(task)
+            task.add_done_callback(self._lingering.discard)
 
     async def _race(self) -> Session:
         """Knock at all remotes, in random order, each a little after the one before; keep the first good session."""
@@ -312,10 +321,16 @@ class Client:
     async def _open(self, remote: Remote) -> Session:
         probe_interval_ms, timeout_s = self._probe_interval_ms, HANDSHAKE_S
         session = await Session.open(
-            remote, self._tls, self.database, self._judge, probe_interval_ms=probe_interval_ms, timeout_s=timeout_s
+            remote,
+            self._tls,
+            self.database,
+            self._judge,
+            probe_interval_ms=probe_interval_ms,
+            timeout_s=timeout_s,
+            with_bulk=self._bulk_operations is not None,
         )
         self._connections = {connection for connection in self._connections if not connection.released}
-        self._connections.add(session.connection)
+        self._connections.update(session.connections)
         return session
 
 
@@ -335,7 +350,8 @@ async def _retire(racers: Sequence[asyncio.Task[Session]], winner: Session | Non
         racer.cancel()
     for late in await asyncio.gather(*racers, return_exceptions=True):
         if isinstance(late, Session) and late is not winner:
-            await late.connection.close("another server was faster")
+            for connection in late.connections:
+                await connection.close("another server was faster")
 
 
 def _report_crash(supervisor: asyncio.Task[None]) -> None:

@@ -5,8 +5,8 @@ Pure. It must never guess: what the server does not declare does not exist here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ovenbird.ovsdb.errors import ProtocolError, SchemaError
@@ -71,6 +71,8 @@ class TableSchema:
     columns: Mapping[str, ColumnType]
     is_root: bool
     indexes: tuple[tuple[str, ...], ...] = ()
+    writers: dict[str, Callable[[Any], Any]] = field(default_factory=dict, compare=False, repr=False)
+    """By column, the function that encodes its values; filled by whoever writes first."""
 
     def column(self, name: str) -> ColumnType:
         """Return a column's type; `_uuid` and `_version` exist in every table. Raises SchemaError."""

@@ -1,8 +1,8 @@
 """One accepted server: the handshake, and the watch over what it says about itself for as long as it is used.
 
-A session is what the client works with between two reconnects. It ends when the connection does, when the server
-stops to be what was asked for (leader, connected, same schema), or when the database goes away under it. Its connection
-may live a little longer, so that requests which are under way still get their answers.
+A session is what the client works with between two reconnects. It ends when a connection does, when the server
+stops to be what was asked for (leader, connected, same schema), or when the database goes away under it. Its
+connections may live a little longer, so that requests which are under way still get their answers.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ovenbird.ovsdb.connection import CallError, Connection
@@ -28,31 +29,61 @@ Judge = Callable[[ServerDatabase], None]
 class Session:
     """A connection to a server that passed the client's judgement, with that server's schema."""
 
-    def __init__(self, connection: Connection, database: str, judge: Judge) -> None:
+    def __init__(self, connection: Connection, database: str, judge: Judge, *, bulk: Connection | None = None) -> None:
         self.connection = connection
+        self.bulk = bulk
+        """A second one, without monitors: a great transaction's reply comes before all that it changed is told."""
         self.database = database
         self.schema: Schema = Schema(database, "", {})
         self.server = ServerDatabase(database, "standalone", True, True, None, None, None, True)
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Why it must not be used any more; not done while it may."""
-        connection.closed.add_done_callback(lambda closed: self.end(closed.result()))
+        for each in self.connections:
+            each.closed.add_done_callback(lambda closed: self.end(closed.result()))
         self._judge = judge
         self._row_uuid: str | None = None
 
     @classmethod
     async def open(
-        cls, remote: Remote, tls: Tls | None, database: str, judge: Judge, *, probe_interval_ms: int, timeout_s: float
+        cls,
+        remote: Remote,
+        tls: Tls | None,
+        database: str,
+        judge: Judge,
+        *,
+        probe_interval_ms: int,
+        timeout_s: float,
+        with_bulk: bool = False,
     ) -> Session:
         """Connect, look at the server, and judge it. Raises OvsdbError or OSError with the reason why not."""
-        async with asyncio.timeout(timeout_s):
-            connection = await Connection.open(remote, tls, probe_interval_ms=probe_interval_ms, timeout_s=timeout_s)
-            session = cls(connection, database, judge)
-            try:
+        opened: list[Connection] = []
+        try:
+            async with asyncio.timeout(timeout_s):
+                connect = partial(
+                    Connection.open, remote, tls, probe_interval_ms=probe_interval_ms, timeout_s=timeout_s
+                )
+                # A server serves its clients in the order in which they came: a reply on the bulk connection goes out
+                # before the other one is told what has changed.
+                if with_bulk:
+                    opened.append(await connect())
+                opened.append(await connect())
+                session = cls(opened[-1], database, judge, bulk=opened[0] if with_bulk else None)
                 await session._handshake(timeout_s)
-            except BaseException:
+        except BaseException:
+            for connection in opened:
                 await connection.close("refused")
-                raise
+            raise
         return session
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """The session's connections; when one of them ends, so does it."""
+        return (self.connection, self.bulk) if self.bulk else (self.connection,)
+
+    def abort(self, reason: str) -> None:
+        """End the connections at once: what is under way there fails now, its outcome unknown."""
+        for connection in self.connections:
+            connection.abort(reason)
 
     def end(self, reason: str) -> None:
         """Declare the session over; the client then opens another."""
@@ -88,10 +119,11 @@ class Session:
 
     async def _be_change_aware(self, timeout_s: float) -> None:
         """Ask to stay connected when databases come, go or change, which the `_Server` monitor tells us."""
-        try:
-            await self.connection.call("set_db_change_aware", [True], timeout_s=timeout_s)
-        except CallError as error:
-            log.debug("%s has no set_db_change_aware: %s", self.connection.remote.text, error)
+        for connection in self.connections:
+            try:
+                await connection.call("set_db_change_aware", [True], timeout_s=timeout_s)
+            except CallError as error:
+                log.debug("%s has no set_db_change_aware: %s", connection.remote.text, error)
 
     async def _watch_server(self, timeout_s: float) -> None:
         connection = self.connection

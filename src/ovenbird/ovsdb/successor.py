@@ -37,7 +37,7 @@ async def watch_for_successor(
             if successor := next((remote for remote, leads in zip(others, leaders, strict=True) if leads), None):
                 # No late answer is to be waited for: what was under way there fails now, its outcome unknown.
                 silent = f"silent for {session.connection.silent_s:.1f} s"
-                session.connection.abort(f"{silent}, and {successor.text} will do")
+                session.abort(f"{silent}, and {successor.text} will do")
                 break
             await asyncio.sleep(ASK_AGAIN_S)
 

@@ -17,16 +17,28 @@ from typing import Any
 from ovenbird.ovsdb.errors import ProtocolError, SchemaError, transaction_error
 from ovenbird.ovsdb.rows import Layout, Row
 from ovenbird.ovsdb.schema import Schema, TableSchema
-from ovenbird.ovsdb.values import encode, encode_atom, encode_keys, encode_some
+from ovenbird.ovsdb.values import Writer, encode, encode_atom, encode_keys, encode_some, is_uuid, writer
 
 Condition = tuple[str, str, Any]
 """(column, function, value), for instance ("external_ids", "includes", {"key": "value"}); RFC 7047 section 5.1."""
 
 _Encoder = Callable[[Schema], dict[str, Any]]
 _ARITHMETIC = frozenset({"+=", "-=", "*=", "/=", "%="})
-_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _ORDERINGS = frozenset({"<", "<=", ">", ">="})
 _EQUALITIES = frozenset({"==", "!="})
+
+
+def _json_writer() -> Callable[[Any], str]:
+    """Return `JSONEncoder.encode`, without its making anew, for each value, the C function that does the work."""
+    encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+    make = json.encoder.c_make_encoder  # type: ignore[attr-defined]
+    if make is None:
+        return encoder.encode
+    write = make(None, encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, True)
+    return lambda value: "".join(write(value, 0))
+
+
+_to_json = _json_writer()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,7 @@ class Transaction:
     def __init__(self, comment: str | None = None) -> None:
         self._encoders: list[_Encoder | Prepared] = []
         self._comment = comment
+        self.asserts_lock = False
 
     def __len__(self) -> int:
         return sum(len(each.source) if isinstance(each, Prepared) else 1 for each in self._encoders)
@@ -63,8 +76,9 @@ class Transaction:
 
         def encoded(schema: Schema) -> dict[str, Any]:
             kind = schema.table(table)
-            checked = encode_atom("uuid", chosen, f"{table}._uuid")[1]
-            return {"op": "insert", "table": table, "uuid": checked, "row": _row(kind, row)}
+            if not is_uuid(chosen):
+                raise SchemaError(f"{table}._uuid: wants uuid, not {chosen!r}")
+            return {"op": "insert", "table": table, "uuid": chosen, "row": _row(kind, row)}
 
         self._encoders.append(encoded)
         return chosen
@@ -161,6 +175,7 @@ class Transaction:
 
     def assert_lock(self, name: str) -> None:
         """Go on only if this connection holds the lock. A hint, not a fence: locks are local to one server."""
+        self.asserts_lock = True
         self._encoders.append(lambda _schema: {"op": "assert", "lock": name})
 
     def comment(self, text: str) -> None:
@@ -245,15 +260,13 @@ def _known(table: TableSchema, column: str) -> str:
 
 
 def _row(table: TableSchema, row: Mapping[str, Any]) -> dict[str, Any]:
-    wire: dict[str, Any] = {}
-    for name, value in row.items():
-        column = table.column(name)
-        # Most values of most rows are plain text, which is its own wire form.
-        if type(value) is str and column.takes_text and value.isascii() and "\0" not in value:
-            wire[name] = value
-        else:
-            wire[name] = encode(column, value, f"{table.name}.{name}")
-    return wire
+    writers = table.writers
+    return {name: (writers.get(name) or _writer(table, name))(value) for name, value in row.items()}
+
+
+def _writer(table: TableSchema, name: str) -> Writer:
+    found = table.writers[name] = writer(table.column(name), f"{table.name}.{name}")
+    return found
 
 
 def _where(table: TableSchema, uuid: str | None, where: Sequence[Condition] | None) -> list[Any]:

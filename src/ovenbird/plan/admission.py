@@ -111,14 +111,11 @@ def _repeated(documents: Sequence[Document]) -> list[Problem]:
 
 def _check(base: Inventory, draft: Draft, changing: Iterable[Key], objects: Checks, topology: TopologyChecks) -> None:
     """Check everything that changes, and everything that a change may break."""
-    touched, routers, segments = dict.fromkeys(changing), dict[str, None](), dict[tuple[str, int | None], None]()
+    touched = dict.fromkeys(changing)
+    routers, segments = _around(base, draft, touched)
     for key in tuple(touched):
-        touched.update(dict.fromkeys(sorted(_dependants(base, draft, key))))
-        for declared in (base.get(key), draft.get(key)):
-            if declared:
-                routers.update(dict.fromkeys(_routers_around(draft, declared)))
-                if isinstance(declared.spec, ExternalNetwork):
-                    segments[declared.spec.physnet, declared.spec.vlan] = None
+        if base.get(key) is not None:
+            touched.update(dict.fromkeys(sorted(_dependants(base, draft, key))))
     for key in touched:
         if declared := draft.get(key):
             objects.check(declared)
@@ -126,6 +123,22 @@ def _check(base: Inventory, draft: Draft, changing: Iterable[Key], objects: Chec
         topology.check_router(router)
     for physnet, vlan in segments:
         topology.check_segment(physnet, vlan)
+
+
+def _around(
+    base: Inventory, draft: Draft, changing: Iterable[Key]
+) -> tuple[dict[str, None], dict[tuple[str, int | None], None]]:
+    """Return the routers, and the physical networks with their VLANs, that changed objects are or were on."""
+    routers, segments = dict[str, None](), dict[tuple[str, int | None], None]()
+    for key in changing:
+        if key.kind == "Port":
+            continue  # on none of itself
+        for declared in (base.get(key), draft.get(key)):
+            if declared:
+                routers.update(dict.fromkeys(_routers_around(draft, declared)))
+                if isinstance(declared.spec, ExternalNetwork):
+                    segments[declared.spec.physnet, declared.spec.vlan] = None
+    return routers, segments
 
 
 def _dependants(base: Inventory, draft: Draft, key: Key) -> set[Key]:

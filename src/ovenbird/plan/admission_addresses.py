@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from ovenbird.model.addresses import Subnet, format_address, parse_address
 from ovenbird.model.objects import Declared, Key
 from ovenbird.plan.findings import Findings, Place
-from ovenbird.plan.inventory import InventoryView, claimed_mac
+from ovenbird.plan.index_terms import claimed_mac
+from ovenbird.plan.inventory import InventoryView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +45,15 @@ class AddressChecks:
     def usable(self, address: str, subnet: Subnet, owner: str, *places: Place) -> bool:
         """Check that a host may have an address of the network, and return whether it may."""
         number = parse_address(address)
-        usable = f"{format_address(subnet.first)}-{format_address(subnet.last)}"
+        if subnet.first <= number <= subnet.last:
+            return True
         if number not in subnet:
-            self.found.problem(f"{address} is outside {owner} ({subnet})", *places, hint=f"choose one of {usable}")
-        elif not subnet.first <= number <= subnet.last:
+            message = f"{address} is outside {owner} ({subnet})"
+        else:
             what = "network" if number == subnet.base else "broadcast"
             message = f"{address} is the {what} address of {subnet}"
-            self.found.problem(message, *places, hint=f"choose one of {usable}")
-        else:
-            return True
+        usable = f"{format_address(subnet.first)}-{format_address(subnet.last)}"
+        self.found.problem(message, *places, hint=f"choose one of {usable}")
         return False
 
     def taken(

@@ -10,9 +10,19 @@ from dataclasses import dataclass
 
 from ovenbird.model.addresses import Subnet, parse_subnet
 from ovenbird.model.explain import did_you_mean
-from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Key, LoadBalancer, Network, Router
+from ovenbird.model.objects import (
+    Declared,
+    ExternalNetwork,
+    FloatingIP,
+    Key,
+    LoadBalancer,
+    Network,
+    Router,
+    RouterGateways,
+)
 from ovenbird.plan.findings import Findings, Place
-from ovenbird.plan.inventory import InventoryView, target_ports
+from ovenbird.plan.index_terms import target_ports
+from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.legs import SEVERAL, SHARED, is_pinned, legs_wanted
 from ovenbird.plan.reach import router_between
 from ovenbird.plan.transit import TRANSIT
@@ -44,7 +54,7 @@ class GatewayChecks:
     def _router(self, key: Key, spec: Router) -> None:
         mode = spec.gateways.mode
         if spec.external is None:
-            if "mode" in spec.gateways.model_fields_set:
+            if mode != RouterGateways().mode:
                 hint = "give it 'external', or leave 'gateways' out"
                 self.found.problem(
                     f'mode "{mode}" has no meaning without an external leg', Place(key, _MODE), hint=hint
@@ -107,8 +117,11 @@ class GatewayChecks:
         if self.gateways is None:
             return
         there, wanted = self.gateways.get(physnet, 0), legs_wanted(spec)
-        if there < wanted:
-            message = f"{wanted} gateways are to carry it at the same time, and {there} have an uplink to {physnet}"
+        if spec.gateways.mode == SEVERAL and there < wanted:
+            message = (
+                f"{wanted} gateways are to carry it at the same time, but only {there} with an uplink to {physnet}"
+            )
+            message += " exist" if there != 1 else " exists"
             hint = f"at most {there}" if there > 1 else 'use mode "active-standby"'
             self.found.problem(message, Place(key, ("gateways", "active")), Place(key, _MODE), hint=hint)
         elif there == 1:

@@ -13,7 +13,8 @@ from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Key, L
 from ovenbird.plan.admission_addresses import AddressChecks
 from ovenbird.plan.allocation import pool_of
 from ovenbird.plan.findings import Findings, Place
-from ovenbird.plan.inventory import InventoryView, target_ports
+from ovenbird.plan.index_terms import target_ports
+from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.reach import router_between
 
 Path = tuple[str | int, ...]

@@ -132,6 +132,7 @@ def room_for(spec: Spec, view: InventoryView) -> tuple[Key, tuple[Range, ...]]:
 def allocate(draft: Draft, keys: Iterable[Key]) -> list[Key]:
     """Give every object of the keys the address and MAC that it needs; return those that found no free address."""
     without: list[Key] = []
+    rooms: dict[tuple[type[Spec], str], tuple[Key, tuple[Range, ...]]] = {}
     for key in sorted(keys, key=natural_order):
         declared = draft.get(key)
         if declared is None or isinstance(declared.spec, ExternalNetwork):
@@ -142,21 +143,27 @@ def allocate(draft: Draft, keys: Iterable[Key]) -> list[Key]:
         address, mac = assigned.address, assigned.mac
         if address and (mac or isinstance(spec, LoadBalancer)) and "" not in assigned.others:
             continue
+        space, free = key, 0
         if not address:
-            space, ranges = room_for(spec, draft)
-            free = draft.lowest_free(space, ranges)
-            if free is None:
+            space, ranges = _room(rooms, spec, draft)
+            lowest = draft.lowest_free(space, ranges)
+            if lowest is None:
                 without.append(key)
                 continue
-            address = format_address(free)
+            free, address = lowest, format_address(lowest)
         # A load balancer is only ever seen behind its router's MAC.
         if not mac and not isinstance(spec, LoadBalancer):
             mac = _free_mac(draft, declared, address)
-        assigned = Assigned(address=address, mac=mac, others=assigned.others)
         # Not dataclasses.replace: a file may have 10,000 objects, and it takes three times as long.
-        revision = declared.revision
-        declared = Declared(kind=key.kind, name=key.name, spec=spec, assigned=assigned, revision=revision)
-        draft.put(declared)
+        declared = Declared(
+            kind=key.kind,
+            name=key.name,
+            spec=spec,
+            assigned=Assigned(address=address, mac=mac, others=assigned.others),
+            revision=declared.revision,
+        )
+        took_mac = not assigned.mac and bool(mac)
+        draft.assign(declared, space, free, took_address=not assigned.address, took_mac=took_mac)
         if not _allocate_further(draft, declared):
             without.append(key)
     return without
@@ -175,6 +182,19 @@ def _allocate_further(draft: Draft, declared: Declared) -> bool:
         others[at] = format_address(free)
         draft.put(replace(declared, assigned=replace(declared.assigned, others=tuple(others))))
     return True
+
+
+def _room(
+    known: dict[tuple[type[Spec], str], tuple[Key, tuple[Range, ...]]], spec: Spec, view: InventoryView
+) -> tuple[Key, tuple[Range, ...]]:
+    """Return `room_for`, worked out once per network: thousands of ports share one."""
+    if not isinstance(spec, Port | FloatingIP | LoadBalancer):
+        return room_for(spec, view)
+    identity = (type(spec), spec.network)
+    found = known.get(identity)
+    if found is None:
+        found = known[identity] = room_for(spec, view)
+    return found
 
 
 def _free_mac(draft: Draft, declared: Declared, address: str) -> str:

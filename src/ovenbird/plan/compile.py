@@ -1,6 +1,6 @@
 """Compile: the NB rows that should exist for one declared object, whatever is in NB now.
 
-    ExternalNetwork  Logical_Switch, localnet port
+    ExternalNetwork  Logical_Switch, localnet port; while gateways are apart: HA_Chassis_Group, HA_Chassis, watch port
     Network          Logical_Switch, DHCP_Options; on its router: router port, peer port, SNAT
     Router           Logical_Router, static routes, Load_Balancer_Group; its external leg: HA_Chassis_Group, HA_Chassis,
                      router port, peer port, default route; or the gateway routers in its place
@@ -23,6 +23,7 @@ from ovenbird.plan.compile_load_balancer import load_balancer_rows
 from ovenbird.plan.compile_network import external_network_rows, network_rows
 from ovenbird.plan.compile_pinning import floating_ip_pin, inward_leg
 from ovenbird.plan.compile_router import router_rows
+from ovenbird.plan.compile_watch import watch_rows
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.reach import router_between
 from ovenbird.plan.rows import OWNER, NbRow, Parent, row_uuid
@@ -47,7 +48,7 @@ def compile_object(key: Key, inventory: InventoryView, context: CompileContext) 
         case LoadBalancer() as spec:
             return load_balancer_rows(declared, spec, inventory)
         case ExternalNetwork() as spec:
-            return external_network_rows(declared, spec)
+            return external_network_rows(declared, spec) + watch_rows(declared, spec, context)
     return ()
 
 

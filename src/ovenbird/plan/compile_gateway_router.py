@@ -10,7 +10,7 @@ gateways' order as other routers' do, used by a port of a router that carries no
 the gateways, and from all chassis with workloads behind the transit switch (ref_chassis, ovn-sb(5)).
 
 Several legs are one ECMP route each. Their number never changes while gateways come and go: OVN would spread flows anew
-with each change, and move connections that nothing had happened to (docs/adr/0007-gateway-routers.md).
+with each change, and move connections that nothing had happened to (docs/adr/0008-gateway-routers.md).
 """
 
 from __future__ import annotations

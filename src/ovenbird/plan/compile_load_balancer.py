@@ -10,7 +10,8 @@ from __future__ import annotations
 from ovenbird.model.objects import BalancedPort, Declared, Key, LoadBalancer
 from ovenbird.plan import compile_names as names
 from ovenbird.plan.compile_pinning import load_balancer_pins
-from ovenbird.plan.inventory import InventoryView, target_ports
+from ovenbird.plan.index_terms import target_ports
+from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.reach import router_between
 from ovenbird.plan.rows import OWNER, NbRow, Parent, row_uuid
 

@@ -7,7 +7,12 @@ space (ovn-nb(5), Logical_Router_Port.name).
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ovenbird.plan.rows import row_uuid
+
+_REMEMBERED = 4096
+"""Networks whose UUIDs are kept: each of its ports asks for them."""
 
 
 def router_port(router: str, network: str) -> str:
@@ -23,6 +28,11 @@ def peer_port(network: str, router: str) -> str:
 def localnet_port(external: str) -> str:
     """Return the name of the switch port that leads an ExternalNetwork to its physical network."""
     return f"{external}_localnet"
+
+
+def watch(external: str) -> str:
+    """Return the name of the port, and of its group, by which an ExternalNetwork's gateways watch each other."""
+    return f"{external}_watch"
 
 
 def chassisredirect_port(router: str, external: str) -> str:
@@ -50,6 +60,7 @@ def gateway_router(leg: str) -> str:
     return row_uuid("Logical_Router", gateway_router_name(leg))
 
 
+@lru_cache(_REMEMBERED)
 def network_switch(network: str) -> str:
     """Return the UUID of a Network's Logical_Switch."""
     return row_uuid("Logical_Switch", f"Network/{network}")
@@ -75,6 +86,7 @@ def load_balancer_group(router: str) -> str:
     return row_uuid("Load_Balancer_Group", router)
 
 
+@lru_cache(_REMEMBERED)
 def dhcp_options(network: str) -> str:
     """Return the UUID of a Network's DHCP_Options."""
     return row_uuid("DHCP_Options", network)

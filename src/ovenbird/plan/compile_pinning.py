@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 from ovenbird.model.objects import Declared, Key, LoadBalancer, Router
 from ovenbird.plan import compile_names as names
-from ovenbird.plan.inventory import InventoryView, target_ports
+from ovenbird.plan.index_terms import target_ports
+from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.legs import Leg, is_pinned, legs_of, legs_wanted
 from ovenbird.plan.reach import router_between
 from ovenbird.plan.rows import OWNER, NbRow, Parent, row_uuid

@@ -14,7 +14,7 @@ from ovenbird.plan.compile_further import default_network
 from ovenbird.plan.compile_gateway_router import pinned_rows, watch_rows
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.legs import Leg, is_pinned, legs_of
-from ovenbird.plan.rows import HOME, HOME_REQUEST, OWNER, NbRow, Parent, row_uuid
+from ovenbird.plan.rows import HOME, HOME_REQUEST, OWNER, VACANT, NbRow, Parent, row_uuid
 
 ANYWHERE = "0.0.0.0/0"
 
@@ -69,6 +69,9 @@ def _group_rows(declared: Declared, leg: str, context: CompileContext) -> list[N
     group = names.gateway_group(leg)
     parent = Parent("HA_Chassis_Group", group, "ha_chassis")
     placement = context.placement
+    gateways = placement.routers.get(leg, ())
+    if leg in placement.vacant:
+        gateways = (*gateways, (VACANT, 0))
     intent = {HOME: placement.home(leg)}
     if request := placement.requests.get(leg):
         intent[HOME_REQUEST] = str(request)
@@ -82,7 +85,7 @@ def _group_rows(declared: Declared, leg: str, context: CompileContext) -> list[N
                 declared.key,
                 parent,
             )
-            for gateway, priority in placement.routers[leg]
+            for gateway, priority in gateways
         ),
     ]
 

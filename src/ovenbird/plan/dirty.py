@@ -42,7 +42,12 @@ def dirty_by_placement(old: Placement, new: Placement) -> frozenset[Key]:
 
 
 def _placed(placement: Placement, router: str) -> tuple[object, ...]:
-    return placement.routers.get(router), placement.home(router), placement.requests.get(router, 0)
+    return (
+        placement.routers.get(router),
+        placement.home(router),
+        placement.requests.get(router, 0),
+        router in placement.vacant,
+    )
 
 
 def _followers(key: Key, before: Declared | None, after: Declared | None, view: InventoryView) -> Iterator[Key]:

@@ -41,6 +41,8 @@ class Cause(Enum):
     UNFIT = "unfit"
     FAILBACK = "failback"
     """Its home gateway is good again, and the policy lets the router go home."""
+    UNPAIRED = "unpaired"
+    """Its gateway died, and the other one could not know that it was not itself cut off."""
     FAILOVER = "failover"
     """OVN moved it by itself."""
 
@@ -55,6 +57,8 @@ class Gateways:
     """By what was measured of them; treated as drained ones are."""
     good_since_s: Mapping[str, float] = field(default_factory=dict)
     """Gateways known to be good now, and since when."""
+    seen_by: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Gateway -> hosts that see it by BFD now."""
     dead: frozenset[str] = frozenset()
     """Gateways that most of those that watch them say are dead (`ovenbird.plan.gateway_death`)."""
 
@@ -128,10 +132,11 @@ def decide(router: Carried, memory: Memory | None, gateways: Gateways, now_s: fl
     if router.carrier == leader:
         memory = replace(memory, settled=True)
     first, cause = _first(replace(router, home=home), memory, gateways, now_s)
-    if first != leader:
+    if first != leader or first == router.asked:
+        # What an operator asked for is waited for anew, also of a gateway that is first already.
         adopted_s = now_s if cause is Cause.FAILOVER else memory.adopted_s
         memory = Memory(changed_s=now_s, settled=router.carrier == first, adopted_s=adopted_s)
-    else:
+    if first == leader:
         cause = None
     return Verdict(order=_arranged(router, first, gateways.excluded), home=home, memory=memory, cause=cause)
 
@@ -197,6 +202,8 @@ def _followed(router: Carried, memory: Memory, gateways: Gateways, now_s: float)
     if carrier is None or (router.pinned and carrier != leader):
         return leader, None
     if carrier != leader:
+        if memory.settled and gateways.seen_by.get(leader, frozenset()) - {leader, carrier}:
+            return leader, None  # it lives: the two do not see each other, and carry the router both
         pending = now_s - memory.changed_s < (YOUNG_S if memory.settled else PENDING_S)
         known = carrier in router.order and carrier in router.eligible and carrier not in gateways.excluded
         if known and not pending and now_s - memory.adopted_s >= ADOPT_EVERY_S:

@@ -32,6 +32,8 @@ class RouterNeed:
     """Legs of the same one have the same gateways in the same order; "": it has an order of its own."""
     zones: frozenset[str] = frozenset()
     """Availability zones that its gateways must be in; empty: any."""
+    pinned: bool = False
+    """Whether OVN leaves it where it is, whatever BFD says: only the controller moves it."""
     apart: str = ""
     """Legs of the same one are on different gateways as far as there are enough."""
 
@@ -77,11 +79,13 @@ def schedule(
     *,
     excluded: frozenset[str] = frozenset(),
     carriers: Mapping[str, str | None] | None = None,
+    barred: Mapping[str, frozenset[str]] | None = None,
 ) -> Schedule:
     """Place every router. The same arguments give the same schedule; with nothing changed it is `current`.
 
     `excluded` gateways get a router only when there are no others, or behind all others. A member too many stays while
     `carriers` (router -> gateway, None when not known) says that it carries the router, or does not know.
+    `barred` (router -> gateways) must not be in a router's group at all, whoever carries it.
 
     From an empty placement, with all gateways eligible for all routers and at least two wanted:
     leaders per gateway differ by at most 1, and by at most 2 after any one gateway has failed and its routers have gone
@@ -93,7 +97,10 @@ def schedule(
     unplaced = []
     current = _with_one_order(routers, current)
     for router in sorted(routers, key=lambda router: router.name):
-        eligible[router.name] = sorted(gateway.name for gateway in gateways if may_carry(gateway, router))
+        barred_here = (barred or {}).get(router.name, frozenset())
+        eligible[router.name] = sorted(
+            gateway.name for gateway in gateways if may_carry(gateway, router) and gateway.name not in barred_here
+        )
         if not eligible[router.name]:
             names = tuple(sorted(gateway.name for gateway in gateways))
             unplaced.append(
@@ -122,7 +129,7 @@ def schedule(
         order = load.extend(order, fit, need.count + useless, taken)
         placed[name] = _with_priorities(there, load.extend(order, eligible[name], need.count, taken))
         homes[name] = current.homes.get(name) or placed[name][0][0]
-    placement = Placement(routers=placed, homes=homes, requests=current.requests)
+    placement = replace(current, routers=placed, homes=homes)
     return Schedule(placement=placement, unplaced=tuple(unplaced))
 
 

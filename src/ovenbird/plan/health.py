@@ -36,6 +36,9 @@
 | router.last_gateway | it should have standbys, and none is left alive | degraded |
 | gateway.bad | the agent of a gateway, heard lately, finds its uplink, next hop or daemons bad | degraded |
 | gateway.held_down | a gateway was unfit, is good again and waits for its hold-down | degraded |
+| gateway.needs_central | a gateway has no SB of its own to fail over by when the central tier is away | degraded |
+| gateway.on_copy | a gateway reaches no SB member and works on its copy | degraded |
+| gateway.apart | two gateways had to be parted (`ovenbird.plan.separation`) | degraded |
 | problem | the controller reports a problem | degraded |
 
 "Could not ask" alone never makes anything down: see `tests/core/test_health.py`, which holds this as a property.
@@ -48,6 +51,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ovenbird.plan.bfd_sessions import sessions_needed
+from ovenbird.plan.health_gateways import gateway_findings
 from ovenbird.plan.observation import (
     Chassis,
     DatabaseView,
@@ -321,15 +325,8 @@ def router_rules(snapshot: Snapshot) -> Iterator[Reason]:
 
 
 def gateway_rules(snapshot: Snapshot) -> Iterator[Reason]:
-    """Judge the fitness of gateways: what their agents found bad, and what is held against them."""
-    for gateway in snapshot.fitness:
-        place = f"{gateway.name} on physical network {gateway.physnet}"
-        hint = "its routers are carried by others while others are better" if gateway.unfit else ""
-        for what in gateway.bad:
-            yield _degraded("gateway.bad", gateway.name, f"gateway {place}: {what}", hint)
-        if gateway.unfit and not gateway.bad:
-            message = f"gateway {place} is good again and waits for its hold-down; it was unfit: {gateway.unfit}"
-            yield _degraded("gateway.held_down", gateway.name, message, "it takes routers again by itself")
+    """Judge gateways as such: their fitness, their ways to SB, and their sight of each other."""
+    yield from (_degraded(*found) for found in gateway_findings(snapshot))
 
 
 def unfit(snapshot: Snapshot, router: RouterView, name: str) -> str:

@@ -12,29 +12,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from typing import Protocol, TypeVar, cast
 
-from ovenbird.model.addresses import Range, gateway_of, parse_address
-from ovenbird.model.objects import (
-    Declared,
-    ExternalNetwork,
-    FloatingIP,
-    Key,
-    LoadBalancer,
-    Network,
-    Port,
-    Router,
-    Spec,
+from ovenbird.model.addresses import Range, parse_address
+from ovenbird.model.objects import Declared, Key, Port, Spec
+from ovenbird.plan.index_terms import (
+    ADDRESS,
+    MAC,
+    SEGMENT,
+    TRANSLATED,
+    TRANSLATORS,
+    USER,
+    Term,
+    claims_of,
+    terms_of,
+    translated_candidates,
 )
-from ovenbird.plan.legs import leg_networks
 
 S = TypeVar("S", bound=Spec)
-Term = tuple[object, ...]
-"""What an index is asked for: a tuple whose first item names the index."""
-
-_USER, _MAC, _ADDRESS, _SEGMENT, _TRANSLATED = "user", "mac", "address", "segment", "translated"
-"""The indexes."""
-
 _BLOCK_BITS = 12
 _BLOCK = 1 << _BLOCK_BITS
 """Addresses per bitmap of the search for a free address: one Python int of 512 bytes."""
@@ -83,52 +79,6 @@ class InventoryView(Protocol):
         """Return the ExternalNetworks of a physical network and VLAN."""
 
 
-def references(declared: Declared) -> tuple[Key, ...]:
-    """Return the objects that this one refers to by name."""
-    match declared.spec:
-        case Network(router=str() as router):
-            return (Key("Router", router),)
-        case Router() as router:
-            return tuple(Key("ExternalNetwork", leg.network) for leg in router.externals)
-        case Port(network=network):
-            return (Key("Network", network),)
-        case FloatingIP(network=network, port=port):
-            return (Key("ExternalNetwork", network), Key("Port", port))
-        case LoadBalancer(network=network) as spec:
-            return (Key("ExternalNetwork", network), *(Key("Port", port) for port in target_ports(spec)))
-    return ()
-
-
-def target_ports(spec: LoadBalancer) -> tuple[str, ...]:
-    """Return the names of the ports that a load balancer leads to, each once, in their order."""
-    return tuple(dict.fromkeys(target.port for listener in spec.ports for target in listener.targets))
-
-
-def claimed_address(declared: Declared) -> tuple[Key, str] | None:
-    """Return the network and the address in it that an object occupies: assigned, else asked for."""
-    spec, address = declared.spec, declared.assigned.address
-    match spec:
-        case Port():
-            space, address = Key("Network", spec.network), address or spec.address or ""
-        case Network():
-            space, address = declared.key, address or gateway_of(spec.cidr, spec.gateway)
-        case FloatingIP() | LoadBalancer():
-            space, address = Key("ExternalNetwork", spec.network), address or spec.address or ""
-        case Router(external=external) if external is not None:
-            space, address = Key("ExternalNetwork", external.network), address or external.address or ""
-        case ExternalNetwork():
-            space, address = declared.key, spec.gateway or ""
-        case _:
-            return None
-    return (space, address) if address else None
-
-
-def claimed_mac(declared: Declared) -> str:
-    """Return the MAC that an object occupies: assigned, else asked for, else ""."""
-    asked = declared.spec.mac if isinstance(declared.spec, Port) else None
-    return declared.assigned.mac or (asked or "").lower()
-
-
 class _Indexed(ABC):
     """The questions and the upkeep of indexes, over a store of objects, of index members and of bitmaps."""
 
@@ -170,11 +120,14 @@ class _Indexed(ABC):
         old = self.get(key)
         if old is new:
             return
+        if old is None and new is not None and key[0] not in TRANSLATORS:
+            self._insert(key, new)
+            return
         if old and new and old.spec is new.spec:
             # Only what is assigned differs: who refers to whom stays, and so does what floating IPs lead to.
-            ports, before, after = set[Key](), _claims(old), _claims(new)
+            ports, before, after = set[Key](), claims_of(old), claims_of(new)
         else:
-            ports, before, after = _translated_candidates(key, old, new), _terms(old), _terms(new)
+            ports, before, after = translated_candidates(key, old, new), terms_of(old), terms_of(new)
         for port in ports:
             self._index_translated(port, present=False)
         self._store(key, new)
@@ -189,18 +142,45 @@ class _Indexed(ABC):
         for port in ports:
             self._index_translated(port, present=True)
 
+    def _insert(self, key: Key, new: Declared) -> None:
+        """Add an object of a new key: nothing of it is to be taken back first."""
+        self._store(key, new)
+        for term in terms_of(new):
+            self._add(term, key)
+            if term[0] is ADDRESS:
+                self._use(term)
+        if key[0] == "Port":
+            self._index_translated(key, present=True)
+
+    def assign(self, declared: Declared, space: Key, address: int, *, took_address: bool, took_mac: bool) -> None:
+        """Put an object that was given an address of a network, a MAC, or both, and is as it was otherwise."""
+        key = declared.key
+        self._store(key, declared)
+        if took_mac:
+            self._add((MAC, declared.assigned.mac), key)
+        if took_address:
+            term = (ADDRESS, space, address)
+            self._add(term, key)
+            self._use(term)
+
+    def _use(self, term: Term) -> None:
+        """Mark an address as used."""
+        _, space, number = cast("tuple[str, Key, int]", term)
+        block = (space, number >> _BLOCK_BITS)
+        self._set_bitmap(block, self._bitmap(block) | 1 << (number & (_BLOCK - 1)))
+
     def _index_translated(self, port: Key, *, present: bool) -> None:
         """Keep, per network, which of its ports have a floating IP or are a load balancer's target."""
         declared = self.get(port)
         if declared is None or not isinstance(declared.spec, Port):
             return
-        if self._members((_USER, port)):
+        if self._members((USER, port)):
             change = self._add if present else self._discard
-            change((_TRANSLATED, Key("Network", declared.spec.network)), port)
+            change((TRANSLATED, Key("Network", declared.spec.network)), port)
 
     def _mark(self, term: Term) -> None:
         """Keep the bitmap of used addresses in step with the members of an address."""
-        if term[0] != _ADDRESS:
+        if term[0] != ADDRESS:
             return
         _, space, number = cast("tuple[str, Key, int]", term)
         block, bit = (space, number >> _BLOCK_BITS), 1 << (number & (_BLOCK - 1))
@@ -214,29 +194,28 @@ class _Indexed(ABC):
         return declared.spec if declared and isinstance(declared.spec, kind) else None
 
     def users(self, key: Key) -> AbstractSet[Key]:
-        return self._members((_USER, key))
+        return self._members((USER, key))
 
     def address_owners(self, network: Key, address: int) -> AbstractSet[Key]:
-        return self._members((_ADDRESS, network, address))
+        return self._members((ADDRESS, network, address))
 
     def address_owner(self, network: Key, address: str) -> Key | None:
         return min(self.address_owners(network, parse_address(address)), default=None)
 
     def mac_owners(self, mac: str) -> AbstractSet[Key]:
-        return self._members((_MAC, mac))
+        return self._members((MAC, mac))
 
     def mac_owner(self, mac: str) -> Key | None:
         return min(self.mac_owners(mac), default=None)
 
     def externals_on(self, physnet: str, vlan: int | None) -> AbstractSet[Key]:
-        return self._members((_SEGMENT, physnet, vlan))
+        return self._members((SEGMENT, physnet, vlan))
 
     def lowest_free(self, network: Key, ranges: Iterable[Range]) -> int | None:
         for first, last in ranges:
             for block in range(first >> _BLOCK_BITS, (last >> _BLOCK_BITS) + 1):
                 base = block << _BLOCK_BITS
-                low, high = max(first - base, 0), min(last - base, _BLOCK - 1)
-                wanted = ((1 << (high + 1)) - 1) & ~((1 << low) - 1)
+                wanted = _bits(max(first - base, 0), min(last - base, _BLOCK - 1))
                 if free := wanted & ~self._bitmap((network, block)):
                     return base + (free & -free).bit_length() - 1
         return None
@@ -251,44 +230,17 @@ class _Indexed(ABC):
         return self._translating(router, "LoadBalancer")
 
     def _translating(self, router: str, kind: str) -> list[Declared]:
-        ports = (
-            port for network in self.users(Key("Router", router)) for port in self._members((_TRANSLATED, network))
-        )
+        ports = (port for network in self.users(Key("Router", router)) for port in self._members((TRANSLATED, network)))
         return list(self._existing({user for port in ports for user in self.users(port) if user.kind == kind}))
 
     def _existing(self, keys: Iterable[Key]) -> Iterator[Declared]:
         return (declared for key in sorted(keys) if (declared := self.get(key)))
 
 
-def _terms(declared: Declared | None) -> list[Term]:
-    """Return the index entries of an object."""
-    if declared is None:
-        return []
-    terms: list[Term] = [(_USER, target) for target in references(declared)]
-    terms += _claims(declared)
-    if isinstance(declared.spec, ExternalNetwork):
-        terms.append((_SEGMENT, declared.spec.physnet, declared.spec.vlan))
-    return terms
-
-
-def _claims(declared: Declared) -> list[Term]:
-    """Return the index entries of the address and the MAC that an object occupies."""
-    terms: list[Term] = []
-    if mac := claimed_mac(declared):
-        terms.append((_MAC, mac))
-    if claim := claimed_address(declared):
-        terms.append((_ADDRESS, claim[0], parse_address(claim[1])))
-    if declared.assigned.others and isinstance(declared.spec, Router):
-        legs = zip(leg_networks(declared.spec)[1:], declared.assigned.others, strict=False)
-        terms += [(_ADDRESS, Key("ExternalNetwork", network), parse_address(other)) for network, other in legs if other]
-    return terms
-
-
-def _translated_candidates(key: Key, old: Declared | None, new: Declared | None) -> set[Key]:
-    """Return the ports whose place among their network's translated ports a change may alter."""
-    if key.kind in ("FloatingIP", "LoadBalancer"):
-        return {target for each in (old, new) if each for target in references(each) if target.kind == "Port"}
-    return {key} if key.kind == "Port" else set()
+@lru_cache(256)
+def _bits(low: int, high: int) -> int:
+    """Return the number in which the bits from `low` to `high` are set."""
+    return ((1 << (high + 1)) - 1) & ~((1 << low) - 1)
 
 
 _NOBODY: frozenset[Key] = frozenset()

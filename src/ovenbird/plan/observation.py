@@ -153,6 +153,19 @@ class GatewayFitness:
     """Why it comes last for routers of that network; "" when it does not, None when another host's controller acts."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Autonomy:
+    """Whether a gateway fails over with the central tier away, by its agent's word (`plan.southbound_path`)."""
+
+    name: str
+    works_alone: bool | None = None
+    path: str = "unknown"
+    """Whom its ovn-controller gets SB from: members, copy, or unknown."""
+    relay: str = "unknown"
+    """Whether its relay of SB is connected to a member: connected, not connected, or unknown."""
+    why: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Something declared that cannot be realised."""
@@ -189,11 +202,19 @@ class Snapshot:
     """For how long it has been there."""
     chassis: tuple[Chassis, ...] = ()
     bfd: tuple[Bfd, ...] = ()
+    bfd_detect_ms: int = 0
+    """How soon BFD should notice a lost gateway now."""
     routers: tuple[RouterView, ...] | None = ()
     routers_why: str = ""
     fitness: tuple[GatewayFitness, ...] = ()
     """Gateways with something bad, or that are unfit."""
+    autonomy: tuple[Autonomy, ...] = ()
+    """Every gateway host's."""
+    apart: frozenset[str] = frozenset()
+    """Pairs of gateways that are in no group together (`ovenbird.plan.separation.written`)."""
     problems: tuple[Problem, ...] | None = ()
     """What cannot be realised; None when the acting controller, which alone knows, runs on another host."""
+    warnings: tuple[str, ...] = ()
+    """What does not make it ill, but should be known."""
     drift: tuple[Drift, ...] | None = ()
     """The latest repairs, oldest first; None as with `problems`. Having repaired is news, not illness."""

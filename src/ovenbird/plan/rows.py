@@ -25,6 +25,11 @@ HOME = "ovenbird-home"
 """external_ids key of a router's HA_Chassis_Group: the gateway that should carry it when all are good."""
 HOME_REQUEST = "ovenbird-home-request"
 """external_ids key beside it: number of the operator's request that was carried out last."""
+APART = "ovenbird-apart"
+"""external_ids key of the group of a watch port: which pairs of gateways are apart, and why; "; " between them."""
+VACANT = "ovenbird-vacant"
+"""Chassis name of a member that is nobody and stands for a gateway which was taken out. A group of one would have no
+BFD at all, and its sessions would have to come up anew, with an outage, when the second member is back."""
 NAMESPACE = uuid.UUID("6f76656e-6269-7264-8000-4e4220726f77")
 
 
@@ -166,6 +171,13 @@ class Placement:
 
     requests: Mapping[str, int] = field(default_factory=dict)
     """router -> number of the latest operator's request for a home that was carried out; 0 when there was none."""
+
+    vacant: frozenset[str] = frozenset()
+    """Routers with a single gateway left because the others were taken out: the group has a member `VACANT` beside."""
+    watched: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Physical network -> all of its gateways, while some of them are apart."""
+    apart: frozenset[str] = frozenset()
+    """Pairs of gateways that are in no group together, as `ovenbird.plan.separation` writes them."""
 
     def home(self, router: str) -> str:
         """Return a router's home gateway; "" when it has none."""

@@ -37,6 +37,8 @@ class DaemonSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     exit_command: tuple[str, ...] = ("exit",)
     """Control command that ends it without undoing its work."""
+    niceness: int = 0
+    """nice(2); below 0 it comes before other processes of a busy host."""
 
     @property
     def program(self) -> str:
@@ -118,7 +120,8 @@ async def start(spec: DaemonSpec) -> Running:
     """Start the daemon and return when it has finished its own start-up. Raises `CommandFailed` or `Timeout`."""
     for path in (spec.pidfile, spec.log, Path(spec.control)):
         path.parent.mkdir(parents=True, exist_ok=True)
-    await run(*spec.command_line(), timeout_s=START_TIMEOUT_S, env=spec.env)
+    nice = ("nice", "-n", str(spec.niceness)) if spec.niceness else ()
+    await run(*nice, *spec.command_line(), timeout_s=START_TIMEOUT_S, env=spec.env)
     async with asyncio.timeout(START_TIMEOUT_S):
         while (running := find(spec)) is None:
             await asyncio.sleep(0.02)

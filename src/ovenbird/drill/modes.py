@@ -1,0 +1,68 @@
+"""A second router on the stage, whose legs are gateway routers: many flows through them, and one of them is hit.
+
+Everything is named `drill-mode...` and goes with the stage (`stage.strike`). The flows differ in nothing but their
+source port: OVN spreads them over the legs by a hash (what came of it: `ovenbird.drill.spread`).
+"""
+
+from __future__ import annotations
+
+import json
+
+from ovenbird.drill.load import Place, Stream
+from ovenbird.drill.spread import SPREAD
+from ovenbird.drill.stage import (
+    FIP_PORT,
+    OUTSIDE_NODE,
+    SNAT_PORT,
+    Api,
+    Stage,
+    assigned,
+    attach,
+    document,
+    stream,
+    wait_attached,
+)
+
+ROUTER, NETWORK, CIDR = "drill-mode", "drill-mode-net", "10.213.3.0/24"
+PORT, SERVED_PORT = "drill-mode", "drill-mode-fip"
+KEYS = (("FloatingIP", SERVED_PORT), ("Port", PORT), ("Port", SERVED_PORT), ("Network", NETWORK), ("Router", ROUTER))
+GATEWAYS = {"failback": "delayed", "failback_delay_s": 5}
+FLOWS = 16
+
+
+def prepare(api: Api, stage: Stage, mode: str, *, timeout_s: float = 60.0) -> tuple[Stream, ...]:
+    """Declare and attach what a mode needs beside the stage, and return the streams. Raises `Timeout`."""
+    text = "---\n".join(json.dumps(one) + "\n" for one in _documents(stage.external, mode))
+    answer = api.post("/v1/apply", {"documents": [{"file": "drill", "text": text}], "dry_run": False})
+    homes = {PORT: stage.workloads[SNAT_PORT], SERVED_PORT: stage.workloads[FIP_PORT]}
+    for port, node in homes.items():
+        attach(api, port, node)
+    wait_attached(api, list(homes), timeout_s)
+    api.post("/v1/wait", {"revision": answer.get("revision"), "timeout_s": timeout_s}, timeout_s=timeout_s + 5)
+    outside, source = Place(OUTSIDE_NODE), Place(homes[PORT], PORT)
+    flows = [stream(f"{SPREAD}{number:02}", source, outside, stage.outside, "udp") for number in range(1, FLOWS + 1)]
+    served = stream(
+        "mode-from-outside", outside, Place(homes[SERVED_PORT], SERVED_PORT), assigned(api, "FloatingIP", SERVED_PORT)
+    )
+    return (*flows, served)
+
+
+def strike(api: Api) -> None:
+    """Take away what `prepare` declared and attached; safe to repeat."""
+    there = {(str(one["kind"]), str(one["name"])) for one in api.get("/v1/objects")["objects"]}
+    attached = {str(one["port"]) for one in api.get("/v1/attachments")["attachments"]}
+    for port in sorted(attached & {PORT, SERVED_PORT}):
+        api.delete(f"/v1/attachments/{port}")
+    ours = [{"kind": kind, "name": name} for kind, name in KEYS if (kind, name) in there]
+    if ours:
+        api.post("/v1/delete", {"objects": ours, "dry_run": False})
+
+
+def _documents(external: str, mode: str) -> list[dict[str, object]]:
+    return [
+        document("Router", ROUTER, {"external": {"network": external}, "gateways": {"mode": mode, **GATEWAYS}}),
+        document("Network", NETWORK, {"cidr": CIDR, "router": ROUTER}),
+        document("Port", PORT, {"network": NETWORK}),
+        document("Port", SERVED_PORT, {"network": NETWORK}),
+        document("FloatingIP", SERVED_PORT, {"network": external, "port": SERVED_PORT}),
+    ]

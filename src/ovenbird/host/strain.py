@@ -1,0 +1,115 @@
+"""Measures how long ovs-vswitchd has to wait for a processor, and which BFD sessions flap meanwhile.
+
+The kernel counts for each thread how long it was ready and did not run (proc(5), /proc/pid/schedstat): all that is seen
+of a busy host, without being misled by how busy this process is itself. Must never end or change anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ovenbird.host.chassis import Chassis
+from ovenbird.plan.bfd_timers import wait_class
+from ovenbird.process import daemon
+
+LOOK_S = 0.2
+REMEMBERED_S = 60.0
+"""The worst wait of so long counts: faster timers must not come back between two bursts of load."""
+BEFORE_FLAP_S = 3.0
+PATIENT = ("revalidator", "urcu", "ct_clean", "dpif_")
+"""How ovs-vswitchd's threads are called that have nothing to do with BFD."""
+STARTING_S = 5.0
+"""A process that has just started builds everything at once; what it waits for then says nothing of later."""
+SHORT_S = 1.0
+FLAPS_KEPT = 20
+
+
+class Strain:
+    """The strain on one host. `told()` is for its facts."""
+
+    def __init__(self, chassis: Chassis) -> None:
+        self._chassis = chassis
+        self._waited_ns: dict[str, int] = {}
+        """Thread -> how long it has waited since it began."""
+        self._worst: deque[tuple[float, float]] = deque()
+        """(monotonic moment, wait in ms), falling: each is the worst since."""
+        self._started, self._since_s, self._looked_s = 0, 0.0, 0.0
+        self._flap_counts: dict[str, int] = {}
+        self._up_s: dict[str, float] = {}
+        """Peer -> when its session was last seen up."""
+        self._flaps: deque[dict[str, Any]] = deque(maxlen=FLAPS_KEPT)
+
+    def told(self) -> dict[str, Any]:
+        """Return what was found, as the facts hold it."""
+        return {"waited_ms": self._class_since(REMEMBERED_S), "flaps": list(self._flaps)}
+
+    async def run(self) -> None:
+        """Measure until cancelled."""
+        await self._chassis.settled.wait()
+        while True:
+            self._look(time.monotonic())
+            await asyncio.sleep(LOOK_S)
+
+    def _look(self, now_s: float) -> None:
+        running = daemon.find(self._chassis.vswitchd_spec)
+        counts = _waits_ns(running.pid) if running is not None else {}
+        waited_ms = max(
+            ((count - self._waited_ns[thread]) / 1e6 for thread, count in counts.items() if thread in self._waited_ns),
+            default=0.0,
+        )
+        # A look that came late has summed up many waits: only a look's share of them counts.
+        waited_ms *= min(1.0, LOOK_S / max(LOOK_S, now_s - self._looked_s))
+        self._waited_ns, self._looked_s = counts, now_s
+        if running is not None and running.started != self._started:
+            self._started, self._since_s = running.started, now_s
+        if now_s - self._since_s < STARTING_S:
+            waited_ms = 0.0
+        while self._worst and self._worst[-1][1] <= waited_ms:
+            self._worst.pop()
+        self._worst.append((now_s, waited_ms))
+        while self._worst[0][0] < now_s - REMEMBERED_S:
+            self._worst.popleft()
+        self._look_at_flaps()
+
+    def _class_since(self, seconds: float) -> int:
+        since_s = time.monotonic() - seconds
+        return wait_class(next((waited_ms for at_s, waited_ms in self._worst if at_s >= since_s), 0.0))
+
+    def _look_at_flaps(self) -> None:
+        replica = self._chassis.replica
+        if replica is None or not replica.synced:
+            return
+        interfaces = replica.table("Interface")
+        for port in replica.table("Port").values():
+            peer = port["external_ids"].get("ovn-chassis-id", "").partition("@")[0]
+            for uuid in port["interfaces"] if peer else ():
+                interface = interfaces.get(uuid)
+                status = interface["bfd_status"] if interface is not None else {}
+                if status.get("state") == "up" and status.get("flap_count", "").isdigit():
+                    self._is_up(peer, int(status["flap_count"]))
+
+    def _is_up(self, peer: str, count: int) -> None:
+        now_s = time.monotonic()
+        is_flap = count > self._flap_counts.get(peer, count)
+        # One that was down for longer had lost its peer, as when that died.
+        if is_flap and now_s - self._up_s.get(peer, 0.0) < SHORT_S:
+            waited_ms = self._class_since(BEFORE_FLAP_S)
+            self._flaps.append({"peer": peer, "at_s": round(time.time(), 1), "waited_ms": waited_ms})
+            self._chassis.news.set()
+        self._flap_counts[peer], self._up_s[peer] = count, now_s
+
+
+def _waits_ns(pid: int) -> dict[str, int]:
+    """Return how long each thread of ovs-vswitchd that may handle BFD has waited for a processor since it began."""
+    found = {}
+    with suppress(OSError):  # it has ended
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError, ValueError, IndexError):
+                if not (thread / "comm").read_text(encoding="utf-8", errors="replace").startswith(PATIENT):
+                    found[thread.name] = int((thread / "schedstat").read_text(encoding="ascii").split()[1])
+    return found

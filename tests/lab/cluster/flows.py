@@ -1,0 +1,104 @@
+"""Many UDP flows of one workload, each with a port of its own, and what the outside saw of each.
+
+The two scripts run inside namespaces, with the machine's Python: an echo that tells the sender under which address it
+is seen, and a sender that keeps every flow going and says at the end, per flow, which addresses it had and its largest
+gap. All flows send together every 20 ms.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ovenbird.lab.node import Node, Workload
+
+PORT = 7100
+ECHO = f"""
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("0.0.0.0", {PORT}))
+while True:
+    data, peer = s.recvfrom(100)
+    s.sendto(peer[0].encode(), peer)
+"""
+SEND = f"""
+import json, selectors, socket, sys, time
+target, count = sys.argv[1], int(sys.argv[2])
+selector, flows = selectors.DefaultSelector(), []
+for number in range(count):
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.setblocking(False)
+    one.connect((target, {PORT}))
+    flow = {{"addresses": [], "last": None, "gap_ms": 0.0}}
+    flows.append(flow)
+    selector.register(one, selectors.EVENT_READ, flow)
+stop = selectors.DefaultSelector()
+stop.register(sys.stdin, selectors.EVENT_READ)
+due = time.monotonic()
+while not stop.select(0):
+    if time.monotonic() >= due:
+        for key in selector.get_map().values():
+            try:
+                key.fileobj.send(b"?")
+            except OSError:
+                pass
+        due = max(due + 0.02, time.monotonic())
+    for key, _ in selector.select(max(0, due - time.monotonic())):
+        try:
+            address = key.fileobj.recv(100).decode()
+        except OSError:
+            continue
+        flow, now = key.data, time.monotonic()
+        if flow["last"] is not None:
+            flow["gap_ms"] = max(flow["gap_ms"], 1000 * (now - flow["last"]))
+        if flow["addresses"][-1:] != [address]:
+            flow["addresses"].append(address)
+        flow["last"] = now
+for flow in flows:
+    if flow["last"] is not None:
+        flow["gap_ms"] = max(flow["gap_ms"], 1000 * (time.monotonic() - flow["last"]))
+print(json.dumps(flows))
+"""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One flow, as it went."""
+
+    addresses: tuple[str, ...]
+    """Those under which the outside saw it, one after the other."""
+    gap_ms: float
+    """Largest time without an answer."""
+
+
+class Flows:
+    """Running flows; `stop` ends them and returns how they went."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def stop(self) -> list[Flow]:
+        """End the flows."""
+        output, _ = self._process.communicate(b"\n", timeout=20)
+        return [Flow(tuple(one["addresses"]), one["gap_ms"]) for one in json.loads(output)]
+
+
+@contextlib.contextmanager
+def flows(source: Workload, target: Node, address: str, count: int) -> Iterator[Flows]:
+    """Run `count` flows from a workload to an address of `target`."""
+    echo = target.popen([sys.executable, "-I", "-c", ECHO], start_new_session=True)
+    argv = [sys.executable, "-I", "-c", SEND, address, str(count)]
+    sender = source.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        yield Flows(sender)
+    finally:
+        for process in (sender, echo):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(timeout=10)

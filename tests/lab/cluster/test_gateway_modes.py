@@ -1,0 +1,243 @@
+"""Shared lists, gateway routers, active-active routers: packets through each, and what the loss of a gateway does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from tests.lab.cluster.flows import flows
+from tests.lab.cluster.site import OUTSIDE, Site, ping
+from tests.waiting import eventually_sync
+
+from ovenbird.lab.faults import Kill
+from ovenbird.lab.node import Workload
+
+pytestmark = pytest.mark.lab
+
+SHARED, PINNED, LEGS = ("front", "back"), "pinned", ("wide_1", "wide_2")
+PINNED_ADDRESS, FLOATING, BALANCED = "172.16.0.140", "172.16.0.141", "172.16.0.142"
+WIDE_FLOATING = "172.16.0.143"
+TRANSIT = "169.254.64.2"
+FLOWS = 24
+REHOMED_MS = 5000.0
+"""BFD finds a lost gateway in 600 ms here, and the controller has moved its routers a second later; the figure is a
+drill's."""
+UNDISTURBED_MS = 500.0
+"""What a flow through a gateway that lives may wait on a busy machine; those of the lost one wait for more than BFD."""
+
+MODES = f"""
+kind: Router
+name: front
+spec: {{external: {{network: public}}, gateways: {{mode: shared, failback_delay_s: 5}}}}
+---
+kind: Router
+name: back
+spec: {{external: {{network: public}}, gateways: {{mode: shared, failback_delay_s: 5}}}}
+---
+kind: Router
+name: pinned
+spec:
+  external: {{network: public, address: {PINNED_ADDRESS}}}
+  gateways: {{mode: gateway-router, failback_delay_s: 5}}
+---
+kind: Network
+name: pinned-net
+spec: {{cidr: 192.168.21.0/24, router: pinned}}
+---
+kind: Port
+name: pinned-vm
+spec: {{network: pinned-net, address: 192.168.21.11}}
+---
+kind: Port
+name: pinned-served
+spec: {{network: pinned-net, address: 192.168.21.12}}
+---
+kind: FloatingIP
+name: pinned-served
+spec: {{network: public, address: {FLOATING}, port: pinned-served}}
+---
+kind: LoadBalancer
+name: pinned-balanced
+spec: {{network: public, address: {BALANCED}, ports: [{{port: 8080, targets: [{{port: pinned-vm}}]}}]}}
+---
+kind: Router
+name: wide
+spec: {{external: {{network: public}}, gateways: {{mode: active-active, failback_delay_s: 5}}}}
+---
+kind: Network
+name: wide-net
+spec: {{cidr: 192.168.22.0/24, router: wide}}
+---
+kind: Port
+name: wide-vm
+spec: {{network: wide-net, address: 192.168.22.11}}
+---
+kind: Port
+name: wide-served
+spec: {{network: wide-net, address: 192.168.22.12}}
+---
+kind: FloatingIP
+name: wide-served
+spec: {{network: public, address: {WIDE_FLOATING}, port: wide-served}}
+"""
+PLACES = {"pinned-vm": "n1", "pinned-served": "n2", "wide-vm": "n1", "wide-served": "n2"}
+KEYS = (
+    ("LoadBalancer", "pinned-balanced"),
+    *(("FloatingIP", name) for name in ("pinned-served", "wide-served")),
+    *(("Port", name) for name in PLACES),
+    *(("Network", name) for name in ("pinned-net", "wide-net")),
+    *(("Router", name) for name in ("front", "back", "pinned", "wide")),
+)
+
+
+@pytest.fixture(scope="module")
+def modes(whole: Site) -> Iterator[Site]:
+    """The cluster, with a router of each mode and workloads behind them."""
+    logical = rows_in_nb(whole)
+    whole.apply(MODES)
+    for port, node in PLACES.items():
+        spec = {"type": "namespace", "address": "static"}
+        whole.api.post("/v1/attachments", {"port": port, "node": node, "spec": spec})
+    for port in PLACES:
+        eventually_sync(lambda port=port: ping(vm(whole, port), OUTSIDE), within_s=30)
+    yield whole
+    for port in PLACES:
+        whole.api.delete(f"/v1/attachments/{port}")
+    whole.delete(*KEYS)
+    eventually_sync(lambda: rows_in_nb(whole) == logical, within_s=15)
+
+
+@pytest.fixture
+def site(modes: Site, breakable: Site) -> Site:
+    """The cluster, whole again after the test."""
+    assert breakable is modes
+    return modes
+
+
+def rows_in_nb(site: Site) -> set[str]:
+    tables = ("Logical_Router", "Logical_Switch", "Logical_Router_Policy", "HA_Chassis_Group", "NAT")
+    return {str(row["_uuid"]) for table in tables for row in site.nb(table, "_uuid")}
+
+
+def vm(site: Site, port: str) -> Workload:
+    return site.lab.node(PLACES[port]).workload(port)
+
+
+def carriers(site: Site) -> dict[str, str]:
+    return {one["name"]: str(one["active"] or "") for one in site.api.get("/v1/gateways")["routers"]}
+
+
+def settled_at_home(site: Site) -> None:
+    """Wait until every router is carried by its home, by a good gateway."""
+
+    def is_settled() -> bool:
+        seen = site.api.get("/v1/gateways")
+        good = {one["name"] for one in seen["gateways"] if one["good"]}
+        assert {"g1", "g2"} <= good, seen["gateways"]
+        return all(one["active"] == one["home"] == one["order"][0] for one in seen["routers"])
+
+    eventually_sync(is_settled, within_s=60)
+
+
+def chassis_of(site: Site, gateway_router: str) -> str:
+    (row,) = site.nb("Logical_Router", "options", where=[f"name={gateway_router}"])
+    return str(row["options"].get("chassis", ""))
+
+
+def test_packets_through_a_gateway_router(modes: Site) -> None:
+    inside, served = vm(modes, "pinned-vm"), vm(modes, "pinned-served")
+    assert ping(inside, TRANSIT), "the gateway router, from a network behind it"
+    assert ping(inside, PINNED_ADDRESS), "its address outside, from within"
+    assert ping(inside, OUTSIDE), "by SNAT"
+    assert ping(served, OUTSIDE), "by the floating IP"
+    assert ping(modes.outside, FLOATING), "from outside to the floating IP"
+    server = "import socket; s = socket.create_server(('', 8080)); c, _ = s.accept(); c.sendall(b'hello')"
+    client = f"import socket; print(socket.create_connection(('{BALANCED}', 8080), 1).recv(9).decode())"
+    process = inside.popen(["python3", "-c", server])
+    try:
+        eventually_sync(lambda: modes.outside.run(["python3", "-c", client]).stdout.strip() == "hello", within_s=15)
+    finally:
+        process.kill()
+        process.wait(timeout=10)
+
+
+def test_what_comes_in_through_one_of_several_gateways_is_answered_there(modes: Site) -> None:
+    assert ping(modes.outside, WIDE_FLOATING)
+    with flows(vm(modes, "wide-served"), modes.outside, OUTSIDE, 8) as running:
+        time.sleep(1)
+        seen = {flow.addresses for flow in running.stop()}
+    assert seen == {(WIDE_FLOATING,)}, "no reply leaves by another gateway, under its address"
+
+
+def test_modes_are_shown(modes: Site) -> None:
+    shown = {one["name"]: one["mode"] for one in modes.api.get("/v1/gateways")["routers"]}
+    assert {shown[name] for name in SHARED} == {"shared"}
+    assert (shown[PINNED], *(shown[leg] for leg in LEGS)) == ("gateway-router", "active-active", "active-active")
+    legs = modes.cli("describe", "router", "wide", "-o", "json").json["legs"]
+    assert [leg["name"] for leg in legs] == list(LEGS)
+    assert {leg["active"] for leg in legs} == {"g1", "g2"}
+    text = modes.cli("status").out
+    assert all(f"{leg}" in text for leg in LEGS)
+
+
+@pytest.mark.timeout(240)
+def test_the_loss_of_a_gateway(site: Site) -> None:
+    """One loss, seen by every mode: shared routers go together, gateway routers are moved, other flows feel nothing."""
+    settled_at_home(site)
+    lost = carriers(site)[PINNED]
+    done = site.cli("gateway", "move", SHARED[0], "--to", lost, "--wait")
+    assert done.status == 0, done.err
+    assert {carriers(site)[name] for name in SHARED} == {lost}, "a move of one is a move of all"
+    addresses = dict(zip(LEGS, assigned(site, "wide"), strict=True))
+    on_lost = next(leg for leg in LEGS if carriers(site)[leg] == lost)
+    with (
+        flows(vm(site, "wide-vm"), site.outside, OUTSIDE, FLOWS) as wide,
+        flows(vm(site, "pinned-vm"), site.outside, OUTSIDE, 2) as pinned,
+    ):
+        time.sleep(1.5)
+        Kill(lab=site.lab, nodes=(lost,), daemon="ovs-vswitchd", limit_s=30).inject()
+        for leg in (PINNED, on_lost):
+            eventually_sync(lambda leg=leg: carriers(site)[leg] not in ("", lost), within_s=15)
+        survivor = chassis_of(site, "pinned_gw")
+        time.sleep(2)
+        through_wide, through_pinned = wide.stop(), pinned.stop()
+    assert survivor != lost
+    assert chassis_of(site, f"{on_lost}_gw") == survivor
+    eventually_sync(lambda: {carriers(site)[name] for name in SHARED} == {survivor}, within_s=10)
+    by_address = {leg: [flow for flow in through_wide if flow.addresses == (at,)] for leg, at in addresses.items()}
+    assert sum(map(len, by_address.values())) == FLOWS, "every flow kept its address: none was moved to another leg"
+    (other,) = set(LEGS) - {on_lost}
+    assert by_address[on_lost], "flows are spread over both"
+    assert by_address[other], "flows are spread over both"
+    assert max(flow.gap_ms for flow in by_address[other]) < UNDISTURBED_MS < REHOMED_MS
+    for flow in (*by_address[on_lost], *through_pinned):
+        assert UNDISTURBED_MS < flow.gap_ms < REHOMED_MS
+    history = site.api.get("/v1/gateways/history", query={"router": PINNED})["changes"]
+    assert (history[0]["from"], history[0]["to"], history[0]["cause"]) == (lost, survivor, "failover")
+    settled_at_home(site)
+    assert carriers(site)[PINNED] == lost, "home again, once it has been good for long enough"
+    assert {carriers(site)[leg] for leg in LEGS} == {"g1", "g2"}
+
+
+def assigned(site: Site, router: str) -> tuple[str, ...]:
+    found = site.api.get(f"/v1/objects/Router/{router}")["assigned"]
+    return (found["address"], *found["others"])
+
+
+@pytest.mark.timeout(120)
+def test_another_mode_leaves_nothing_of_the_old_one(modes: Site) -> None:
+    for mode in ("active-active", "active-standby", "gateway-router"):
+        modes.apply(
+            f"kind: Router\nname: pinned\nspec: {{external: {{network: public, address: {PINNED_ADDRESS}}}, "
+            f"gateways: {{mode: {mode}, failback_delay_s: 5}}}}\n"
+        )
+        eventually_sync(lambda: ping(vm(modes, "pinned-vm"), OUTSIDE), within_s=20)
+        eventually_sync(lambda: ping(modes.outside, FLOATING), within_s=20)
+        names = {str(row["name"]) for row in modes.nb("Logical_Router", "name")}
+        expected = {
+            "active-active": {"pinned", "pinned_watch", "pinned_1_gw", "pinned_2_gw"},
+            "active-standby": {"pinned"},
+            "gateway-router": {"pinned", "pinned_watch", "pinned_gw"},
+        }
+        assert {name for name in names if name.startswith("pinned")} == expected[mode]
