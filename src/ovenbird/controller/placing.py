@@ -97,9 +97,7 @@ class Placing:
         before, troubles = self.placement, self.troubles
         hosts, needs = gateways(self._cluster, state.nodes), tuple(router_needs(state.inventory))
         barred = barred_gateways(needs, hosts, before, sight.separated, sight.carriers)
-        scheduled = schedule(
-            needs, hosts, before, excluded=sight.gateways.excluded, carriers=sight.carriers, barred=barred
-        )
+        scheduled = schedule(needs, hosts, before, excluded=sight.gateways.last, carriers=sight.carriers, barred=barred)
         there = scheduled.placement.routers.keys()
         self._restless &= there
         self._memories = {name: memory for name, memory in self._memories.items() if name in there}
@@ -120,7 +118,7 @@ class Placing:
         seen = self._seen
         if (
             seen is None
-            or seen.gateways.excluded != sight.gateways.excluded
+            or seen.gateways.last != sight.gateways.last
             or seen.unfit != sight.unfit
             or written(sight.separated) != self.placement.apart
         ):
@@ -218,6 +216,7 @@ def carried_routers(
                 order=order,
                 eligible=frozenset(host.name for host in hosts if may_carry(host, need))
                 - barred.get(need.name, frozenset()),
+                barred=barred.get(need.name, frozenset()),
                 home=placement.home(need.name),
                 asked=asked.gateway if asked else "",
                 asked_cause=asked.cause if asked else Cause.MOVE,
@@ -241,7 +240,7 @@ def gateways(cluster: Cluster, nodes: Mapping[str, NodeRecord]) -> tuple[Gateway
         if Role.GATEWAY in host.roles:
             node = nodes.get(host.name)
             physnets = node.physnets if node is not None and node.physnets else frozenset(host.uplinks)
-            found.append(Gateway(name=host.name, physnets=physnets, zone=host.zone))
+            found.append(Gateway(name=host.name, physnets=physnets, zone=host.zone, weight=host.weight))
     return tuple(found)
 
 

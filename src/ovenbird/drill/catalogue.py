@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Sequence
 from functools import partial
 
+from ovenbird.drill.catalogue_many import MANY
 from ovenbird.drill.invariants import ALWAYS
 from ovenbird.drill.judge import Bite, Expect
 from ovenbird.drill.script import (
@@ -51,6 +52,8 @@ SPARED_MS = 250.0
 """What a flow through another gateway may wait, on a machine that is busy with the fault."""
 PARTED_MS = 1500.0
 """Until one of two gateways that don't see each other has been silenced."""
+SILENCED_MS = 5000.0
+"""Until a gateway that nothing reaches any more has silenced itself: SB must have been silent for 2 s, and 1 s more."""
 IDLE_MS = 12_000.0
 """Until a dead gateway is replaced that only the controller can replace: its agent must have missed a sign."""
 ISOLATED_MS = 3000.0
@@ -146,6 +149,7 @@ DRILLS: tuple[Drill, ...] = (
         name="gateway-isolated",
         what="the active gateway's underlay is cut for 15 s, central tier included; its uplink stays",
         steps=once("partition", "gateway-active", hold_s=15),
+        overlap_ms=SILENCED_MS,
     ),
     _gateway(
         name="gateway-partition",
@@ -166,6 +170,7 @@ DRILLS: tuple[Drill, ...] = (
             Hold(6.0),
             Heal(),
         ),
+        returns=Return.HEALTHY,
         return_timeout_s=120.0,
     ),
     _gateway(
@@ -211,6 +216,12 @@ DRILLS: tuple[Drill, ...] = (
         expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, moves=True, return_outage_ms=PLANNED_MS),
     ),
     _gateway(
+        name="gateway-restart-fast",
+        what=f"the active gateway's {VSWITCHD} crashes and its own monitor starts it again, sooner than BFD notices",
+        steps=once("kill", "gateway-active", daemon=VSWITCHD, signal="SEGV"),
+        returns=Return.HEALTHY,
+    ),
+    _gateway(
         name="gateway-drain",
         what="the active gateway is drained for 5 s, and then takes its routers back",
         steps=once("drain", "gateway-active", hold_s=5),
@@ -250,6 +261,7 @@ DRILLS: tuple[Drill, ...] = (
         ),
         has_sessions=True,
     ),
+    *MANY,
     _database(
         name="nb-leader-kill",
         what="kill -9 of the NB leader",

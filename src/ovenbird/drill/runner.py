@@ -19,6 +19,7 @@ from ovenbird.drill import modes, sessions
 from ovenbird.drill import stage as stages
 from ovenbird.drill.baseline import Baseline
 from ovenbird.drill.commits import commits
+from ovenbird.drill.crowd import crowd
 from ovenbird.drill.enact import Enactment, Progress
 from ovenbird.drill.final import collect_final
 from ovenbird.drill.load import Load, Stream
@@ -140,6 +141,16 @@ def require(lab: Lab, drill: Drill, baseline: bool = False) -> None:
         raise Refused(f"{drill.name} has no baseline: it breaks what stock OVN does not have", code="no_baseline")
 
 
+class _Beside(contextlib.ExitStack):
+    """What is declared for one run only."""
+
+    async def __aenter__(self) -> contextlib.ExitStack:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await asyncio.to_thread(self.close)
+
+
 async def _measured(
     scene: Scene,
     drill: Drill,
@@ -151,10 +162,11 @@ async def _measured(
 ) -> RunRecord:
     lab, api, stage = scene.lab, scene.api, scene.standing
     started_ns = time.time_ns()
-    async with Observers(lab, stage) as observers:
+    async with _Beside() as stack, Observers(lab, stage) as observers:
         play = Enactment(lab, api, drill, random.Random(seed), progress, stage, observers, is_stock=stock is not None)
         limit_ms = stock.detect_limit_ms if stock else detect_limit_ms(lab, drill, await _status(api))
-        with Load(lab, streams, 0.0 if stock else drill.writes_per_s) as load:
+        more = await asyncio.to_thread(stack.enter_context, crowd(api, stage, drill.crowd))
+        with Load(lab, (*streams, *more), 0.0 if stock else drill.writes_per_s) as load:
             with phases.of("warm up"):
                 silent = await asyncio.to_thread(load.wait_flowing, timeout_s=FLOW_TIMEOUT_S)
                 load_started_ns = time.time_ns()
@@ -201,7 +213,7 @@ async def _measured(
 
 
 def detect_limit_ms(lab: Lab, drill: Drill, status: Mapping[str, Any]) -> float:
-    """Return the time that whoever must notice needs by its timers; by `status` they are slowed on busy hosts."""
+    """Return the time that whoever must notice needs by its timers; BFD's are slowed on busy hosts."""
     cluster = lab.spec.cluster()
     if drill.detector is Detector.BFD:
         return float(status.get("bfd_detect_ms") or cluster.bfd.detect_ms)

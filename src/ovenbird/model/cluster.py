@@ -83,10 +83,12 @@ class Host:
     roles: frozenset[Role]
     uplinks: Mapping[str, str] = field(default_factory=dict)
     """physnet -> network interface that leads to it."""
-    zone: str = ""
-    """Availability zone, by which routers may choose their gateways; "" for none."""
     underlay_interface: str = ""
     """Interface that carries `address`; needed only with the userspace datapath."""
+    zone: str = ""
+    """Availability zone: gateways of one zone may fail together, and routers may choose by it. "" is none."""
+    weight: int = 1
+    """Of a gateway: how many routers it should carry, compared with the others."""
 
     @property
     def is_central(self) -> bool:

@@ -64,6 +64,7 @@ class _HostFields(_Model):
     underlay_interface: Interface | Literal[""] = ""
     zone: Name | Literal[""] = ""
     """Availability zone of the host"""
+    weight: Annotated[int, Field(ge=1, le=100)] = 1
 
 
 class _ClusterFields(_Model):
@@ -114,6 +115,8 @@ def render_cluster(cluster: Cluster) -> str:
             fields["underlay_interface"] = host.underlay_interface
         if host.zone:
             fields["zone"] = host.zone
+        if host.weight != 1:
+            fields["weight"] = host.weight
         hosts.append(fields)
     bfd = cluster.own_bfd
     whole = {

@@ -169,6 +169,19 @@ def allocate(draft: Draft, keys: Iterable[Key]) -> list[Key]:
     return without
 
 
+def _room(
+    known: dict[tuple[type[Spec], str], tuple[Key, tuple[Range, ...]]], spec: Spec, view: InventoryView
+) -> tuple[Key, tuple[Range, ...]]:
+    """Return `room_for`, worked out once per network: thousands of ports share one."""
+    if not isinstance(spec, Port | FloatingIP | LoadBalancer):
+        return room_for(spec, view)
+    identity = (type(spec), spec.network)
+    found = known.get(identity)
+    if found is None:
+        found = known[identity] = room_for(spec, view)
+    return found
+
+
 def _allocate_further(draft: Draft, declared: Declared) -> bool:
     """Give a router the addresses of its second and further legs; return whether there were enough."""
     spec, others = declared.spec, list(declared.assigned.others)
@@ -182,19 +195,6 @@ def _allocate_further(draft: Draft, declared: Declared) -> bool:
         others[at] = format_address(free)
         draft.put(replace(declared, assigned=replace(declared.assigned, others=tuple(others))))
     return True
-
-
-def _room(
-    known: dict[tuple[type[Spec], str], tuple[Key, tuple[Range, ...]]], spec: Spec, view: InventoryView
-) -> tuple[Key, tuple[Range, ...]]:
-    """Return `room_for`, worked out once per network: thousands of ports share one."""
-    if not isinstance(spec, Port | FloatingIP | LoadBalancer):
-        return room_for(spec, view)
-    identity = (type(spec), spec.network)
-    found = known.get(identity)
-    if found is None:
-        found = known[identity] = room_for(spec, view)
-    return found
 
 
 def _free_mac(draft: Draft, declared: Declared, address: str) -> str:

@@ -89,9 +89,10 @@ def schedule(
 
     From an empty placement, with all gateways eligible for all routers and at least two wanted:
     leaders per gateway differ by at most 1, and by at most 2 after any one gateway has failed and its routers have gone
-    to their second choices.
+    to their second choices. That is for gateways of equal weight and without zones; otherwise leaders are in proportion
+    to the weights, and a router's next gateway is in a zone that it has none in yet, as long as there is one.
     """
-    load = _Load()
+    load = _Load(gateways)
     kept: dict[str, tuple[tuple[str, int], ...]] = {}
     eligible: dict[str, list[str]] = {}
     unplaced = []
@@ -112,15 +113,31 @@ def schedule(
         held = _held(router.name, members, carriers)
         kept[router.name] = tuple(each for at, each in enumerate(members) if at < router.count or each[0] in held)
         load.add_all(_home_first([gateway for gateway, _ in kept[router.name]], current.homes.get(router.name)))
-    needs = {router.name: router for router in routers}
+    needs = {router.name: router for router in routers if router.name in kept}
+    placement = _placed(needs, kept, eligible, current, excluded, load)
+    return Schedule(placement=placement, unplaced=tuple(unplaced))
+
+
+def _placed(
+    needs: Mapping[str, RouterNeed],
+    kept: Mapping[str, tuple[tuple[str, int], ...]],
+    eligible: Mapping[str, Sequence[str]],
+    current: Placement,
+    excluded: frozenset[str],
+    load: _Load,
+) -> Placement:
+    """Extend what is kept of each order to what is needed.
+
+    Legs that have gateways come first: a new one joins those that it shares an order with, and keeps off its own.
+    """
     placed: dict[str, tuple[tuple[str, int], ...]] = {}
     homes: dict[str, str] = {}
     lists: dict[str, str] = {}
-    # Legs that have gateways come first: a new one joins those that it shares an order with, and keeps off its own.
     for name in sorted(kept, key=lambda name: (not kept[name], name)):
         need, there = needs[name], kept[name]
         if need.together and (first := lists.setdefault(need.together, name)) != name:
             placed[name], homes[name] = placed[first], homes[first]
+            load.add_all(() if there else [gateway for gateway, _ in placed[name]])
             continue
         order = [gateway for gateway, _ in there]
         useless = len(excluded.intersection(order))
@@ -129,8 +146,7 @@ def schedule(
         order = load.extend(order, fit, need.count + useless, taken)
         placed[name] = _with_priorities(there, load.extend(order, eligible[name], need.count, taken))
         homes[name] = current.homes.get(name) or placed[name][0][0]
-    placement = replace(current, routers=placed, homes=homes)
-    return Schedule(placement=placement, unplaced=tuple(unplaced))
+    return replace(current, routers=placed, homes=homes)
 
 
 def _with_one_order(routers: Sequence[RouterNeed], current: Placement) -> Placement:
@@ -173,7 +189,9 @@ def _home_first(order: Sequence[str], home: str | None) -> list[str]:
 class _Load:
     """How many routers have which gateways first, second, ... and which orders begin in the same way."""
 
-    def __init__(self) -> None:
+    def __init__(self, gateways: Sequence[Gateway]) -> None:
+        self._zones = {gateway.name: gateway.zone for gateway in gateways if gateway.zone}
+        self._weights = {gateway.name: gateway.weight for gateway in gateways}
         self._orders: Counter[tuple[str, ...]] = Counter()
         self._positions: Counter[tuple[int, str]] = Counter()
 
@@ -202,8 +220,12 @@ class _Load:
             taken = (*taken, chosen)
         return list(taken)
 
-    def _cost(self, taken: tuple[str, ...], gateway: str) -> tuple[int, int, str]:
-        return (self._orders[(*taken, gateway)], self._positions[(len(taken), gateway)], gateway)
+    def _cost(self, taken: tuple[str, ...], gateway: str) -> tuple[int, float, float, str]:
+        zone = self._zones.get(gateway)
+        shared = sum(self._zones.get(other) == zone for other in taken) if zone else 0
+        weight = self._weights.get(gateway, 1)
+        own, all_ = self._orders[(*taken, gateway)], self._positions[(len(taken), gateway)]
+        return (shared, (own + 1) / weight, (all_ + 1) / weight, gateway)
 
 
 def _with_priorities(members: Sequence[tuple[str, int]], order: Sequence[str]) -> tuple[tuple[str, int], ...]:
