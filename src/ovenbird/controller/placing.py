@@ -32,9 +32,9 @@ from ovenbird.plan.failback import (
     as_one,
     decide,
 )
-from ovenbird.plan.gateways import RouterNeed, renumbered, schedule
+from ovenbird.plan.gateways import RouterNeed, may_carry, renumbered, schedule
 from ovenbird.plan.inventory import InventoryView
-from ovenbird.plan.legs import SEVERAL, SHARED, is_pinned, leg_names, router_of
+from ovenbird.plan.legs import SEVERAL, SHARED, is_pinned, leg_names, leg_networks, router_of
 from ovenbird.plan.nb_index import NbIndex
 from ovenbird.plan.rows import HOME, HOME_REQUEST, VACANT, Gateway, Placement
 from ovenbird.plan.separation import Pair, Separated, read, written
@@ -214,7 +214,7 @@ def carried_routers(
             Carried(
                 name=need.name,
                 order=order,
-                eligible=frozenset(host.name for host in hosts if need.physnet in host.physnets)
+                eligible=frozenset(host.name for host in hosts if may_carry(host, need))
                 - barred.get(need.name, frozenset()),
                 barred=barred.get(need.name, frozenset()),
                 home=placement.home(need.name),
@@ -251,13 +251,14 @@ def router_needs(inventory: InventoryView, names: Collection[str] | None = None)
         spec = declared[name].spec if name in declared else None
         if not isinstance(spec, Router) or spec.external is None:
             continue
-        external = inventory.spec(ExternalNetwork, spec.external.network)
-        for leg in leg_names(name, spec) if external is not None else ():
+        for leg, network in zip(leg_names(name, spec), leg_networks(spec), strict=True):
+            external = inventory.spec(ExternalNetwork, network)
             if external is not None and (names is None or leg in names):
                 yield RouterNeed(
                     name=leg,
                     physnet=external.physnet,
                     count=spec.gateways.count,
+                    zones=frozenset(spec.gateways.zones),
                     together=external.physnet if spec.gateways.mode == SHARED else "",
                     pinned=is_pinned(spec),
                     apart=name if spec.gateways.mode == SEVERAL else "",

@@ -26,6 +26,7 @@ from ovenbird.drill.script import (
     Return,
     once,
 )
+from ovenbird.drill.sessions import BREAKING, UNFELT
 from ovenbird.model.errors import UserError
 
 VSWITCHD, CONTROLLER = "ovs-vswitchd", "ovn-controller"
@@ -256,6 +257,22 @@ DRILLS: tuple[Drill, ...] = (
         steps=once("kill", "carrier-of:drill-mode_2", daemon=VSWITCHD),
         mode="active-active",
         expect=Expect(streams=REHOMED, bite=Bite.STREAMS, spared_ms=SPARED_MS, return_outage_ms=2500.0),
+    ),
+    _gateway(
+        name="gateway-session",
+        what=f"kill -9 of the active gateway's {VSWITCHD} under one long TCP connection over each way through it",
+        steps=once("kill", "gateway-active", daemon=VSWITCHD),
+        expect=Expect(
+            streams={"distributed-*": 500.0},
+            others_ms=2 * TCP_MS,
+            bite=Bite.STREAMS,
+            return_outage_ms=2500.0,
+            moves=True,
+            sessions_survive=True,
+            breaking=BREAKING,
+            unfelt=UNFELT,
+        ),
+        has_sessions=True,
     ),
     *MANY,
     _database(

@@ -11,11 +11,11 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ovenbird.drill import modes
+from ovenbird.drill import modes, sessions
 from ovenbird.drill import stage as stages
 from ovenbird.drill.baseline import Baseline
 from ovenbird.drill.commits import commits
@@ -75,29 +75,45 @@ async def _on(scene: Scene, drill: Drill, seed: int, baseline: bool, progress: P
     """Run a drill on a scene, and leave that as it was."""
     phases = Phases()
     await scene.begin(phases, forgetful=drill.expect.moves, idle=drill.is_idle)
-    if baseline:
-        return await _stock(scene, drill, seed, phases, progress)
-    streams = stages.streams(scene.standing)
-    try:
-        if drill.mode:
-            with phases.of("set the stage"):
-                streams += await asyncio.to_thread(modes.prepare, scene.api, scene.standing, drill.mode)
+    async with _streams(scene, drill, phases, baseline) as streams:
+        if baseline:
+            return await _stock(scene, drill, seed, streams, phases, progress)
         record = await _measured(scene, drill, seed, phases, None, streams, progress)
-    finally:
-        if drill.mode:
-            await asyncio.to_thread(modes.strike, scene.api)
     left = await scene.end(phases)
     meta = replace(record.meta, phases_s=phases.rounded())
     return replace(record, meta=meta, final=replace(record.final, residue=left))
 
 
-async def _stock(scene: Scene, drill: Drill, seed: int, phases: Phases, progress: Progress) -> RunRecord:
+@contextlib.asynccontextmanager
+async def _streams(scene: Scene, drill: Drill, phases: Phases, baseline: bool) -> AsyncIterator[tuple[Stream, ...]]:
+    """Provide the drill's streams, and what they need beside the stage for as long."""
+    api, stage = scene.api, scene.standing
+    try:
+        with phases.of("set the stage"):
+            if drill.has_sessions:
+                streams = await asyncio.to_thread(sessions.prepare, scene.lab, api, stage)
+            else:
+                streams = stages.streams(stage)
+            if drill.mode and not baseline:
+                streams += await asyncio.to_thread(modes.prepare, api, stage, drill.mode)
+        yield streams
+    finally:
+        if drill.mode and not baseline:
+            await asyncio.to_thread(modes.strike, api)
+        if drill.has_sessions:
+            with contextlib.suppress(OvenbirdError):
+                await asyncio.to_thread(sessions.strike, scene.lab, api)
+
+
+async def _stock(
+    scene: Scene, drill: Drill, seed: int, streams: tuple[Stream, ...], phases: Phases, progress: Progress
+) -> RunRecord:
     """Run a drill on stock OVN: our agents are away meanwhile, whatever happens."""
     stock = Baseline(scene.lab)
     try:
         with phases.of("end our agents"):
             await asyncio.to_thread(stock.begin)
-        record = await _measured(scene, drill, seed, phases, stock, stages.streams(scene.standing), progress)
+        record = await _measured(scene, drill, seed, phases, stock, streams, progress)
     finally:
         with phases.of("start our agents"):
             await asyncio.to_thread(lab_faults.heal, scene.lab)

@@ -102,6 +102,8 @@ class Drill:
     settle_s: float = 2.0
     """Load goes on for this long after the return, so that its cost is seen."""
     writes_per_s: float = 10.0
+    has_sessions: bool = False
+    """Whether its load is one long TCP connection over each way through the gateway, instead of the usual streams."""
     mode: str = ""
     """Mode of a second router with many flows through it (`ovenbird.drill.modes`); "": there is none."""
     announced: tuple[str, ...] = ()

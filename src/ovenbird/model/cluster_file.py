@@ -63,6 +63,7 @@ class _HostFields(_Model):
     uplinks: dict[Name, Interface] = {}
     underlay_interface: Interface | Literal[""] = ""
     zone: Name | Literal[""] = ""
+    """Availability zone of the host"""
     weight: Annotated[int, Field(ge=1, le=100)] = 1
 
 

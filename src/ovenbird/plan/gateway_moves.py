@@ -96,7 +96,7 @@ def single_move(
         )
     if to not in found.eligible:
         raise Refused(
-            f"{to} has no uplink to the external network of Router/{router}",
+            f"{to} has no uplink to the external network of Router/{router}, or is in none of its zones",
             code="not_eligible",
             subject=to,
             evidence=f"these have: {_list(sorted(found.eligible))}",

@@ -3,7 +3,7 @@
 OVN always lets the greatest live priority win, so a changed order is a move. An existing order is therefore kept
 as it is: gateways that are gone are dropped, new ones are appended. Who changes an order is
 `ovenbird.plan.failback`. Balance comes from where new routers go.
-Eligible is a gateway with an uplink to the physical network of the router's external leg.
+Eligible is a gateway with an uplink to the physical network of the router's external leg, in one of its zones.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class RouterNeed:
     count: int = 5
     together: str = ""
     """Legs of the same one have the same gateways in the same order; "": it has an order of its own."""
+    zones: frozenset[str] = frozenset()
+    """Availability zones that its gateways must be in; empty: any."""
     pinned: bool = False
     """Whether OVN leaves it where it is, whatever BFD says: only the controller moves it."""
     apart: str = ""
@@ -43,14 +45,18 @@ class Unplaced:
     router: str
     physnet: str
     lacking: tuple[str, ...]
-    """Gateways there are, none of which has an uplink to `physnet`."""
+    """Gateways there are, none of which has an uplink to `physnet` in the zones."""
+    zones: tuple[str, ...] = ()
+    """Zones that the router is restricted to."""
 
     @property
     def detail(self) -> str:
         """A sentence for people."""
         if not self.lacking:
             return f"Router/{self.router} has no gateway: the cluster has no host with role gateway"
-        return f"Router/{self.router} has no gateway: none of {', '.join(self.lacking)} has an uplink to {self.physnet}"
+        where = f" in zone {' or '.join(self.zones)}" if self.zones else ""
+        lacking = ", ".join(self.lacking)
+        return f"Router/{self.router} has no gateway: none of {lacking} has an uplink to {self.physnet}{where}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +65,11 @@ class Schedule:
 
     placement: Placement
     unplaced: tuple[Unplaced, ...] = ()
+
+
+def may_carry(gateway: Gateway, router: RouterNeed) -> bool:
+    """Whether a gateway is eligible for a leg: by physical network and by zone."""
+    return router.physnet in gateway.physnets and (not router.zones or gateway.zone in router.zones)
 
 
 def schedule(
@@ -89,13 +100,13 @@ def schedule(
     for router in sorted(routers, key=lambda router: router.name):
         barred_here = (barred or {}).get(router.name, frozenset())
         eligible[router.name] = sorted(
-            gateway.name
-            for gateway in gateways
-            if router.physnet in gateway.physnets and gateway.name not in barred_here
+            gateway.name for gateway in gateways if may_carry(gateway, router) and gateway.name not in barred_here
         )
         if not eligible[router.name]:
             names = tuple(sorted(gateway.name for gateway in gateways))
-            unplaced.append(Unplaced(router=router.name, physnet=router.physnet, lacking=names))
+            unplaced.append(
+                Unplaced(router=router.name, physnet=router.physnet, lacking=names, zones=tuple(sorted(router.zones)))
+            )
             continue
         there = current.routers.get(router.name, ())
         members = [member for member in there if member[0] in eligible[router.name]]
