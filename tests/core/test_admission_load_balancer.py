@@ -100,7 +100,6 @@ BROKEN = [
         "tcp port 443 is given twice",
         "in one place",
     ),
-    ("the router's address", balancer("address: 172.16.0.100", *on("vm1")), 5, "already used by Router/r1", "free one"),
     ("a floating IP's address", balancer("address: 172.16.0.101", *on("vm1")), 5, "used by FloatingIP/f1", ""),
     ("the upstream router's", balancer("address: 172.16.0.254", *on("vm1")), 5, "is the gateway of", ""),
     ("outside the pool", balancer("address: 172.16.0.9", *on("vm1")), 5, "outside the pool of", "172.16.0.100-"),
@@ -205,3 +204,32 @@ def test_targets_and_network_cannot_be_deleted_before_it(base: Inventory):
     assert "is used by LoadBalancer/web" in caught.value.problems[0].message
     order = [change.key for change in admit_delete(base, [Key("Port", "vm2"), Key("LoadBalancer", "web")]).changes]
     assert order == [Key("LoadBalancer", "web"), Key("Port", "vm2")]
+
+
+def test_a_load_balancer_may_have_its_own_routers_address_inside_or_outside_the_pool(base: Inventory):
+    address = the(base, "Router", "r1").assigned.address
+    with_it = applied(BASE, MORE, balancer(f"address: {address}", *on("vm1")))
+    assert the(with_it, "LoadBalancer", "lb").assigned.address == address
+    beyond = document("Router", "r1", "external: {network: public, address: 172.16.0.7}")
+    moved = applied(BASE, MORE, beyond, balancer("address: 172.16.0.7", *on("vm1")))
+    assert the(moved, "LoadBalancer", "lb").assigned.address == "172.16.0.7"
+    assert "outside the pool" in refused(base, balancer("address: 172.16.0.7", *on("vm1")))[0].message
+
+
+def test_a_load_balancer_may_not_have_another_routers_address(base: Inventory):
+    address = the(base, "Router", "r2").assigned.address
+    (problem,) = refused(base, balancer(f"address: {address}", *on("vm1")))
+    assert f"{address} is the address of Router/r2, but its targets are behind Router/r1" in problem.message
+
+
+def test_a_router_may_not_take_the_address_of_another_routers_load_balancer(base: Inventory):
+    taken = document("Router", "r3", "external: {network: public, address: 172.16.0.109}")
+    (problem,) = refused(base, taken)
+    assert problem.message == "172.16.0.109 is already used by LoadBalancer/web, which is on Router/r1"
+
+
+def test_two_load_balancers_on_a_routers_address_still_need_different_ports(base: Inventory):
+    address = the(base, "Router", "r1").assigned.address
+    first = applied(BASE, MORE, balancer(f"address: {address}", *on("vm1")))
+    (problem,) = refused(first, balancer(f"address: {address}", *on("vm2"), name="other"))
+    assert "tcp port 443 is already used by LoadBalancer/lb" in problem.message

@@ -278,3 +278,10 @@ def test_every_field_of_the_schema_is_described():
         assert definition["description"]
         for name, field in definition["properties"].items():
             assert field.get("description") or name == "spec", (definition["title"], name)
+
+
+@pytest.mark.parametrize("name", ["08", "012", "0", "10", "1.5", "08.5", "no", "1e3"])
+def test_a_name_that_looks_like_a_number_reads_back_as_itself(name: str) -> None:
+    written = Written(name, ExternalNetwork(physnet=name, cidr="10.0.0.0/24"))
+    (read,) = parse_documents(render_documents([written]))
+    assert (read.name, read.spec) == (name, written.spec)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ovenbird.model.errors import Refused
 from ovenbird.plan.failback import ADOPT_EVERY_S, PENDING_S, YOUNG_S, Carried, Cause, Failback, Gateways, Memory, decide
 from ovenbird.plan.gateway_moves import drain_moves, rebalancing, single_move, undrain_moves
-from ovenbird.plan.gateway_readiness import BEHIND_S, HEARD_S, GatewayFacts, ReadinessWatch, judge_readiness
+from ovenbird.plan.gateway_readiness import BEHIND_S, HEARD_S, LOST_S, GatewayFacts, ReadinessWatch, judge_readiness
 from ovenbird.plan.rebalance import Move, Seat, rebalance
 
 NAMES = ("g1", "g2", "g3")
@@ -193,6 +193,27 @@ def test_since_when_counts_anew_after_a_restart_and_a_short_lag_does_not_count()
     assert watch.look([replace(GOOD, incarnation="b")], 4.0) == {"g1": 4.0}
     watch.look([replace(behind, incarnation="b")], 5.0)
     assert watch.look([replace(behind, incarnation="b")], 5.0 + BEHIND_S) == {}
+
+
+def test_a_gateway_that_was_not_good_for_long_loses_its_place_and_only_then():
+    watch = ReadinessWatch()
+    off = replace(GOOD, name="g2", daemons_run=False)
+    watch.look([GOOD, off], 0.0)
+    assert watch.lost(LOST_S - 1) == frozenset()
+    watch.look([GOOD, off], LOST_S)
+    assert watch.lost(LOST_S) == {"g2"}
+    watch.look([GOOD, replace(off, daemons_run=True)], LOST_S + 1)
+    assert watch.lost(LOST_S + 1) == frozenset()
+    watch.look([replace(GOOD, registered=None), replace(off, registered=None)], LOST_S + 2)
+    assert watch.lost(LOST_S * 3) == frozenset(), "nobody is known to be good: it is we who are blind"
+
+
+def test_a_lost_gateway_comes_last_and_no_traffic_moves():
+    lost = Gateways(good_since_s={"g1": 0.0, "g3": 0.0}, lost=frozenset({"g2"}))
+    verdict = decide(R1, LONG_AGO, lost, 1000.0)
+    assert (verdict.order, verdict.cause) == (("g1", "g3", "g2"), None)
+    carries = replace(R1, order=("g2", "g1", "g3"), carrier="g2")
+    assert decide(replace(carries, home="g2"), LONG_AGO, lost, 1000.0).order[0] == "g2"
 
 
 # What operators ask for.

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovenbird.plan.gateways import RouterNeed, schedule
+from ovenbird.plan.rebalance import Seat, rebalance
 from ovenbird.plan.rows import Gateway, Placement
 
 NAMES = [f"gw{number}" for number in range(1, 7)]
@@ -137,3 +138,42 @@ def test_fewer_wanted_keeps_the_first():
     current = schedule(needs(1), gateways(4), Placement()).placement
     fewer = schedule(needs(1, wanted=2), gateways(4), current).placement
     assert fewer.routers["r000"] == current.routers["r000"][:2]
+
+
+def test_a_hundred_routers_are_level_before_and_after_any_one_of_four_gateways_fails():
+    placed = schedule(needs(100), gateways(4), Placement()).placement.routers
+    assert spread(leaders(placed), NAMES[:4]) == 0
+    for failed in NAMES[:4]:
+        assert spread(leaders(placed, failed=failed), [name for name in NAMES[:4] if name != failed]) <= 1
+
+
+def zoned(*zones: str) -> list[Gateway]:
+    return [
+        Gateway(name=name, physnets=frozenset(["ext"]), zone=zone) for name, zone in zip(NAMES, zones, strict=False)
+    ]
+
+
+@given(st.integers(1, 40), st.permutations(["a", "a", "b", "b", "c"]))
+def test_the_next_gateway_is_in_another_zone_as_long_as_there_is_one(router_count, zones):
+    there = zoned(*zones)
+    zone_of = {gateway.name: gateway.zone for gateway in there}
+    placed = schedule(needs(router_count), there, Placement()).placement.routers
+    for order in placed.values():
+        assert {zone_of[name] for name, _ in order[:3]} == {"a", "b", "c"}
+    assert spread(leaders(placed), list(zone_of)) <= 1
+
+
+def test_routers_are_spread_by_weight_and_rebalanced_so():
+    there = [
+        Gateway(name="gw1", physnets=frozenset(["ext"]), weight=3),
+        Gateway(name="gw2", physnets=frozenset(["ext"]), weight=1),
+    ]
+    placed = schedule(needs(12), there, Placement()).placement.routers
+    assert leaders(placed) == {"gw1": 9, "gw2": 3}
+    places = frozenset(["gw1", "gw2"])
+    seats = [Seat(router=f"r{number:03}", at="gw2", home="gw2", places=places) for number in range(12)]
+    moves = rebalance(seats, {"gw1": 3})
+    assert len(moves) == 9
+    after = {seat.router: seat.at for seat in seats} | {move.router: move.after for move in moves}
+    settled = [Seat(router=router, at=at, home=at, places=places) for router, at in after.items()]
+    assert rebalance(settled, {"gw1": 3}) == ()

@@ -15,6 +15,7 @@ from ovenbird.drill.record import (
     EPOCH_CHANGED,
     LOG_LINE,
     ROLE_CHANGED,
+    ROUTERS_COUNTED,
     Event,
     Final,
     Meta,
@@ -50,6 +51,10 @@ def arp(at_ms: int, node: str, *, before: str = "", last_ms: int = 0) -> Event:
 
 def log(at_ms: int, text: str) -> Event:
     return event(at_ms, LOG_LINE, "g1/ovs-vswitchd", level="ERR", text=text)
+
+
+def counted(at_ms: int, **carries: int) -> Event:
+    return event(at_ms, ROUTERS_COUNTED, "routers", carries=carries)
 
 
 def write(number: int, outcome: str = "acked") -> Write:
@@ -164,6 +169,7 @@ BROKEN = {
         "no-unannounced-error",
         run(log(6000, "assertion failed"), announced=["netdev"]),
     ),
+    "a gateway is idle": ("gateways-level", run(counted(6000, g1=2, g2=0))),
     "a namespace is left": ("nothing-left", run(final=holds(residue=["Port/drill-snat"]))),
 }
 
@@ -212,6 +218,7 @@ WELL = {
         "no-unannounced-error",
         run(log(6000, "netdev: x-g1 is gone"), announced=["netdev: .*gone"]),
     ),
+    "an odd number of routers": ("gateways-level", run(counted(6000, g1=2, g2=1))),
     "nothing left": ("nothing-left", run()),
 }
 

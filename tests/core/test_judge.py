@@ -147,6 +147,40 @@ def test_writes_that_were_not_acknowledged_before_the_fault_prove_nothing():
     assert judge(run(stream((2000, 2600)), writes=writes), EXPECT).outcome is Outcome.INVALID
 
 
+SESSIONS = Expect(
+    streams={}, others_ms=4000.0, sessions_survive=True, breaking=frozenset({"snat-download"}),
+    unfelt=frozenset({"distributed-tcp"}), return_outage_ms=2500.0, invariants=(),
+)  # fmt: skip
+
+
+def session(name: str, *silences: tuple[int, int], broke_ms: int | None = None, kind: str = "tcp") -> Record:
+    breaks = [] if broke_ms is None else [(broke_ms * NS_PER_MS, "Connection reset by peer")]
+    return replace(stream(*silences, name=name, kind=kind), breaks=breaks)
+
+
+def test_a_connection_that_is_stated_to_survive_must():
+    assert judge(run(session("plain-tcp", (2000, 2900))), SESSIONS).outcome is Outcome.PASS
+    broken = judge(run(session("plain-tcp", (2000, 2900), broke_ms=2900)), SESSIONS)
+    assert broken.outcome is Outcome.FAIL
+    assert broken.reasons == ("plain-tcp: the connection broke: Connection reset by peer",)
+    assert broken.figures.streams["plain-tcp"]["breaks"] == 1
+
+
+def test_a_connection_that_is_stated_to_break_counts_for_no_limit_and_no_figure():
+    stalled = session("snat-download", (2000, 12000), broke_ms=11000, kind="pull")
+    verdict = judge(run(session("plain-tcp", (2000, 2900)), stalled), SESSIONS)
+    assert (verdict.outcome, verdict.figures.outage_ms) == (Outcome.PASS, 900)
+    assert verdict.figures.streams["snat-download"]["breaks"] == 1
+    assert verdict.figures.streams["snat-download"]["outage_ms"] == 10000
+
+
+def test_survival_of_a_connection_that_felt_nothing_proves_nothing():
+    felt, spared = session("snat-tcp", (2000, 2900)), session("plain-tcp")
+    verdict = judge(run(felt, spared, session("distributed-tcp")), SESSIONS)
+    assert verdict.outcome is Outcome.INVALID
+    assert verdict.reasons == ("the fault was not felt by plain-tcp",)
+
+
 def claims(*seen: tuple[int, str]) -> tuple[Event, ...]:
     return tuple(
         Event(at_ns=ms * NS_PER_MS, kind=GATEWAY_CLAIMED, subject="cr-r", what=f"{chassis}", data={"chassis": chassis})

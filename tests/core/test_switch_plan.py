@@ -81,6 +81,12 @@ def test_a_gateways_settings():
     assert ids["ovn-bridge-datapath-type"] == "netdev"
 
 
+def test_a_hosts_zone_is_told_as_other_managers_of_ovn_read_it():
+    assert wanted(replace(GATEWAY, zone="east")).external_ids["ovn-cms-options"] == (
+        "enable-chassis-as-gw,availability-zones=east"
+    )
+
+
 def test_a_compute_host_offers_itself_not_as_gateway():
     ids = wanted(COMPUTE, Datapath.SYSTEM).external_ids
     assert (ids["ovn-cms-options"], ids["ovn-bridge-mappings"], ids["ovn-bridge-datapath-type"]) == (None, None, None)

@@ -15,7 +15,7 @@ from ovenbird.drill import probe
 
 pytestmark = pytest.mark.lab
 
-KINDS = ("icmp", "udp", "tcp")
+KINDS = ("icmp", "udp", "tcp", "pull")
 
 
 class Running:

@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from ovenbird.api.audit import audited
 from ovenbird.api.boundary import BAD_REQUEST, endpoint, field, json_body, on_http_exception
+from ovenbird.api.check import checked
 from ovenbird.api.objects import described, keys_of, object_json, outcome_json, parsed
 from ovenbird.api.status import StatusReporter
 from ovenbird.controller.gateway_operations import GatewayOperations
@@ -19,6 +20,7 @@ from ovenbird.controller.service import ControllerService
 from ovenbird.model.errors import UserError
 from ovenbird.model.objects import KINDS, Key
 from ovenbird.model.schema import json_schema
+from ovenbird.plan.legs import router_of
 
 READ_S = 10.0
 WRITE_S = 110.0
@@ -89,6 +91,11 @@ class Api:
         await self._store.ready(READY_S)
         return await audited(self._service)
 
+    async def check(self, request: Request) -> Any:
+        """Tell what is unsafe as it is built."""
+        await self._store.ready(READY_S)
+        return await checked(self._service)
+
     async def status(self, request: Request) -> Any:
         """Tell how it is."""
         return await self._reporter.report()
@@ -140,7 +147,8 @@ class Api:
         await self._store.ready(READY_S)
         router = request.query_params.get("router", "")
         changes = sorted(self._store.state.gateway_changes.values(), key=lambda change: (-change.at_ms, change.router))
-        return {"changes": [change.to_json() for change in changes if router in ("", change.router)]}
+        told = (change for change in changes if router in ("", change.router, router_of(change.router)))
+        return {"changes": [change.to_json() for change in told]}
 
     async def schema(self, request: Request) -> Any:
         """Return the JSON Schema of declarations."""
@@ -158,6 +166,7 @@ def make_app(service: ControllerService, reporter: StatusReporter) -> Starlette:
         Route(one, endpoint(api.one_object, timeout_s=READ_S)),
         Route("/v1/wait", endpoint(api.wait, timeout_s=None), methods=["POST"]),
         Route("/v1/audit", endpoint(api.audit, timeout_s=AUDIT_S)),
+        Route("/v1/check", endpoint(api.check, timeout_s=READ_S)),
         Route("/v1/status", endpoint(api.status, timeout_s=READ_S)),
         Route("/v1/attachments", endpoint(api.attachments, timeout_s=READ_S)),
         Route("/v1/attachments", endpoint(api.attach, timeout_s=WRITE_S), methods=["POST"]),

@@ -153,8 +153,11 @@ def as_history(changes: list[dict[str, Any]]) -> str:
     if not changes:
         return "no change is recorded"
     return table(
-        ["time (UTC)", "router", "from", "to", "cause"],
-        [[moment(one["at_ms"]), one["router"], one["from"], one["to"], one["cause"]] for one in changes],
+        ["time (UTC)", "router", "from", "to", "cause", "decided by"],
+        [
+            [moment(one["at_ms"]), one["router"], one["from"], one["to"], one["cause"], one["decided_by"]]
+            for one in changes
+        ],
     )
 
 

@@ -29,7 +29,9 @@ COLUMNS: dict[str, dict[str, Cell]] = {
         "dhcp": lambda spec, _: scalar(spec.get("dhcp", True)),
     },
     "Router": {
-        "external": lambda spec, _: (spec.get("external") or {}).get("network"),
+        "external": lambda spec, _: ", ".join(
+            leg["network"] for leg in (spec.get("external"), *spec.get("further", ())) if leg
+        ),
         "address": lambda spec, assigned: (
             ", ".join([assigned["address"], *assigned.get("others", ())])
             if assigned.get("address")

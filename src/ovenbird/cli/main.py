@@ -57,6 +57,7 @@ class LazyGroup(click.Group):
         "delete": ("ovenbird.cli.delete:delete", "Delete declared objects."),
         "wait": ("ovenbird.cli.wait:wait", "Wait until every chassis has what is declared."),
         "status": ("ovenbird.cli.status:status", "Tell whether it is healthy, and if not, where."),
+        "check": ("ovenbird.cli.check:check", "Tell what is unsafe as it is built, even while everything works."),
         "gateway": ("ovenbird.cli.gateway:gateway", "See and move what gateways carry."),
         "port": ("ovenbird.cli.port:port", "Attach and detach workloads."),
         "schema": ("ovenbird.cli.schema:schema", "Print the JSON Schema of declarations."),

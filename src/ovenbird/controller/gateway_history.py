@@ -32,6 +32,8 @@ LOOK_BACK_S = 1.0
 """A change that nobody meant is written down so much later: why it happened may be known only by then."""
 FIRST = "placed"
 """Cause of a router's first gateway."""
+PREEMPTED = "preempted"
+"""Cause of a change that nobody planned: OVN gave the router to the gateway that comes first, which was back."""
 
 
 class Planner(Protocol):
@@ -108,9 +110,9 @@ class GatewayHistory:
             return str(planned.value)
         if not before:
             return FIRST
-        # Nobody but the first gateway takes a router that another carries.
-        went_home = self._planner.first_gateway(router) == carrier
-        return "failback" if went_home else "failover"
+        # Nobody but the first gateway takes a router from one that lives.
+        took_it_back = self._planner.first_gateway(router) == carrier
+        return PREEMPTED if took_it_back else Cause.FAILOVER.value
 
     async def run(self) -> None:
         """Write for ever."""

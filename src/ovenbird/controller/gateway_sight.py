@@ -62,7 +62,15 @@ class GatewaySight:
         drained = frozenset(self._store.state.drained)
         seen = seen_by(self.hosts())
         dead = dead_peers(self._watchers()) if self._store.synced else frozenset[str]()
-        known = Gateways(drained=drained, unfit=self._unfit(), good_since_s=good_since_s, dead=dead, seen_by=seen)
+        known = Gateways(
+            drained=drained,
+            unfit=self._unfit(),
+            good_since_s=good_since_s,
+            dead=dead,
+            seen_by=seen,
+            weights={host.name: host.weight for host in self._cluster.hosts if host.weight != 1},
+            lost=self._watch.lost(now_s),
+        )
         return known, now_s
 
     def hosts(self) -> tuple[separation.Host, ...]:

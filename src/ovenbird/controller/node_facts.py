@@ -92,3 +92,10 @@ def daemons(facts: Facts) -> dict[str, bool]:
 def controller_connected(facts: Facts) -> bool | None:
     """Return whether that host's ovn-controller is connected to SB."""
     return {"connected": True, "not connected": False}.get(str(facts.get("controller")))
+
+
+def next_hop_macs(facts: Facts) -> dict[str, str]:
+    """Return the hardware addresses at which that gateway sees upstream routers, by ExternalNetwork."""
+    told = facts.get("fitness")
+    macs = told.get("next_hops") if isinstance(told, Mapping) else None
+    return {str(name): str(mac) for name, mac in macs.items()} if isinstance(macs, Mapping) else {}

@@ -32,9 +32,9 @@ from ovenbird.plan.failback import (
     as_one,
     decide,
 )
-from ovenbird.plan.gateways import RouterNeed, renumbered, schedule
+from ovenbird.plan.gateways import RouterNeed, may_carry, renumbered, schedule
 from ovenbird.plan.inventory import InventoryView
-from ovenbird.plan.legs import SEVERAL, SHARED, is_pinned, leg_names, router_of
+from ovenbird.plan.legs import SEVERAL, SHARED, is_pinned, leg_names, leg_networks, router_of
 from ovenbird.plan.nb_index import NbIndex
 from ovenbird.plan.rows import HOME, HOME_REQUEST, VACANT, Gateway, Placement
 from ovenbird.plan.separation import Pair, Separated, read, written
@@ -97,9 +97,7 @@ class Placing:
         before, troubles = self.placement, self.troubles
         hosts, needs = gateways(self._cluster, state.nodes), tuple(router_needs(state.inventory))
         barred = barred_gateways(needs, hosts, before, sight.separated, sight.carriers)
-        scheduled = schedule(
-            needs, hosts, before, excluded=sight.gateways.excluded, carriers=sight.carriers, barred=barred
-        )
+        scheduled = schedule(needs, hosts, before, excluded=sight.gateways.last, carriers=sight.carriers, barred=barred)
         there = scheduled.placement.routers.keys()
         self._restless &= there
         self._memories = {name: memory for name, memory in self._memories.items() if name in there}
@@ -120,7 +118,7 @@ class Placing:
         seen = self._seen
         if (
             seen is None
-            or seen.gateways.excluded != sight.gateways.excluded
+            or seen.gateways.last != sight.gateways.last
             or seen.unfit != sight.unfit
             or written(sight.separated) != self.placement.apart
         ):
@@ -216,8 +214,9 @@ def carried_routers(
             Carried(
                 name=need.name,
                 order=order,
-                eligible=frozenset(host.name for host in hosts if need.physnet in host.physnets)
+                eligible=frozenset(host.name for host in hosts if may_carry(host, need))
                 - barred.get(need.name, frozenset()),
+                barred=barred.get(need.name, frozenset()),
                 home=placement.home(need.name),
                 asked=asked.gateway if asked else "",
                 asked_cause=asked.cause if asked else Cause.MOVE,
@@ -241,7 +240,7 @@ def gateways(cluster: Cluster, nodes: Mapping[str, NodeRecord]) -> tuple[Gateway
         if Role.GATEWAY in host.roles:
             node = nodes.get(host.name)
             physnets = node.physnets if node is not None and node.physnets else frozenset(host.uplinks)
-            found.append(Gateway(name=host.name, physnets=physnets))
+            found.append(Gateway(name=host.name, physnets=physnets, zone=host.zone, weight=host.weight))
     return tuple(found)
 
 
@@ -252,13 +251,14 @@ def router_needs(inventory: InventoryView, names: Collection[str] | None = None)
         spec = declared[name].spec if name in declared else None
         if not isinstance(spec, Router) or spec.external is None:
             continue
-        external = inventory.spec(ExternalNetwork, spec.external.network)
-        for leg in leg_names(name, spec) if external is not None else ():
+        for leg, network in zip(leg_names(name, spec), leg_networks(spec), strict=True):
+            external = inventory.spec(ExternalNetwork, network)
             if external is not None and (names is None or leg in names):
                 yield RouterNeed(
                     name=leg,
                     physnet=external.physnet,
                     count=spec.gateways.count,
+                    zones=frozenset(spec.gateways.zones),
                     together=external.physnet if spec.gateways.mode == SHARED else "",
                     pinned=is_pinned(spec),
                     apart=name if spec.gateways.mode == SEVERAL else "",

@@ -57,6 +57,7 @@ def apply(
         underlay_mtu=cluster.underlay_mtu,
         revision=state.revision + 1,
         gateways=gateways_by_physnet(cluster),
+        zones=cluster.gateway_zones,
     )
     return _objects(state, admission, dry_run=dry_run, comment="apply")
 

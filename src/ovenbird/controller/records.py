@@ -94,7 +94,21 @@ class GatewayChangeRecord:
             "from": self.before,
             "to": self.after,
             "cause": self.cause,
+            "decided_by": _DECIDED_BY.get(self.cause, "ovn"),
         }
+
+
+_DECIDED_BY = {
+    "unfit": "controller",
+    "partition": "controller",
+    "unpaired": "controller",
+    "failback": "controller",
+    "placed": "controller",
+    "drain": "operator",
+    "move": "operator",
+    "rebalance": "operator",
+}
+"""Cause -> who decided; what is not here OVN did by itself."""
 
 
 def gateway_uuid(name: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from ovenbird.drill.catalogue_many import MANY
 from ovenbird.drill.invariants import ALWAYS
 from ovenbird.drill.judge import Bite, Expect
 from ovenbird.drill.script import (
@@ -25,6 +26,7 @@ from ovenbird.drill.script import (
     Return,
     once,
 )
+from ovenbird.drill.sessions import BREAKING, UNFELT
 from ovenbird.model.errors import UserError
 
 VSWITCHD, CONTROLLER = "ovs-vswitchd", "ovn-controller"
@@ -60,6 +62,8 @@ SPARED_MS = 250.0
 """What a flow through another gateway may wait, on a machine that is busy with the fault."""
 PARTED_MS = 1500.0
 """Until one of two gateways that don't see each other has been silenced."""
+SILENCED_MS = 5000.0
+"""Until a gateway that nothing reaches any more has silenced itself: SB must have been silent for 2 s, and 1 s more."""
 IDLE_MS = 12_000.0
 """Until a dead gateway is replaced that only the controller can replace: its agent must have missed a sign."""
 ISOLATED_MS = 3000.0
@@ -156,6 +160,7 @@ DRILLS: tuple[Drill, ...] = (
         name="gateway-isolated",
         what="the active gateway's underlay is cut for 15 s, central tier included; its uplink stays",
         steps=once("partition", "gateway-active", hold_s=15),
+        overlap_ms=SILENCED_MS,
     ),
     _gateway(
         name="gateway-partition",
@@ -226,6 +231,12 @@ DRILLS: tuple[Drill, ...] = (
         has_baseline=False,
     ),
     _gateway(
+        name="gateway-restart-fast",
+        what=f"the active gateway's {VSWITCHD} crashes and its own monitor starts it again, sooner than BFD notices",
+        steps=once("kill", "gateway-active", daemon=VSWITCHD, signal="SEGV"),
+        returns=Return.HEALTHY,
+    ),
+    _gateway(
         name="gateway-drain",
         what="the active gateway is drained for 5 s, and then takes its routers back",
         steps=once("drain", "gateway-active", hold_s=5),
@@ -249,6 +260,23 @@ DRILLS: tuple[Drill, ...] = (
         mode="active-active",
         expect=Expect(streams=REHOMED, bite=Bite.STREAMS, spared_ms=SPARED_MS, return_outage_ms=2500.0),
     ),
+    _gateway(
+        name="gateway-session",
+        what=f"kill -9 of the active gateway's {VSWITCHD} under one long TCP connection over each way through it",
+        steps=once("kill", "gateway-active", daemon=VSWITCHD),
+        expect=Expect(
+            streams={"distributed-*": 500.0},
+            others_ms=2 * TCP_MS,
+            bite=Bite.STREAMS,
+            return_outage_ms=2500.0,
+            moves=True,
+            sessions_survive=True,
+            breaking=BREAKING,
+            unfelt=UNFELT,
+        ),
+        has_sessions=True,
+    ),
+    *MANY,
     _database(
         name="nb-leader-kill",
         expect=_NB,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ovenbird.drill.crowd import carried
 from ovenbird.drill.fault import Fault, make_fault
 from ovenbird.drill.observers import Observers
 from ovenbird.drill.record import (
@@ -21,11 +22,12 @@ from ovenbird.drill.record import (
     FAULT_INJECTED,
     FAULT_VERIFIED,
     GATEWAY_CLAIMED,
+    ROUTERS_COUNTED,
     Event,
     Window,
 )
 from ovenbird.drill.scene import ready
-from ovenbird.drill.script import Drill, Each, Heal, Hold, Inject, Ready, Return, Step
+from ovenbird.drill.script import Count, Drill, Each, Heal, Hold, Inject, Ready, Return, Step
 from ovenbird.drill.stage import Api, Stage
 from ovenbird.drill.targets import OF_TARGET, resolve
 from ovenbird.lab.lab import Lab
@@ -109,6 +111,9 @@ class Enactment:
                     await self._heal()
                 case Ready(timeout_s=timeout_s):
                     await ready(self.lab, self.api, timeout_s)
+                case Count():
+                    found = dict(await asyncio.to_thread(carried, self.api))
+                    self.note(ROUTERS_COUNTED, "routers", f"routers are carried by {found}", carries=found)
                 case Each(target=target, steps=inner):
                     for node in await self._targets(target, ""):
                         await self.enact(inner, node)

@@ -15,7 +15,15 @@ from typing import Any
 
 from ovenbird.drill.arp import overlaps
 from ovenbird.drill.outage import NS_PER_MS, Record
-from ovenbird.drill.record import EPOCH_CHANGED, LOG_LINE, OBSERVER_FAILED, ROLE_CHANGED, Event, RunRecord
+from ovenbird.drill.record import (
+    EPOCH_CHANGED,
+    LOG_LINE,
+    OBSERVER_FAILED,
+    ROLE_CHANGED,
+    ROUTERS_COUNTED,
+    Event,
+    RunRecord,
+)
 
 ARP_OVERLAP_MS = 1500.0
 """Two gateways may answer for one address this long. When an active gateway is moved or comes back, the old one stops
@@ -301,6 +309,13 @@ def _has_objects(record: RunRecord) -> bool:
     return record.final.objects is not None and record.final.nb_objects is not None
 
 
+def _level(record: RunRecord) -> Found:
+    for event in _events(record, ROUTERS_COUNTED):
+        counts = sorted(event.data["carries"].values())
+        if not counts or counts[-1] - counts[0] > 1:
+            yield event.at_ns, "the gateways that live do not carry as many routers each", _shown(event.data["carries"])
+
+
 _ALL = (
     Invariant(
         name="one-leader-per-term",
@@ -371,6 +386,13 @@ _ALL = (
         has_evidence=lambda record: (
             not any(event.kind == OBSERVER_FAILED and event.subject == "hosts" for event in record.timeline)
         ),
+    ),
+    Invariant(
+        name="gateways-level",
+        what="gateways that live carry as many routers each, give or take one",
+        check=_level,
+        has_evidence=lambda record: bool(_events(record, ROUTERS_COUNTED)),
+        always=False,
     ),
     Invariant(
         name="nothing-left",

@@ -14,7 +14,7 @@ from typing import Any
 from ovenbird.drill.bite import unmoved, unsucceeded
 from ovenbird.drill.integrity import flaws
 from ovenbird.drill.invariants import ALWAYS, EAST_WEST, Violation, check, lost_in_queues, unproven
-from ovenbird.drill.outage import NS_PER_MS, Gap, Record, gaps, largest
+from ovenbird.drill.outage import NS_PER_MS, SESSIONS, Gap, Record, gaps, largest
 from ovenbird.drill.record import RunRecord, Write
 from ovenbird.drill.spread import spreading
 
@@ -34,7 +34,7 @@ NOISE_MS = 250.0
 """A machine that delays packets this long with nothing broken is too busy for figures."""
 FIGURES = ("outage_ms", "write_outage_ms", "nb_outage_ms", "return_outage_ms", "back_in_service_ms", "noise_ms")
 """The figures of a run, by their field of `Figures`."""
-PACKETS = frozenset({"icmp", "udp", "tcp"})
+PACKETS = frozenset({"icmp", "udp", *SESSIONS})
 """Kinds of stream that carry a workload's packets; reads of the API and commits in NB have figures of their own."""
 
 
@@ -69,6 +69,12 @@ class Expect:
     """Limit of the flows that are spread over gateways and were not on the one that was hit; some must have been there,
     and some not. None: no such flows."""
     bite: Bite = Bite.NOWHERE
+    sessions_survive: bool = False
+    """Whether every TCP connection must live through the run, but those that are in `breaking`."""
+    unfelt: frozenset[str] | None = None
+    """Streams that need not feel the fault, while every other must for the run to prove anything; None: any may."""
+    breaking: frozenset[str] = frozenset()
+    """TCP connections that are stated not to survive: no limit holds for them, and no figure of the run is theirs."""
     moves: bool = False
     """Whether the fault must hit the gateway that carries the router, and the router leave it."""
     succeeded: tuple[str, ...] = ()
@@ -142,8 +148,9 @@ def rounded(value: float | None) -> float | None:
 def judge(record: RunRecord, expect: Expect) -> Verdict:
     """Return the verdict and the figures of one run."""
     packets = [stream for stream in record.streams if stream.kind in PACKETS]
-    outages = {stream.name: outage_gap(stream, record) for stream in packets}
-    returns = {stream.name: return_gap(stream, record).ms for stream in packets}
+    counted = [stream for stream in packets if stream.name not in expect.breaking]
+    outages = {stream.name: outage_gap(stream, record) for stream in counted}
+    returns = {stream.name: return_gap(stream, record).ms for stream in counted}
     nb = next((stream for stream in record.streams if stream.kind == "nb"), None)
     write_outage_ms = _write_outage_ms(record)
     invalid = _invalid(record, expect, outages, write_outage_ms)
@@ -165,14 +172,23 @@ def judge(record: RunRecord, expect: Expect) -> Verdict:
     over: tuple[str, ...] = ()
     if not record.meta.baseline:  # stock OVN is measured, not judged
         unspared = met.wrong(expect.spared_ms) if met is not None and expect.spared_ms is not None else ()
-        over = (*unspared, *_over_limits(record, expect, figures))
+        over = (*unspared, *_over_limits(record, expect, figures), *_broken(record, expect))
     failed = [*over, *(f"{one.invariant}: {one.what}" for one in violations)]
     outcome = Outcome.FAIL if failed else Outcome.PASS
     return Verdict(outcome=outcome, reasons=tuple(failed), figures=figures, violations=violations)
 
 
+def _broken(record: RunRecord, expect: Expect) -> list[str]:
+    """Return the sessions that ended although they were stated to survive."""
+    if not expect.sessions_survive:
+        return []
+    sessions = [one for one in record.streams if one.kind in SESSIONS and one.name not in expect.breaking]
+    return [f"{one.name}: the connection broke: {one.breaks[0][1]}" for one in sessions if not one.survived]
+
+
 def _alone(stream: Record, record: RunRecord) -> dict[str, float]:
-    return {
+    alone = {"breaks": len(stream.breaks)} if stream.kind in SESSIONS else {}
+    return alone | {
         "outage_ms": outage_gap(stream, record).ms,
         "return_outage_ms": return_gap(stream, record).ms,
         "sent": len(stream.sent),
@@ -257,6 +273,9 @@ def _too_thin(record: RunRecord) -> list[str]:
 def _unfelt(record: RunRecord, expect: Expect, outages: Mapping[str, Gap], write_outage_ms: float | None) -> list[str]:
     """Return where a fault that should have been felt was not."""
     worst_ms, noise_ms = max((gap.ms for gap in outages.values()), default=0.0), _noise_ms(record)
+    spared = {name for name, gap in outages.items() if gap.ms < noise_ms + BITE_MS}
+    if expect.unfelt is not None and (safe := sorted(spared - expect.unfelt)):
+        return [f"the fault was not felt by {', '.join(safe)}"]
     if expect.bite is Bite.STREAMS and worst_ms < noise_ms + BITE_MS:
         noise = f"{noise_ms:.0f} ms with nothing broken"
         return [f"no stream waited longer than {worst_ms:.0f} ms, and {noise}: it was not felt"]
@@ -300,7 +319,9 @@ def _over_limits(record: RunRecord, expect: Expect, figures: Figures) -> list[st
 
 
 def stream_limit_ms(expect: Expect, name: str) -> float | None:
-    """Return the limit of a stream: by its name, by a pattern, or that of all others."""
+    """Return the limit of a stream: by its name, by a pattern, or that of all others; None if it has none."""
+    if name in expect.breaking:
+        return None
     if name in expect.streams:
         return expect.streams[name]
     for pattern, limit_ms in expect.streams.items():

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol
 
 from ovenbird.drill import probe
-from ovenbird.drill.outage import Record
+from ovenbird.drill.outage import SESSIONS, Record
 from ovenbird.drill.record import Write
 from ovenbird.drill.writer import Reader, Writer
 from ovenbird.model.errors import OvenbirdError, Timeout
@@ -57,9 +57,9 @@ class Stream:
     target: str
     """Address."""
     kind: str = "icmp"
-    """icmp, udp or tcp (one long connection)."""
+    """icmp, udp, tcp (one long connection, echoed) or pull (one long download from the target)."""
     peer: Place | None = None
-    """Where the target is, if a responder is needed there (udp, tcp)."""
+    """Where the target is, if a responder is needed there (udp, tcp, pull)."""
 
     @property
     def place(self) -> Place:
@@ -255,7 +255,7 @@ class Load:
         sent = [pair for part in parts for pair in part["sent"]]
         # Probes end one after the other: whose peer ended first sees its connection go.
         breaks = [pair for part in parts for pair in part["breaks"] if pair[0] < self._ended_ns]
-        if stream.kind == "tcp":
+        if stream.kind in SESSIONS:
             firsts = {seq // GENERATION: at for seq, at in reversed(sent)}
             breaks += [(at, "its end was switched off") for generation, at in firsts.items() if generation]
         received = [pair for part in parts for pair in part["received"]]

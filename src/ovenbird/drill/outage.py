@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 NS_PER_MS = 1_000_000
+SESSIONS = frozenset({"tcp", "pull"})
+"""Kinds of stream that are one long TCP connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +41,10 @@ class Record:
     received: Sequence[tuple[int, int]]
     """In the order of their times."""
     kind: str = "icmp"
-    """icmp, udp, tcp (one long connection), read (of the API), or nb (a write, sent to the API and seen in NB)."""
+    """icmp, udp, tcp (one long connection), pull (one long download), read (of the API), or nb (a write, sent to the
+    API and seen in NB)."""
     breaks: Sequence[tuple[int, str]] = ()
-    """tcp: when and why the connection ended and a new one had to be opened."""
+    """tcp, pull: when and why the connection ended and a new one had to be opened."""
 
     @classmethod
     def from_json(cls, name: str, data: dict[str, Any]) -> Record:
@@ -57,7 +60,7 @@ class Record:
 
     @property
     def survived(self) -> bool:
-        """Whether the connection of a tcp stream lived through the run."""
+        """Whether the connection of a tcp or pull stream lived through the run."""
         return not self.breaks
 
     def lost(self) -> int:

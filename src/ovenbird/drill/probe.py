@@ -31,12 +31,13 @@ SOL_RAW, ICMP_FILTER = 255, 1
 """linux/icmp.h; the kinds of message to drop, one bit each."""
 ECHO_REQUEST, ECHO_REPLY = 8, 0
 MAGIC = 0x6F76656E
-UDP_PORT, TCP_PORT = 7007, 7007
+UDP_PORT, TCP_PORT, PULL_PORT = 7007, 7007, 7008
 FRAME = struct.Struct("!II")
+TIMED = struct.Struct("!QI")  # a pull stream's: when it was sent, unix nanoseconds
 CONNECT_S, RETRY_S = 1.0, 0.2
 STALL_S = 30.0
 """A connection that has been silent for this long is given up. TCP itself would go on for a quarter of an hour."""
-FLUSH_S = 1.0
+FLUSH_S, IDLE_S = 1.0, 0.2
 URGENCY = -10
 """nice(2) value: a machine that is busy with the fault should not look like an outage."""
 BUFFER_BYTES = 1 << 20
@@ -162,29 +163,30 @@ class DatagramStream(Stream):
 class TcpStream(Stream):
     """Small segments on one long connection, echoed by the other end; a new connection only when that one has ended."""
 
+    port, frame, _next = TCP_PORT, FRAME, 0
+
     def __init__(self, name: str, target: str, selector: selectors.BaseSelector) -> None:
         super().__init__(name, target, selector)
         self._socket: socket.socket | None = None
-        self._open = False
-        self._was_open = False
-        self._deadline_s = 0.0
-        """While connecting: when to give that up. Else: when silence has lasted too long."""
-        self._retry_s = 0.0
-        self._unsent = b""
-        self._partial = b""
+        self._open = self._was_open = False
+        self._deadline_s = self._retry_s = 0.0
+        """While connecting: when to give that up. Else: when silence has lasted too long. When to connect again."""
+        self._unsent = self._partial = b""
 
     def tick(self, sequence: int) -> None:
         """Send one segment, or see to the connection."""
-        now_s = time.monotonic()
         if self._was_open:
             self.sent.append((sequence, time.time_ns()))
-        if self._socket is None:
-            if now_s >= self._retry_s:
-                self._connect(now_s)
-        elif now_s >= self._deadline_s:
-            self._end(f"no answer for {STALL_S:g} s" if self._open else "")
-        elif self._open:
+        if self._see_to(time.monotonic()):
             self._send(b"" if self._unsent else FRAME.pack(sequence, MAGIC))
+
+    def _see_to(self, now_s: float) -> bool:
+        """Open the connection again, or give it up, when it is time; return whether it is open."""
+        if self._socket is None and now_s >= self._retry_s:
+            self._connect(now_s)
+        elif self._socket is not None and now_s >= self._deadline_s:
+            self._end(f"nothing came for {STALL_S:g} s" if self._open else "")
+        return self._open
 
     def _connect(self, now_s: float) -> None:
         fresh = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -193,7 +195,7 @@ class TcpStream(Stream):
         fresh.setblocking(False)
         self._socket, self._open, self._deadline_s = fresh, False, now_s + CONNECT_S
         self._unsent = self._partial = b""
-        if fresh.connect_ex((self.target, TCP_PORT)) not in (0, errno.EINPROGRESS):
+        if fresh.connect_ex((self.target, self.port)) not in (0, errno.EINPROGRESS):
             self._end("")
             return
         self._selector.register(fresh, selectors.EVENT_WRITE, self._ready)
@@ -204,8 +206,7 @@ class TcpStream(Stream):
             if events & selectors.EVENT_READ:
                 self._receive(self._socket)
             return
-        failure = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if failure:
+        if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._end("")
             return
         self._open = self._was_open = True
@@ -235,11 +236,13 @@ class TcpStream(Stream):
             return
         self._deadline_s = time.monotonic() + STALL_S
         at_ns, data = kernel_time_ns(ancillary), self._partial + data
-        whole = len(data) - len(data) % FRAME.size
+        whole = len(data) - len(data) % self.frame.size
         self._partial = data[whole:]
-        for sequence, magic in FRAME.iter_unpack(data[:whole]):
+        for number, magic in self.frame.iter_unpack(data[:whole]):
             if magic == MAGIC:
-                self.arrived(sequence, at_ns)
+                self._took(number, at_ns)
+
+    _took = Stream.arrived
 
     def _end(self, why: str) -> None:
         """Close; `why` is empty for a connection that never was."""
@@ -252,21 +255,50 @@ class TcpStream(Stream):
         self._socket, self._open, self._retry_s = None, False, time.monotonic() + RETRY_S
 
 
+class PullStream(TcpStream):
+    """A download: the other end sends, and this one has nothing to say but TCP's own acknowledgements."""
+
+    port, frame = PULL_PORT, TIMED
+
+    def tick(self, sequence: int) -> None:
+        """See to the connection."""
+        self._next = self._next or sequence
+        self._see_to(time.monotonic())
+
+    def _took(self, sent_ns: int, at_ns: int) -> None:
+        self.sent.append((self._next, sent_ns))
+        self.arrived(self._next, at_ns)
+        self._next += 1
+
+
 class Responder:
-    """Sends back what comes in by UDP and TCP."""
+    """Sends back what comes in by UDP and TCP, and feeds those who pull."""
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-        self._tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        for one, port in ((self._udp, UDP_PORT), (self._tcp, TCP_PORT)):
+        self._udp.bind(("0.0.0.0", UDP_PORT))
+        self._tcp = socket.create_server(("0.0.0.0", TCP_PORT), backlog=64)
+        self._pulled = socket.create_server(("0.0.0.0", PULL_PORT), backlog=64)
+        self.feeds: dict[socket.socket, bytes] = {}
+        """Connections of those who pull, and what of the last frame could not be sent yet."""
+        for one in (self._udp, self._tcp, self._pulled):
             one.setblocking(False)
-            one.bind(("0.0.0.0", port))
-        self._tcp.listen(64)
         selector.register(self._udp, selectors.EVENT_READ, self._datagrams)
         selector.register(self._tcp, selectors.EVENT_READ, self._accept)
+        selector.register(self._pulled, selectors.EVENT_READ, self._accept_pull)
+
+    def feed(self) -> None:
+        """Send one frame to everybody who pulls; none to whose last one still waits."""
+        for connection, unsent in list(self.feeds.items()):
+            data = unsent or TIMED.pack(time.time_ns(), MAGIC)
+            try:
+                with contextlib.suppress(BlockingIOError):
+                    self.feeds[connection] = data[connection.send(data) :]
+            except OSError:
+                del self.feeds[connection]
+                connection.close()
 
     def _datagrams(self, _events: int) -> None:
         while True:
@@ -279,13 +311,12 @@ class Responder:
                 continue
 
     def _accept(self, _events: int) -> None:
-        try:
-            connection, _address = self._tcp.accept()
-        except OSError:
-            return
-        connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._selector.register(connection, selectors.EVENT_READ, lambda _events: self._echo(connection))
+        if connection := accepted(self._tcp):
+            self._selector.register(connection, selectors.EVENT_READ, lambda _events: self._echo(connection))
+
+    def _accept_pull(self, _events: int) -> None:
+        if connection := accepted(self._pulled):
+            self.feeds[connection] = b""
 
     def _echo(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -295,6 +326,17 @@ class Responder:
         # Ended, or so far behind that its buffer is full: the other end sees it as a break of the connection.
         self._selector.unregister(connection)
         connection.close()
+
+
+def accepted(listener: socket.socket) -> socket.socket | None:
+    """Return a new connection, if there is one."""
+    try:
+        connection, _address = listener.accept()
+    except OSError:
+        return None
+    connection.setblocking(False)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
 
 
 def say(line: dict[str, Any]) -> None:
@@ -307,8 +349,8 @@ def make(streams: list[dict[str, str]], selector: selectors.BaseSelector) -> lis
     """Return the streams that the argument describes."""
     made: list[Stream] = []
     for at, one in enumerate(streams):
-        if one["kind"] == "tcp":
-            made.append(TcpStream(one["name"], one["target"], selector))
+        if kind := {"tcp": TcpStream, "pull": PullStream}.get(one["kind"]):
+            made.append(kind(one["name"], one["target"], selector))
         else:
             identifier = (os.getpid() + at) & 0xFFFF if one["kind"] == "icmp" else None
             made.append(DatagramStream(one["name"], one["target"], selector, identifier=identifier))
@@ -327,10 +369,8 @@ def run(given: dict[str, Any]) -> None:
         ended = True
 
     selector.register(sys.stdin, selectors.EVENT_READ, end)
-    if given.get("responds", True):
-        Responder(selector)
+    responder = Responder(selector) if given.get("responds", True) else None
     streams = make(given["streams"], selector)
-    interval_s = float(given["interval_ms"]) / 1000 if streams else FLUSH_S
     start_s = due_s = flush_s = time.monotonic()
     sequence = int(given["first_sequence"])
     while not ended and due_s - start_s < float(given["duration_s"]):
@@ -338,7 +378,10 @@ def run(given: dict[str, Any]) -> None:
         if now_s >= due_s:
             for stream in streams:
                 stream.tick(sequence)
+            if responder:
+                responder.feed()
             sequence += 1
+            interval_s = float(given["interval_ms"]) / 1000 if streams or (responder and responder.feeds) else IDLE_S
             # Ticks missed while this process had no processor are left out, not made up for in a burst.
             due_s = max(due_s + interval_s, now_s)
         if now_s - flush_s >= FLUSH_S:

@@ -39,6 +39,8 @@ EPOCH_CHANGED = "epoch.changed"
 In the order of NB's log, each state once, whichever member showed it first."""
 GATEWAY_CLAIMED = "gateway.claimed"
 """subject: the cr- port; data: {"chassis"} ("" for none)."""
+ROUTERS_COUNTED = "routers.counted"
+"""data: {"carries": {gateway that is good: how many routers it carries}}."""
 ARP_ANSWERED = "arp.answered"
 """Another than before answers for an address on the outside switch; subject: address; data: {"mac", "port" (of the
 switch), "node" (behind that port), "previous": {"mac", "port", "node", "last_ns"} or null}. `last_ns` is the last

@@ -15,7 +15,7 @@ from ovenbird.drill.judge import Outcome
 from ovenbird.drill.judged import HELD, VIOLATED, Judged
 from ovenbird.drill.lanes import telling
 from ovenbird.drill.markup import Child, Markup, join, tag
-from ovenbird.drill.outage import NS_PER_MS
+from ovenbird.drill.outage import NS_PER_MS, SESSIONS
 from ovenbird.drill.plot import patterns, plot, view_streams, views
 from ovenbird.drill.plot_view import View
 from ovenbird.drill.record import Event, RunRecord
@@ -196,7 +196,7 @@ def _streams(record: RunRecord, judged: Judged) -> Markup:
                 _ms(one["return_outage_ms"]),
                 _ms(limit),
                 _against(worst, limit),
-                str(len(stream.breaks)) if stream and stream.kind == "tcp" else "-",
+                str(len(stream.breaks)) if stream and stream.kind in SESSIONS else "-",
             ]
         )
     heads = ["Stream", "Kind", "Spacing", "Sent", "Lost", "Outage", "On return", "Limit", "", "Broken connections"]

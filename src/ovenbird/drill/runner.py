@@ -11,14 +11,15 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ovenbird.drill import modes
+from ovenbird.drill import modes, sessions
 from ovenbird.drill import stage as stages
 from ovenbird.drill.baseline import Baseline
 from ovenbird.drill.commits import commits
+from ovenbird.drill.crowd import crowd
 from ovenbird.drill.enact import Enactment, Progress
 from ovenbird.drill.final import collect_final
 from ovenbird.drill.load import Load, Stream
@@ -74,29 +75,45 @@ async def _on(scene: Scene, drill: Drill, seed: int, baseline: bool, progress: P
     """Run a drill on a scene, and leave that as it was."""
     phases = Phases()
     await scene.begin(phases, forgetful=drill.expect.moves, idle=drill.is_idle)
-    if baseline:
-        return await _stock(scene, drill, seed, phases, progress)
-    streams = stages.streams(scene.standing)
-    try:
-        if drill.mode:
-            with phases.of("set the stage"):
-                streams += await asyncio.to_thread(modes.prepare, scene.api, scene.standing, drill.mode)
+    async with _streams(scene, drill, phases, baseline) as streams:
+        if baseline:
+            return await _stock(scene, drill, seed, streams, phases, progress)
         record = await _measured(scene, drill, seed, phases, None, streams, progress)
-    finally:
-        if drill.mode:
-            await asyncio.to_thread(modes.strike, scene.api)
     left = await scene.end(phases)
     meta = replace(record.meta, phases_s=phases.rounded())
     return replace(record, meta=meta, final=replace(record.final, residue=left))
 
 
-async def _stock(scene: Scene, drill: Drill, seed: int, phases: Phases, progress: Progress) -> RunRecord:
+@contextlib.asynccontextmanager
+async def _streams(scene: Scene, drill: Drill, phases: Phases, baseline: bool) -> AsyncIterator[tuple[Stream, ...]]:
+    """Provide the drill's streams, and what they need beside the stage for as long."""
+    api, stage = scene.api, scene.standing
+    try:
+        with phases.of("set the stage"):
+            if drill.has_sessions:
+                streams = await asyncio.to_thread(sessions.prepare, scene.lab, api, stage)
+            else:
+                streams = stages.streams(stage)
+            if drill.mode and not baseline:
+                streams += await asyncio.to_thread(modes.prepare, api, stage, drill.mode)
+        yield streams
+    finally:
+        if drill.mode and not baseline:
+            await asyncio.to_thread(modes.strike, api)
+        if drill.has_sessions:
+            with contextlib.suppress(OvenbirdError):
+                await asyncio.to_thread(sessions.strike, scene.lab, api)
+
+
+async def _stock(
+    scene: Scene, drill: Drill, seed: int, streams: tuple[Stream, ...], phases: Phases, progress: Progress
+) -> RunRecord:
     """Run a drill on stock OVN: our agents are away meanwhile, whatever happens."""
     stock = Baseline(scene.lab)
     try:
         with phases.of("end our agents"):
             await asyncio.to_thread(stock.begin)
-        record = await _measured(scene, drill, seed, phases, stock, stages.streams(scene.standing), progress)
+        record = await _measured(scene, drill, seed, phases, stock, streams, progress)
     finally:
         with phases.of("start our agents"):
             await asyncio.to_thread(lab_faults.heal, scene.lab)
@@ -128,6 +145,16 @@ def require(lab: Lab, drill: Drill, baseline: bool = False) -> None:
         )
 
 
+class _Beside(contextlib.ExitStack):
+    """What is declared for one run only."""
+
+    async def __aenter__(self) -> contextlib.ExitStack:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await asyncio.to_thread(self.close)
+
+
 async def _measured(
     scene: Scene,
     drill: Drill,
@@ -140,10 +167,11 @@ async def _measured(
     """Load the stage, enact the drill, and collect everything while the stage still stands."""
     lab, api, stage = scene.lab, scene.api, scene.standing
     started_ns = time.time_ns()
-    async with Observers(lab, stage) as observers:
+    async with _Beside() as stack, Observers(lab, stage) as observers:
         play = Enactment(lab, api, drill, random.Random(seed), progress, stage, observers, is_stock=stock is not None)
         limit_ms = stock.detect_limit_ms if stock else detect_limit_ms(lab, drill, await _status(api))
-        with Load(lab, streams, 0.0 if stock else drill.writes_per_s) as load:
+        more = await asyncio.to_thread(stack.enter_context, crowd(api, stage, drill.crowd))
+        with Load(lab, (*streams, *more), 0.0 if stock else drill.writes_per_s) as load:
             meta = await _enacted(play, load, phases)
             with phases.of("stop the load"):
                 records, writes = await asyncio.to_thread(load.stop)
@@ -199,7 +227,7 @@ async def _enacted(play: Enactment, load: Load, phases: Phases) -> Meta:
 
 
 def detect_limit_ms(lab: Lab, drill: Drill, status: Mapping[str, Any]) -> float:
-    """Return the time that whoever must notice needs by its timers; by `status` they are slowed on busy hosts."""
+    """Return the time that whoever must notice needs by its timers; BFD's are slowed on busy hosts."""
     cluster = lab.spec.cluster()
     if drill.detector is Detector.BFD:
         return float(status.get("bfd_detect_ms") or cluster.bfd.detect_ms)

@@ -44,14 +44,19 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """Put on record how many routers each gateway carries."""
+
+
+@dataclass(frozen=True, slots=True)
 class Each:
     """Do the steps once for each node of a target, in an order that follows from the seed; inside, it is "it"."""
 
     target: str
-    steps: tuple[Inject | Hold | Heal | Ready, ...]
+    steps: tuple[Inject | Hold | Heal | Ready | Count, ...]
 
 
-Step = Inject | Hold | Heal | Ready | Each
+Step = Inject | Hold | Heal | Ready | Count | Each
 
 
 class Return(Enum):
@@ -97,10 +102,14 @@ class Drill:
     settle_s: float = 2.0
     """Load goes on for this long after the return, so that its cost is seen."""
     writes_per_s: float = 10.0
+    has_sessions: bool = False
+    """Whether its load is one long TCP connection over each way through the gateway, instead of the usual streams."""
     mode: str = ""
     """Mode of a second router with many flows through it (`ovenbird.drill.modes`); "": there is none."""
     announced: tuple[str, ...] = ()
     """Regular expressions of ERR/EMER log lines that this drill causes on purpose."""
+    crowd: int = 0
+    """Routers beside the stage's own; some of them are measured."""
     overlap_ms: float | None = None
     """How long two gateways may answer for one address, if longer than in every move."""
     is_idle: bool = False

@@ -119,17 +119,22 @@ class Announcer:
                 await self._send_to(bridge, frames)
 
     async def _send_to(self, bridge: str, frames: list[tuple[int, bytes]]) -> None:
-        connection = self._bridges.get(bridge)
-        try:
-            if connection is None:
-                connection = await Connection(self._layout.ovs_run / f"{bridge}.mgmt").__aenter__()
-                self._bridges[bridge] = connection
-            await connection.send(frames)
-        except (OSError, EOFError, TimeoutError, Unavailable) as error:
-            _log.info(UNSENT, extra={"bridge": bridge, "error": str(error)})
-            if connection is not None:
-                await connection.__aexit__(None, None, None)
-            self._bridges.pop(bridge, None)
+        # A connection of before ends with the ovs-vswitchd that it was to: a second one is tried at once.
+        for is_last in (False, True):
+            try:
+                await (await self._connected(bridge)).send(frames)
+            except (OSError, EOFError, TimeoutError, Unavailable) as error:
+                if (broken := self._bridges.pop(bridge, None)) is not None:
+                    await broken.__aexit__(None, None, None)
+                if is_last:
+                    _log.info(UNSENT, extra={"bridge": bridge, "error": str(error)})
+            else:
+                return
+
+    async def _connected(self, bridge: str) -> Connection:
+        if bridge not in self._bridges:
+            self._bridges[bridge] = await Connection(self._layout.ovs_run / f"{bridge}.mgmt").__aenter__()
+        return self._bridges[bridge]
 
     def _port(self, localnet: str) -> int:
         """Return the number that the provider bridge knows the logical network's patch port by; 0 while it has none."""

@@ -16,7 +16,7 @@ from ovenbird.host.hold import Hold
 from ovenbird.host.link import give_to_userspace
 from ovenbird.host.switch import DATABASE, TABLES, is_settled, transaction_of, view_of
 from ovenbird.host.underlay import Underlay, assert_on_bridge, learn
-from ovenbird.model.cluster import Cluster, Database, Host
+from ovenbird.model.cluster import Cluster, Database, Host, Role
 from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import Client, OvsdbError, Replica, Transaction
 from ovenbird.plan.switch import (
@@ -29,6 +29,7 @@ from ovenbird.plan.switch import (
     provider_bridge,
     wanted_switch,
 )
+from ovenbird.process import daemon
 from ovenbird.process.command import run
 from ovenbird.process.daemon import DaemonSpec
 from ovenbird.process.supervisor import Kept
@@ -114,7 +115,9 @@ class Chassis:
         async with Client(DATABASE, remotes, leader_only=False) as client, Replica(client, TABLES) as replica:
             await replica.ready(timeout_s=SETTLE_TIMEOUT_S)
             self.replica = replica
-            self._hold = Hold(client, replica, self._layout, through_switch=self._underlay is not None)
+            self._hold = Hold(
+                client, replica, self._layout, through_switch=self._underlay is not None, gateways=self._other_gateways
+            )
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_settings(client, replica))
                 group.create_task(self._watch_changes(replica))
@@ -200,6 +203,14 @@ class Chassis:
             if steps and not self._asked and self.settled.is_set():
                 await asyncio.sleep(REPAIR_PAUSE_S)
 
+    @property
+    def _other_gateways(self) -> dict[str, str]:
+        """Return the addresses of the other gateways by name; nothing on a host that is none."""
+        if Role.GATEWAY not in self._host.roles:
+            return {}
+        others = (host for host in self._cluster.hosts if Role.GATEWAY in host.roles and host.name != self._host.name)
+        return {host.name: host.address for host in others}
+
     async def _prepare_hold(self) -> None:
         if self._hold is not None:
             await self._hold.prepare()
@@ -208,10 +219,15 @@ class Chassis:
         """Settle an ovs-vswitchd that was started or adopted; its tunnels open last."""
         if self.replica is None or self._hold is None:
             return
+        running = daemon.find(self.vswitchd_spec)
         await self.replica.wait_until(is_settled, timeout_s=SETTLE_TIMEOUT_S)
+        if self._hold.is_serving(running):
+            await self._assert_links()
+            return
         await self._hold.narrow()
         await self._assert_links()
         await self._hold.release()
+        await self._hold.rearm(running)
 
     async def _assert_links(self) -> None:
         """Bring links and addresses into place; safe to repeat."""

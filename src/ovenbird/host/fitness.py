@@ -54,7 +54,8 @@ class Fitness:
         host: dict[str, Any] = {}
         for (physnet, what), finding in sorted(self._found.items()):
             (physnets[physnet] if physnet else host)[what] = finding.to_json()
-        return {"host": host, "physnets": physnets}
+        macs = {name: mac for probes in self._next_hops.values() for name, mac in probes.macs().items()}
+        return {"host": host, "physnets": physnets, "next_hops": macs}
 
     @property
     def hangs(self) -> bool:

@@ -5,6 +5,11 @@ for. Two means keep BFD down meanwhile. `flow-restore-wait` (ovs-vswitchd.conf.d
 ovs-vswitchd process no packet at all. Where the underlay itself goes through Open vSwitch that would also cut
 ovn-controller off from SB, and it installs no flows without SB; so there the tunnels' packets are dropped on the
 underlay's bridge, and everything else passes. Always bounded: a switch that gets no flows must not be held for ever.
+
+A gateway is let go in two steps: first it hears the other gateways, then everybody. One that sees a workload's host
+before it sees the gateway that carries a router by now would take itself for the best that lives, and answer as well.
+And on a gateway that is not the only one the next ovs-vswitchd is told to wait as soon as this one works, so that
+one that its own monitor has started again, or the host's boot, is held as well. A running one does not read it again.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ import asyncio
 import logging
 import re
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 from ovenbird.host.switch import root_row
@@ -21,6 +27,7 @@ from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import Client, Replica, Transaction
 from ovenbird.plan.switch import INTEGRATION_BRIDGE, UNDERLAY_BRIDGE
 from ovenbird.process.command import run
+from ovenbird.process.daemon import Running
 
 SWITCH_RELEASED = "switch.released"
 SWITCH_NOT_HELD = "switch.not_held"
@@ -31,15 +38,33 @@ CALM_LOOKS = 4
 """The flows are complete when their number stayed the same this many times."""
 GENEVE = "udp,tp_dst=6081"
 COOKIE = "0x6f76656e"
+GATEWAYS_FIRST_S = 2.5
+"""How long other gateways may take to be seen: BFD sends once a second while a session is down (RFC 5880, 6.8.3)."""
+SERVING = "ovenbird-serving"
+"""external_ids key: the ovs-vswitchd that has been let go, so that a restarted agent does not hold it once more."""
 _FLOW_COUNT = re.compile(r"flow_count=(\d+)")
 
 _log = logging.getLogger(__name__)
 
 
 class Hold:
-    """Holds one host's ovs-vswitchd; `through_switch` says whether the underlay goes through it."""
+    """Holds one host's ovs-vswitchd; `through_switch` says whether the underlay goes through it.
 
-    def __init__(self, client: Client, replica: Replica, layout: Layout, *, through_switch: bool) -> None:
+    `gateways`: the other gateways, by name, with their addresses; none if this host is no gateway.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        replica: Replica,
+        layout: Layout,
+        *,
+        through_switch: bool,
+        gateways: Mapping[str, str],
+    ) -> None:
+        self._gateways = dict(gateways)
+        self._narrowed = False
+        """Whether the tunnels are held by a flow."""
         self._client = client
         self._replica = replica
         self._layout = layout
@@ -51,13 +76,32 @@ class Hold:
         if any("ovn-chassis-id" in port["external_ids"] for port in ports):
             await self._set_wait(True)
 
+    def is_serving(self, running: Running | None) -> bool:
+        """Whether this very process was let go before: what is asked of the next one does not concern it."""
+        root = root_row(self._replica)
+        return running is not None and root is not None and root["external_ids"].get(SERVING) == _name(running)
+
+    async def rearm(self, running: Running | None) -> None:
+        """Have the next ovs-vswitchd wait, however it is started, where another gateway can carry on meanwhile."""
+        root = root_row(self._replica)
+        if running is None or root is None or not self._gateways:
+            return
+        txn = Transaction("ovenbird agent: the next ovs-vswitchd is to wait")
+        txn.mutate("Open_vSwitch", "external_ids", "delete", [SERVING], uuid=root.uuid)
+        txn.mutate("Open_vSwitch", "external_ids", "insert", {SERVING: _name(running)}, uuid=root.uuid)
+        txn.mutate("Open_vSwitch", "other_config", "delete", [KEY], uuid=root.uuid)
+        txn.mutate("Open_vSwitch", "other_config", "insert", {KEY: "true"}, uuid=root.uuid)
+        await self._client.transact(txn)
+
     async def narrow(self) -> None:
         """Where the underlay goes through the switch: let all but the tunnels pass."""
+        self._narrowed = False
         if self._is_waiting and self._through_switch:
             # The timeout opens the tunnels even if this agent dies now.
             drop = f"cookie={COOKIE},priority=65000,hard_timeout={LONGEST_S:.0f},{GENEVE},actions=drop"
             try:
                 await run("ovs-ofctl", "add-flow", self._bridge(UNDERLAY_BRIDGE), drop, timeout_s=5)
+                self._narrowed = True
             except OvenbirdError as error:
                 _log.warning(SWITCH_NOT_HELD, extra={"error": str(error)})
             await self._set_wait(False)
@@ -73,8 +117,39 @@ class Hold:
             calm = calm + 1 if count == last and count > 0 else 0
             last = count
             await asyncio.sleep(POLL_S)
+        if self._through_switch and self._gateways and self._narrowed:
+            await self._see_gateways()
         await self._open()
         _log.info(SWITCH_RELEASED, extra={"flows": last, "took_ms": round((time.monotonic() - began) * 1000)})
+
+    async def _see_gateways(self) -> None:
+        """Let the tunnels to the other gateways pass; return when BFD is up there, or cannot be expected any more."""
+        allow = [
+            f"cookie={COOKIE},priority=65001,hard_timeout={LONGEST_S:.0f},{GENEVE},{field}={address},actions=NORMAL"
+            for address in self._gateways.values()
+            for field in (("ipv6_src", "ipv6_dst") if ":" in address else ("nw_src", "nw_dst"))
+        ]
+        try:
+            words = ("ovs-ofctl", "add-flows", self._bridge(UNDERLAY_BRIDGE), "-")
+            await run(*words, stdin="".join(f"{flow}\n" for flow in allow), timeout_s=5)
+        except OvenbirdError as error:
+            _log.warning(SWITCH_NOT_HELD, extra={"error": str(error)})
+            return
+        deadline_s = time.monotonic() + GATEWAYS_FIRST_S
+        while self._unseen() and time.monotonic() < deadline_s:
+            await asyncio.sleep(POLL_S)
+
+    def _unseen(self) -> frozenset[str]:
+        """Return the other gateways with which BFD should run and is not up."""
+        interfaces = self._replica.table("Interface")
+        unseen = set()
+        for port in self._replica.table("Port").values():
+            peer = port["external_ids"].get("ovn-chassis-id", "").partition("@")[0]
+            for uuid in port["interfaces"] if peer in self._gateways else ():
+                status = row["bfd_status"] if (row := interfaces.get(uuid)) is not None else {}
+                if status and status.get("state") != "up":
+                    unseen.add(peer)
+        return frozenset(unseen)
 
     async def _open(self) -> None:
         if self._through_switch:
@@ -108,3 +183,7 @@ class Hold:
 
     def _bridge(self, name: str) -> str:
         return f"unix:{self._layout.ovs_run / name}.mgmt"
+
+
+def _name(running: Running) -> str:
+    return f"{running.pid} {running.started}"

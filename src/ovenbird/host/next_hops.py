@@ -44,6 +44,10 @@ class NextHops:
         """Networks whose next hop is asked."""
         return frozenset(self._hops)
 
+    def macs(self) -> dict[str, str]:
+        """Return the hardware addresses of those that answer."""
+        return {name: hop.mac.hex(":") for name, hop in self._hops.items() if hop.mac != BROADCAST}
+
     def want(self, targets: Mapping[str, tuple[str, int]]) -> None:
         """Ask these from now on: network -> (address, VLAN or 0). One that stays keeps what is known of it."""
         wanted = {name: Target(*target) for name, target in targets.items()}

@@ -85,6 +85,10 @@ class Host:
     """physnet -> network interface that leads to it."""
     underlay_interface: str = ""
     """Interface that carries `address`; needed only with the userspace datapath."""
+    zone: str = ""
+    """Availability zone: gateways of one zone may fail together, and routers may choose by it. "" is none."""
+    weight: int = 1
+    """Of a gateway: how many routers it should carry, compared with the others."""
 
     @property
     def is_central(self) -> bool:
@@ -125,6 +129,11 @@ class Cluster:
     def physnets(self) -> frozenset[str]:
         """Every physical network that some host has an uplink to."""
         return frozenset(physnet for host in self.hosts for physnet in host.uplinks)
+
+    @property
+    def gateway_zones(self) -> frozenset[str]:
+        """Every availability zone that has a gateway."""
+        return frozenset(host.zone for host in self.hosts if host.zone and Role.GATEWAY in host.roles)
 
     def host(self, name: str) -> Host | None:
         """Return the host of that name, or None."""

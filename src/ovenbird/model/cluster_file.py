@@ -62,6 +62,9 @@ class _HostFields(_Model):
     """What the host is for: central, gateway, compute"""
     uplinks: dict[Name, Interface] = {}
     underlay_interface: Interface | Literal[""] = ""
+    zone: Name | Literal[""] = ""
+    """Availability zone of the host"""
+    weight: Annotated[int, Field(ge=1, le=100)] = 1
 
 
 class _ClusterFields(_Model):
@@ -110,6 +113,10 @@ def render_cluster(cluster: Cluster) -> str:
             fields["uplinks"] = dict(host.uplinks)
         if host.underlay_interface:
             fields["underlay_interface"] = host.underlay_interface
+        if host.zone:
+            fields["zone"] = host.zone
+        if host.weight != 1:
+            fields["weight"] = host.weight
         hosts.append(fields)
     bfd = cluster.own_bfd
     whole = {

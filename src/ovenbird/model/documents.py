@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from ovenbird.model.errors import Problem, UserError
 from ovenbird.model.explain import did_you_mean, explain, name_hint
 from ovenbird.model.located_yaml import Located, Path, load
-from ovenbird.model.objects import KINDS, NAME_PATTERN, Key, Spec
+from ovenbird.model.objects import KINDS, NAME_PATTERN, Key, Router, Spec
 
 _NAME = re.compile(NAME_PATTERN)
 _FIELDS = frozenset({"kind", "name", "spec"})
@@ -73,6 +73,16 @@ def bad_input(file: str, problems: Sequence[Problem]) -> UserError:
     return UserError(f"{count} in {file or 'the input'}", subject=file, hint=hint, problems=ordered)
 
 
+def _name_legs(lines: dict[Path, int]) -> None:
+    """Give each field of a router's list of external networks the path too that it has as the main or a further leg."""
+    for path, line in [*lines.items()]:
+        match path:
+            case ("spec", "external", 0, *field):
+                lines.setdefault(("spec", "external", *field), line)
+            case ("spec", "external", int() as at, *field):
+                lines.setdefault(("spec", "further", at - 1, *field), line)
+
+
 class _Reader:
     """Reads one YAML document."""
 
@@ -98,6 +108,8 @@ class _Reader:
             self.key = Key(model.__name__, name)
         if not _FIELDS.issuperset(value):
             self._explain_fields(value)
+        if model is Router:
+            _name_legs(self._located.lines)
         spec = self._spec(model, value.get("spec")) if model else None
         if not spec or not self.key or self.problems:
             return None
@@ -109,7 +121,8 @@ class _Reader:
             return model.model_validate({} if value is None else value, strict=True)
         except ValidationError as error:
             for path, message, hint in explain(error, model):
-                self._report(message if path else "'spec' must be a mapping of fields", ("spec", *path), hint)
+                said = message if path or isinstance(value, dict) else "'spec' must be a mapping of fields"
+                self._report(said, ("spec", *path), hint)
             return None
 
     def _explain_kind(self, kind: Any, value: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ def _explain(kind: str, path: Path, value: Any, context: Mapping[str, Any], mode
             bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
             return path, f"{field} must be {bound}, not {value}", ""
         case "value_error":
-            return path, f"{field}: {context['error']}", ""
+            return path, f"{field}: {context['error']}" if path else str(context["error"]), ""
     wanted, hint = _WANTED.get(kind, ("something else", ""))
     if kind == "string_type" and isinstance(value, int | float):
         hint = f'put it in quotes: "{str(value).lower()}"'

@@ -9,7 +9,7 @@ Cross-object rules (references, overlaps, pools) are not here: see `ovenbird.pla
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -98,6 +98,12 @@ class Network(Spec):
     """MTU told to workloads; by default what fits through Geneve on this cluster's underlay."""
 
 
+def _or_a_list(schema: dict[str, Any]) -> None:
+    """Let a JSON Schema accept a list of what it accepts one of."""
+    one = schema["anyOf"][0]
+    schema["anyOf"].insert(1, {"type": "array", "items": one})
+
+
 class RouterExternal(Spec):
     """A router's leg into an external network."""
 
@@ -121,6 +127,8 @@ class RouterGateways(Spec):
     """Gateways that carry the router at the same time; only with mode "active-active", where it is 2 when not given."""
     count: Annotated[int, Field(ge=1, le=5)] = 5
     """At most this many gateways carry the router (active and standbys)."""
+    zones: tuple[Name, ...] = ()
+    """Only gateways of these availability zones carry the router, as hosts' `zone` in cluster.yaml says; empty: any."""
     failback: Literal["preempt", "delayed", "manual"] = "delayed"
     """What happens when the router's home gateway is back after a failover or a drain. "preempt": it takes the router
     at once, as OVN does by itself; "delayed": once it has been good for `failback_delay_s`; "manual": it waits."""
@@ -152,12 +160,40 @@ class Route(Spec):
 class Router(Spec):
     """A distributed router; with `external`, it has a distributed gateway port with an HA chassis group."""
 
-    external: RouterExternal | None = None
-    """Leg into an external network; none when not given."""
+    external: Annotated[RouterExternal | None, Field(json_schema_extra=_or_a_list)] = None
+    """Leg into an external network; none when not given. A list is short for this, the first, and `further`."""
+    further: tuple[RouterExternal, ...] = ()
+    """Legs into more external networks, each with gateways of its own; not with modes that have gateway routers."""
     gateways: RouterGateways = RouterGateways()
     """How the hosts that carry the external leg are chosen."""
     routes: tuple[Route, ...] = ()
     """Static routes; the default route through the external network's gateway needs none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_of_externals(cls, given: Any) -> Any:
+        if isinstance(given, dict) and isinstance(given.get("external"), list | tuple) and "further" not in given:
+            first, *others = given["external"] or (None,)
+            return {**given, "external": first, "further": tuple(others)}
+        return given
+
+    @model_validator(mode="after")
+    def _further_are_others(self) -> Self:
+        if self.further and self.external is None:
+            raise ValueError("further has no meaning without external, which is the first of them")
+        names = [each.network for each in self.externals]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"ExternalNetwork/{repeated[0]} is given twice; a router has one leg into each")
+        if self.further and self.gateways.mode in ("gateway-router", "active-active"):
+            raise ValueError(
+                f'further has no meaning with mode "{self.gateways.mode}": its gateways lead to one network'
+            )
+        return self
+
+    @property
+    def externals(self) -> tuple[RouterExternal, ...]:
+        """Every leg, the main one first."""
+        return (self.external, *self.further) if self.external is not None else ()
 
 
 class Port(Spec):
@@ -184,6 +220,8 @@ class FloatingIP(Spec):
     """Allocated from the network's pool when not given."""
     distributed: bool = False
     """Translate on the workload's own chassis, so that the loss of every gateway does not matter."""
+    stateless: bool = False
+    """Translate without connection tracking, packet by packet, so that no gateway has state to lose."""
 
 
 class Target(Spec):
@@ -239,7 +277,7 @@ class Assigned:
     """Port: its MAC. Router: MAC of its external leg. FloatingIP: MAC used when distributed.
     Network: MAC of the gateway, the router's leg in it."""
     others: tuple[str, ...] = ()
-    """Router that is active-active: the external addresses of its second and further legs."""
+    """Router with several legs (active-active, or `further`): the external addresses of the second and further ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

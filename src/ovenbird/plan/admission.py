@@ -15,13 +15,14 @@ from ovenbird.model.documents import Document, bad_input
 from ovenbird.model.errors import Problem, Refused, UserError
 from ovenbird.model.explain import did_you_mean
 from ovenbird.model.objects import Declared, ExternalNetwork, Key, Network, Port, Router
-from ovenbird.plan.admission_gateways import GatewayChecks, bound_by_modes
+from ovenbird.plan.admission_gateways import GatewayChecks
 from ovenbird.plan.admission_objects import Checks
 from ovenbird.plan.admission_topology import TopologyChecks
-from ovenbird.plan.allocation import allocate, kept, kind_order, natural_order, room_for
+from ovenbird.plan.allocation import allocate, kept, kind_order, natural_order, pool_of, room_for
 from ovenbird.plan.change import Admission, Change, change_of
 from ovenbird.plan.findings import Findings, Place
 from ovenbird.plan.inventory import Draft, Inventory
+from ovenbird.plan.legs import leg_networks
 
 _USERS_SHOWN = 5
 
@@ -34,6 +35,7 @@ def admit(
     underlay_mtu: int,
     revision: int,
     gateways: Mapping[str, int] | None = None,
+    zones: frozenset[str] | None = None,
 ) -> Admission:
     """Return what applying the documents changes; changed objects carry `revision`.
 
@@ -56,12 +58,9 @@ def admit(
         draft.put(Declared(kind=key.kind, name=key.name, spec=spec, assigned=assigned, revision=revision))
     found = Findings(draft, changing)
     objects = Checks(view=draft, found=found, physnets=physnets, underlay_mtu=underlay_mtu)
-    modes = GatewayChecks(view=draft, found=found, gateways=gateways)
     topology = TopologyChecks(view=draft, found=found, underlay_mtu=underlay_mtu)
     _check(base, draft, changing, objects, topology)
-    for bound in sorted({bound for key in changing for bound in bound_by_modes(base, draft, key)}):
-        if declared := draft.get(bound):
-            modes.check(declared)
+    GatewayChecks(view=draft, found=found, gateways=gateways, zones=zones).check_all(base, changing)
     if found.problems:
         raise bad_input(file, found.problems)
     for key in allocate(draft, changing):
@@ -154,7 +153,7 @@ def _dependants(base: Inventory, draft: Draft, key: Key) -> set[Key]:
             if before.router != after.router:
                 found |= {user for port in ports for user in draft.users(port)}
             return found
-        case (Router() as before, Router() as after) if before.external != after.external:
+        case (Router() as before, Router() as after) if before.externals != after.externals:
             return {each.key for each in (*draft.floating_ips_of(key.name), *draft.load_balancers_of(key.name))}
         case (Port() as before, Port() as after) if before.network != after.network:
             return set(draft.users(key))
@@ -175,6 +174,11 @@ def _routers_around(draft: Draft, declared: Declared) -> Iterable[str]:
 def _exhausted(key: Key, draft: Draft) -> str:
     declared = draft.get(key)
     space, ranges = room_for(declared.spec, draft) if declared else (key, ())
+    if declared and isinstance(declared.spec, Router) and declared.assigned.address:
+        # The main leg has its address: it is a further one that found none.
+        network = leg_networks(declared.spec)[1 + declared.assigned.others.index("")]
+        external = draft.spec(ExternalNetwork, network)
+        space, ranges = Key("ExternalNetwork", network), pool_of(external) if external else ()
     count = sum(last - first + 1 for first, last in ranges)
     return f"no address is free in {space}: all {count} of {', '.join(map(str, ranges))} are used"
 

@@ -21,9 +21,21 @@ class AddressChecks:
     view: InventoryView
     found: Findings
 
-    def check(self, declared: Declared, space: Key, subnet: Subnet, path: tuple[str, ...], *, beside: str = "") -> None:
-        """Check the address that an object has in a network; others of the kind `beside` may have it too."""
-        address = declared.assigned.address
+    def check(
+        self,
+        declared: Declared,
+        space: Key,
+        subnet: Subnet,
+        path: tuple[str | int, ...],
+        *,
+        beside: frozenset[str] = frozenset(),
+        address: str | None = None,
+    ) -> None:
+        """Check the address that an object has in a network; others of the kinds `beside` may have it too.
+
+        `address`: another than the one that was assigned to the object first.
+        """
+        address = declared.assigned.address if address is None else address
         if not address:
             return
         place = Place(declared.key, path)
@@ -44,10 +56,12 @@ class AddressChecks:
         self.found.problem(message, *places, hint=f"choose one of {usable}")
         return False
 
-    def taken(self, key: Key, number: int, place: Place, space: Key | None = None, *, beside: str = "") -> None:
+    def taken(
+        self, key: Key, number: int, place: Place, space: Key | None = None, *, beside: frozenset[str] = frozenset()
+    ) -> None:
         """Check that nobody had an address before; without `space`, it is a network's own gateway."""
         claimants = self.view.address_owners(space or key, number)
-        owners = {owner for owner in claimants if owner == key or owner.kind != beside}
+        owners = {owner for owner in claimants if owner == key or owner.kind not in beside}
         if len(owners) < 2 or (first := self.found.first_of(owners)) == key:
             return
         address = format_address(number)

@@ -5,10 +5,11 @@ Each check records what is wrong in `Findings` and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ovenbird.model.addresses import Subnet, parse_subnet
+from ovenbird.model.explain import did_you_mean
 from ovenbird.model.objects import (
     Declared,
     ExternalNetwork,
@@ -27,7 +28,7 @@ from ovenbird.plan.reach import router_between
 from ovenbird.plan.transit import TRANSIT
 
 _MODE = ("gateways", "mode")
-_AGREED = ("count", "failback", "failback_delay_s")
+_AGREED = ("count", "zones", "failback", "failback_delay_s")
 """Fields of `gateways` that routers with one common list must have in common."""
 
 
@@ -37,11 +38,18 @@ class GatewayChecks:
 
     view: InventoryView
     found: Findings
+    zones: frozenset[str] | None = None
+    """Availability zones that have a gateway; None: not known."""
     gateways: Mapping[str, int] | None = None
     """Physical network -> hosts with role gateway and an uplink to it; None: not known."""
 
-    def check(self, declared: Declared) -> None:
-        """Record what is wrong with an object because of the mode of its router, or with a router's mode."""
+    def check_all(self, base: InventoryView, changing: Iterable[Key]) -> None:
+        """Record what is wrong with modes, and because of them, when these objects change."""
+        for bound in sorted({bound for key in changing for bound in _bound(base, self.view, key)}):
+            if declared := self.view.get(bound):
+                self._check(declared)
+
+    def _check(self, declared: Declared) -> None:
         match declared.spec:
             case Router() as router:
                 self._router(declared.key, router)
@@ -57,12 +65,22 @@ class GatewayChecks:
                     f'mode "{mode}" has no meaning without an external leg', Place(key, _MODE), hint=hint
                 )
             return
+        for at, zone in enumerate(spec.gateways.zones):
+            if self.zones is not None and zone not in self.zones:
+                there = f"gateways are in: {', '.join(sorted(self.zones))}" if self.zones else "no gateway has a zone"
+                hint = did_you_mean(zone, self.zones) or "give hosts a 'zone' in cluster.yaml"
+                self.found.problem(
+                    f"no gateway is in zone {zone!r}; {there}", Place(key, ("gateways", "zones", at)), hint=hint
+                )
         external = self.view.spec(ExternalNetwork, spec.external.network)
         if external is None:
             return
         if is_pinned(spec):
             self._transit(key)
             self._enough(key, spec, external.physnet)
+        else:
+            for at, leg in enumerate(spec.externals):
+                self._stands_by(key, spec, leg.network, ("external",) if at == 0 else ("further", at - 1))
         if mode == SHARED:
             self._agreed(key, spec, external.physnet)
 
@@ -115,6 +133,21 @@ class GatewayChecks:
             message = f"only one gateway has an uplink to {physnet}: nobody can take the router over"
             self.found.warn(message, Place(key, _MODE))
 
+    def _stands_by(self, key: Key, spec: Router, network: str, path: tuple[str | int, ...]) -> None:
+        """Warn of a leg that nobody can carry, or that nobody can take over."""
+        external = self.view.spec(ExternalNetwork, network)
+        if self.gateways is None or external is None:
+            return
+        physnet = external.physnet
+        there = self.gateways.get(physnet, 0)
+        hint = "give two hosts or more the role gateway and an uplink to it"
+        if there == 0:
+            message = f"no gateway has an uplink to {physnet}: nothing of {key} gets to ExternalNetwork/{network}"
+            self.found.warn(message, Place(key, (*path, "network")), hint=hint)
+        elif there == 1 and spec.gateways.count > 1:
+            message = f"only one gateway has an uplink to {physnet}: nobody can take {key} over"
+            self.found.warn(message, Place(key, (*path, "network")), hint=hint)
+
     def _agreed(self, key: Key, spec: Router, physnet: str) -> None:
         """Refuse shared routers of one physical network that want different things of their common list."""
         others = {
@@ -143,7 +176,7 @@ class GatewayChecks:
         return external is not None and external.physnet == physnet
 
 
-def bound_by_modes(base: InventoryView, view: InventoryView, key: Key) -> Iterator[Key]:
+def _bound(base: InventoryView, view: InventoryView, key: Key) -> Iterator[Key]:
     """Yield the routers and floating IPs that a changed object may bring into conflict with a mode."""
     declared, existed = view.get(key), base.get(key) is not None
     match declared.spec if declared else None:

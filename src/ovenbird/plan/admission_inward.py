@@ -58,6 +58,7 @@ class InwardChecks:
                 self.found.problem(message, Place(key, ("ports", at, "port")), hint=hint)
         self._targets(key, spec)
         self._sharing(declared, spec)
+        self._one_leg(key, spec)
 
     def _own_address(self, declared: Declared, spec: FloatingIP | LoadBalancer) -> None:
         key, space = declared.key, Key("ExternalNetwork", spec.network)
@@ -65,12 +66,26 @@ class InwardChecks:
         if not external:
             self.found.missing(space, Place(key, ("network",)))
             return
-        beside = "LoadBalancer" if isinstance(spec, LoadBalancer) else ""
+        # Whether it may share the address with these very ones is judged by `_sharing`.
+        beside = frozenset(("LoadBalancer", "Router") if isinstance(spec, LoadBalancer) else ())
         self.addresses.check(declared, space, parse_subnet(external.cidr), ("address",), beside=beside)
-        if spec.address and outside(pool_of(external), parse_address(spec.address)):
+        if (
+            spec.address
+            and not self._is_routers(declared, spec)
+            and outside(pool_of(external), parse_address(spec.address))
+        ):
             message = f"{spec.address} is outside the pool of {space}"
             hint = f"choose one of {', '.join(map(str, pool_of(external)))}, or widen the pool"
             self.found.problem(message, Place(key, ("address",)), hint=hint)
+
+    def _is_routers(self, declared: Declared, spec: FloatingIP | LoadBalancer) -> bool:
+        """Whether an address is its router's own, which need not be of the pool."""
+        if not isinstance(spec, LoadBalancer) or not declared.assigned.address:
+            return False
+        owners = self.view.address_owners(
+            Key("ExternalNetwork", spec.network), parse_address(declared.assigned.address)
+        )
+        return any(owner.kind == "Router" for owner in owners)
 
     # Load balancers.
 
@@ -93,6 +108,17 @@ class InwardChecks:
                 self.found.problem(message, Place(key, path), moved, Place(_network_of(port), ("router",)), hint=hint)
             self._past_gateway(key, path, name)
 
+    def _one_leg(self, key: Key, spec: LoadBalancer) -> None:
+        """Refuse routers with several distributed gateway ports: OVN 23.03 has no load balancers there (ovn-nb(5))."""
+        name = self._router_of(spec)
+        router = self.view.spec(Router, name)
+        if name and router and router.further:
+            message = f"Router/{name} leads to {len(router.externals)} external networks: OVN cannot balance there"
+            hint = f"remove 'further' of Router/{name}, or put the targets behind a router with one external network"
+            self.found.problem(
+                message, Place(key), Place(Key("Router", name), ("further",)), *self._movable(spec), hint=hint
+            )
+
     def _past_gateway(self, balancer: Key, path: Path, port: str) -> None:
         """Refuse distributed floating IPs of targets: replies would go past the gateway that has to translate them."""
         for user in sorted(self.view.users(Key("Port", port))):
@@ -114,6 +140,8 @@ class InwardChecks:
             return
         address = declared.assigned.address
         for other in sorted(self.view.address_owners(space, parse_address(address)) - {key}):
+            if other.kind == "Router":
+                self._sharing_with_router(key, spec, other, address)
             theirs = self.view.spec(LoadBalancer, other.name) if other.kind == "LoadBalancer" else None
             if not theirs or self.found.first_of((key, other)) == key:
                 continue
@@ -129,6 +157,25 @@ class InwardChecks:
                     if listener.port in taken:
                         message = f"{address} {spec.protocol} port {listener.port} is already used by {other}{note}"
                         self.found.problem(message, Place(key, ("ports", at, "port")), hint="choose another port")
+
+    def check_router_address(self, router: Key, external: str, address: str) -> None:
+        """Record load balancers that have a router's address and are not on that router."""
+        for owner in sorted(self.view.address_owners(Key("ExternalNetwork", external), parse_address(address))):
+            if owner.kind == "LoadBalancer" and (spec := self.view.spec(LoadBalancer, owner.name)):
+                self._sharing_with_router(owner, spec, router, address)
+
+    def _sharing_with_router(self, key: Key, spec: LoadBalancer, router: Key, address: str) -> None:
+        mine = self._router_of(spec)
+        if mine in (None, router.name) or not self.found.once("router's address", key, router):
+            return
+        hint = f"take the address of Router/{mine}, or one that nobody has"
+        at_balancer, at_router = Place(key, ("address",)), Place(router, ("external", "address"))
+        if self.found.first_of((key, router)) == key:
+            message = f"{address} is already used by {key}{self.found.line_note(key)}, which is on Router/{mine}"
+            self.found.problem(message, at_router, at_balancer, hint="choose another address")
+        else:
+            message = f"{address} is the address of {router}, but its targets are behind Router/{mine}"
+            self.found.problem(message, at_balancer, *self._movable(spec), at_router, hint=hint)
 
     def _router_of(self, spec: LoadBalancer) -> str | None:
         routers = (router_between(spec.network, port, self.view) for port in target_ports(spec))
@@ -156,11 +203,12 @@ class InwardChecks:
             hint = f"set 'router' of {_network_of(port)} to one that leads to ExternalNetwork/{external}"
             self.found.problem(message, at_port, moved, at_network, hint=hint)
             return None
-        leads_to = router.external.network if router.external else None
-        if leads_to != external:
-            where = f"leads to {leads_to!r}, not to {external!r}" if leads_to else "has no external network"
+        leads_to = [leg.network for leg in router.externals]
+        if external not in leads_to:
+            told = " and ".join(map(repr, leads_to))
+            where = f"leads to {told}, not to {external!r}" if leads_to else "has no external network"
             message = f"Port/{name} is behind Router/{network.router}, which {where}"
-            hint = f"take the address from {leads_to!r}" if leads_to else f"give Router/{network.router} 'external'"
+            hint = f"take the address from {told}" if leads_to else f"give Router/{network.router} 'external'"
             at_router = Place(Key("Router", network.router or ""), ("external", "network"))
             self.found.problem(message, at_port, moved, at_network, at_router, hint=hint)
             return None

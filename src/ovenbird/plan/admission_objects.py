@@ -19,7 +19,17 @@ from ovenbird.model.addresses import (
     parse_subnet,
 )
 from ovenbird.model.explain import did_you_mean
-from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Key, LoadBalancer, Network, Port, Router
+from ovenbird.model.objects import (
+    Declared,
+    ExternalNetwork,
+    FloatingIP,
+    Key,
+    LoadBalancer,
+    Network,
+    Port,
+    Router,
+    RouterExternal,
+)
 from ovenbird.plan.admission_addresses import AddressChecks
 from ovenbird.plan.admission_inward import InwardChecks
 from ovenbird.plan.findings import Findings, Place
@@ -105,16 +115,23 @@ class Checks:
             self.addresses.taken(key, parse_address(gateway), place)
 
     def _router(self, declared: Declared, spec: Router) -> None:
-        key, external = declared.key, spec.external
-        if not external:
-            return
-        space = Key("ExternalNetwork", external.network)
-        leads_to = self.view.spec(ExternalNetwork, external.network)
+        addresses = (declared.assigned.address, *declared.assigned.others)
+        for at, leg in enumerate(spec.externals):
+            path = ("external",) if at == 0 else ("further", at - 1)
+            self._leg(declared, leg, path, addresses[at] if at < len(addresses) else "")
+        if spec.externals:
+            self.addresses.mac(declared)
+
+    def _leg(self, declared: Declared, leg: RouterExternal, path: tuple[str | int, ...], address: str) -> None:
+        key, space = declared.key, Key("ExternalNetwork", leg.network)
+        leads_to = self.view.spec(ExternalNetwork, leg.network)
         if not leads_to:
-            self.found.missing(space, Place(key, ("external", "network")))
+            self.found.missing(space, Place(key, (*path, "network")))
             return
-        self.addresses.check(declared, space, parse_subnet(leads_to.cidr), ("external", "address"))
-        self.addresses.mac(declared)
+        subnet, beside = parse_subnet(leads_to.cidr), frozenset(("LoadBalancer",))
+        self.addresses.check(declared, space, subnet, (*path, "address"), beside=beside, address=address)
+        if address:
+            self.inward.check_router_address(key, leg.network, address)
 
     def _port(self, declared: Declared, spec: Port) -> None:
         space = Key("Network", spec.network)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ovenbird.model.addresses import Subnet, geneve_mtu, parse_address, parse_subnet
 from ovenbird.model.objects import ExternalNetwork, Key, Network, Router
+from ovenbird.plan.compile_further import default_network
 from ovenbird.plan.findings import Findings, Place
 from ovenbird.plan.inventory import InventoryView
 
@@ -36,13 +37,15 @@ class TopologyChecks:
             for each in self.view.networks_of(name)
             if isinstance(each.spec, Network)
         ]
-        external = self.view.spec(ExternalNetwork, router.external.network) if router.external else None
-        if external and router.external:
-            legs.append((parse_subnet(external.cidr), Key("ExternalNetwork", router.external.network)))
-            self._mtu(key, external)
+        for leg in router.externals:
+            if external := self.view.spec(ExternalNetwork, leg.network):
+                legs.append((parse_subnet(external.cidr), Key("ExternalNetwork", leg.network)))
+                self._mtu(key, external)
+        default = default_network(router, self.view)
+        external = self.view.spec(ExternalNetwork, default)
         for one, other in _overlapping(legs):
-            attached = Place(key, ("external", "network"))
-            self._overlap(one, other, f"both are on {key}", attached)
+            attached = (Place(key, ("external", "network")), Place(key, ("further",)))
+            self._overlap(one, other, f"both are on {key}", *attached)
         self._routes(key, router, legs, external)
 
     def check_segment(self, physnet: str, vlan: int | None) -> None:

@@ -36,7 +36,7 @@ from ovenbird.model.objects import (
     Spec,
 )
 from ovenbird.plan.inventory import Draft, InventoryView
-from ovenbird.plan.legs import legs_wanted
+from ovenbird.plan.legs import leg_networks
 
 _KIND_ORDER = {kind: at for at, kind in enumerate(KINDS)}
 _DIGITS = re.compile(r"(\d+)")
@@ -78,12 +78,29 @@ def kept(old: Declared | None, spec: Spec, view: InventoryView) -> Assigned:
             address = spec.address or (had.address if same and _fits(had.address, spec, view) else "")
             return Assigned(address=address, mac=had.mac)
         case Router(external=external) if external:
-            before = old.spec.external if old and isinstance(old.spec, Router) else None
-            same = bool(before and before.network == external.network)
-            address = external.address or (had.address if same and _fits(had.address, spec, view) else "")
-            others = [other for other in had.others if same and other != address and _fits(other, spec, view)]
-            return Assigned(address=address, mac=had.mac, others=tuple(others[: legs_wanted(spec) - 1]))
+            addresses = _kept_legs(old, spec, view)
+            return Assigned(address=addresses[0], mac=had.mac, others=addresses[1:])
     return Assigned()
+
+
+def _kept_legs(old: Declared | None, spec: Router, view: InventoryView) -> tuple[str, ...]:
+    """Return the address of each leg: asked for, else what the router had in that network; "" is to be allocated."""
+    had: dict[str, list[str]] = {}
+    if old and isinstance(old.spec, Router):
+        for network, address in zip(leg_networks(old.spec), (old.assigned.address, *old.assigned.others), strict=False):
+            had.setdefault(network, []).append(address)
+    asked = [leg.address or "" for leg in spec.externals]
+    found: list[str] = []
+    for at, network in enumerate(leg_networks(spec)):
+        wanted = asked[at] if at < len(asked) else ""
+        left = [each for each in had.get(network, ()) if each not in asked and each not in found]
+        found.append(wanted or next((each for each in left if _is_in(each, network, view)), ""))
+    return tuple(found)
+
+
+def _is_in(address: str, external: str, view: InventoryView) -> bool:
+    network = view.spec(ExternalNetwork, external)
+    return bool(address) and network is not None and parse_address(address) in parse_subnet(network.cidr)
 
 
 def _fits(address: str, spec: Spec, view: InventoryView) -> bool:
@@ -124,7 +141,7 @@ def allocate(draft: Draft, keys: Iterable[Key]) -> list[Key]:
         if isinstance(spec, Router) and not spec.external:
             continue
         address, mac = assigned.address, assigned.mac
-        if address and (mac or isinstance(spec, LoadBalancer)) and not _further_legs(declared):
+        if address and (mac or isinstance(spec, LoadBalancer)) and "" not in assigned.others:
             continue
         space, free = key, 0
         if not address:
@@ -152,25 +169,6 @@ def allocate(draft: Draft, keys: Iterable[Key]) -> list[Key]:
     return without
 
 
-def _further_legs(declared: Declared) -> int:
-    """Return how many more addresses an active-active router needs."""
-    if not isinstance(declared.spec, Router):
-        return 0
-    return legs_wanted(declared.spec) - 1 - len(declared.assigned.others)
-
-
-def _allocate_further(draft: Draft, declared: Declared) -> bool:
-    """Give a router the addresses of its second and further legs; return whether there were enough."""
-    for _ in range(_further_legs(declared)):
-        free = draft.lowest_free(*room_for(declared.spec, draft))
-        if free is None:
-            return False
-        others = (*declared.assigned.others, format_address(free))
-        declared = replace(declared, assigned=replace(declared.assigned, others=others))
-        draft.put(declared)
-    return True
-
-
 def _room(
     known: dict[tuple[type[Spec], str], tuple[Key, tuple[Range, ...]]], spec: Spec, view: InventoryView
 ) -> tuple[Key, tuple[Range, ...]]:
@@ -182,6 +180,21 @@ def _room(
     if found is None:
         found = known[identity] = room_for(spec, view)
     return found
+
+
+def _allocate_further(draft: Draft, declared: Declared) -> bool:
+    """Give a router the addresses of its second and further legs; return whether there were enough."""
+    spec, others = declared.spec, list(declared.assigned.others)
+    for at, network in enumerate(leg_networks(spec)[1:] if isinstance(spec, Router) and "" in others else ()):
+        external = draft.spec(ExternalNetwork, network)
+        if others[at] or external is None:
+            continue
+        free = draft.lowest_free(Key("ExternalNetwork", network), pool_of(external))
+        if free is None:
+            return False
+        others[at] = format_address(free)
+        draft.put(replace(declared, assigned=replace(declared.assigned, others=tuple(others))))
+    return True
 
 
 def _free_mac(draft: Draft, declared: Declared, address: str) -> str:

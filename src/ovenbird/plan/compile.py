@@ -18,6 +18,7 @@ from __future__ import annotations
 from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Key, LoadBalancer, Network, Port, Router
 from ovenbird.plan import compile_names as names
 from ovenbird.plan.compile_context import CompileContext
+from ovenbird.plan.compile_further import own_leg_policy
 from ovenbird.plan.compile_load_balancer import load_balancer_rows
 from ovenbird.plan.compile_network import external_network_rows, network_rows
 from ovenbird.plan.compile_pinning import floating_ip_pin, inward_leg
@@ -95,10 +96,12 @@ def _floating_ip_rows(declared: Declared, spec: FloatingIP, inventory: Inventory
                 "logical_ip": port.assigned.address,
                 "external_mac": declared.assigned.mac if distributed else None,
                 "logical_port": spec.port if distributed else None,
+                "options": {"stateless": "true"} if spec.stateless else {},
                 "external_ids": {OWNER: str(declared.key)},
             },
             declared.key,
             Parent("Logical_Router", where, "nat"),
         ),
         *floating_ip_pin(declared, router, port),
+        *own_leg_policy(declared, spec, router, port.assigned.address, inventory),
     )

@@ -6,13 +6,15 @@ thousand networks must not be compiled anew for each.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ovenbird.model.addresses import derived_mac, gateway_of
 from ovenbird.model.objects import Declared, ExternalNetwork, Key, Network, Router
 from ovenbird.plan import compile_names as names
 from ovenbird.plan.compile_context import CompileContext, internal_gateway_mtu, network_mtu
 from ovenbird.plan.compile_gateway_router import network_leg_rows
 from ovenbird.plan.inventory import InventoryView
-from ovenbird.plan.legs import is_pinned
+from ovenbird.plan.legs import is_pinned, legs_of
 from ovenbird.plan.rows import OWNER, NbRow, Parent, row_uuid
 
 DHCP_LEASE_S = 43200
@@ -78,8 +80,8 @@ def network_rows(
         rows += _attachment_rows(declared, spec, router.name, context)
         if is_pinned(router.spec):
             rows += network_leg_rows(declared, spec, router, router.spec)
-        elif snat := _snat_row(declared, spec, router, router.spec):
-            rows.append(snat)
+        else:
+            rows += _snat_rows(declared, spec, router, router.spec)
     return tuple(rows)
 
 
@@ -139,20 +141,24 @@ def _attachment_rows(declared: Declared, spec: Network, router: str, context: Co
     ]
 
 
-def _snat_row(declared: Declared, spec: Network, router: Declared, router_spec: Router) -> NbRow | None:
-    if router_spec.external is None or not router_spec.external.snat or not router.assigned.address:
-        return None
-    return NbRow(
-        "NAT",
-        row_uuid("NAT", f"Network/{declared.name}"),
-        {
-            "type": "snat",
-            "external_ip": router.assigned.address,
-            "logical_ip": spec.cidr,
-            "external_mac": None,
-            "logical_port": None,
-            "external_ids": {OWNER: str(declared.key)},
-        },
-        declared.key,
-        Parent("Logical_Router", names.logical_router(router.name), "nat"),
-    )
+def _snat_rows(declared: Declared, spec: Network, router: Declared, router_spec: Router) -> Iterator[NbRow]:
+    """Yield the translation at each leg of the router that has one."""
+    for at, (leg, external) in enumerate(zip(legs_of(router), router_spec.externals, strict=True)):
+        if not external.snat or not leg.address:
+            continue
+        identity = f"Network/{declared.name}" if at == 0 else f"Network/{declared.name}/{leg.network}"
+        yield NbRow(
+            "NAT",
+            row_uuid("NAT", identity),
+            {
+                "type": "snat",
+                "external_ip": leg.address,
+                "logical_ip": spec.cidr,
+                "external_mac": None,
+                "logical_port": None,
+                "options": {},
+                "external_ids": {OWNER: str(declared.key)},
+            },
+            declared.key,
+            Parent("Logical_Router", names.logical_router(router.name), "nat"),
+        )

@@ -14,7 +14,7 @@ from ovenbird.model.objects import Declared, Key, LoadBalancer, Router
 from ovenbird.plan import compile_names as names
 from ovenbird.plan.index_terms import target_ports
 from ovenbird.plan.inventory import InventoryView
-from ovenbird.plan.legs import Leg, legs_of, legs_wanted
+from ovenbird.plan.legs import Leg, is_pinned, legs_of, legs_wanted
 from ovenbird.plan.reach import router_between
 from ovenbird.plan.rows import OWNER, NbRow, Parent, row_uuid
 from ovenbird.plan.transit import transit_address
@@ -59,7 +59,7 @@ def inside_row(declared: Declared, router: Declared, cidr: str) -> Iterator[NbRo
 
 
 def _has_several(router: Declared) -> bool:
-    return isinstance(router.spec, Router) and legs_wanted(router.spec) > 1
+    return isinstance(router.spec, Router) and is_pinned(router.spec) and legs_wanted(router.spec) > 1
 
 
 def _pin(declared: Declared, router: str, port: Declared, leg: Leg) -> NbRow:

@@ -7,13 +7,13 @@ ours. Without any gateway the leg is left out: a router port without a group wou
 
 from __future__ import annotations
 
-from ovenbird.model.addresses import derived_mac
 from ovenbird.model.objects import Declared, ExternalNetwork, Router
 from ovenbird.plan import compile_names as names
 from ovenbird.plan.compile_context import CompileContext, external_gateway_mtu
+from ovenbird.plan.compile_further import default_network
 from ovenbird.plan.compile_gateway_router import pinned_rows, watch_rows
 from ovenbird.plan.inventory import InventoryView
-from ovenbird.plan.legs import is_pinned, legs_of
+from ovenbird.plan.legs import Leg, is_pinned, legs_of
 from ovenbird.plan.rows import HOME, HOME_REQUEST, OWNER, VACANT, NbRow, Parent, row_uuid
 
 ANYWHERE = "0.0.0.0/0"
@@ -45,15 +45,21 @@ def router_rows(
         ),
     ]
     external = inventory.spec(ExternalNetwork, spec.external.network) if spec.external else None
-    placed = [leg for leg in legs_of(declared) if external and leg.address and context.placement.routers.get(leg.name)]
+    legs = [leg for leg in legs_of(declared) if leg.address and inventory.spec(ExternalNetwork, leg.network)]
+    placed = [leg for leg in legs if context.placement.routers.get(leg.name)]
     for leg in placed:
         rows += _group_rows(declared, leg.name, context)
     if external and pinned:
         rows += pinned_rows(declared, spec, external, context)
         rows += watch_rows(declared, placed)
         return tuple(rows)
-    if external and placed:
-        rows += _external_leg_rows(declared, spec, external, context)
+    for leg in placed:
+        if leads_to := inventory.spec(ExternalNetwork, leg.network):
+            rows += _external_leg_rows(declared, leg, leads_to, context)
+            # A declared default route takes the place of the implied one: two would be an ECMP pair.
+            if leg.network == default_network(spec, inventory) and all(each.to != ANYWHERE for each in spec.routes):
+                port = names.router_port(declared.name, leg.network)
+                rows.append(_route_row(declared, "default", ANYWHERE, str(leads_to.gateway), port))
     rows += [_route_row(declared, f"{route.to} via {route.via}", route.to, route.via) for route in spec.routes]
     return tuple(rows)
 
@@ -84,24 +90,19 @@ def _group_rows(declared: Declared, leg: str, context: CompileContext) -> list[N
     ]
 
 
-def _external_leg_rows(
-    declared: Declared, spec: Router, external: ExternalNetwork, context: CompileContext
-) -> list[NbRow]:
-    if spec.external is None:
-        return []
-    owner = {OWNER: str(declared.key)}
-    network = spec.external.network
+def _external_leg_rows(declared: Declared, leg: Leg, external: ExternalNetwork, context: CompileContext) -> list[NbRow]:
+    owner, network = {OWNER: str(declared.key)}, leg.network
     port, peer = names.router_port(declared.name, network), names.peer_port(network, declared.name)
     mtu = external_gateway_mtu(external, context)
-    rows = [
+    return [
         NbRow(
             "Logical_Router_Port",
             row_uuid("Logical_Router_Port", f"ExternalNetwork/{port}"),
             {
                 "name": port,
-                "mac": declared.assigned.mac or derived_mac("router", declared.name),
-                "networks": frozenset((f"{declared.assigned.address}/{external.cidr.partition('/')[2]}",)),
-                "ha_chassis_group": names.gateway_group(declared.name),
+                "mac": leg.mac,
+                "networks": frozenset((f"{leg.address}/{external.cidr.partition('/')[2]}",)),
+                "ha_chassis_group": names.gateway_group(leg.name),
                 "options": {"gateway_mtu": str(mtu)} if mtu else {},
                 "external_ids": owner,
             },
@@ -123,10 +124,6 @@ def _external_leg_rows(
             Parent("Logical_Switch", names.external_switch(network), "ports"),
         ),
     ]
-    # A declared default route takes the place of the implied one: two would be an ECMP pair.
-    if external.gateway and all(route.to != ANYWHERE for route in spec.routes):
-        rows.append(_route_row(declared, "default", ANYWHERE, external.gateway, port))
-    return rows
 
 
 def _route_row(declared: Declared, identity: str, to: str, via: str, output_port: str | None = None) -> NbRow:

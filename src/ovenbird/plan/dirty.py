@@ -54,8 +54,13 @@ def _followers(key: Key, before: Declared | None, after: Declared | None, view: 
     """Yield, from one of both inventories, the users of a changed object whose rows depend on what changed."""
     match (after or before, before, after):
         case (Declared(spec=ExternalNetwork()), _, _):
-            # Address prefix, default route and MTU of the routers' legs. Floating IPs read nothing of it.
-            yield from (user for user in view.users(key) if user.kind == "Router")
+            # Address prefix, default route and MTU of the routers' legs. Floating IPs read which of several legs has
+            # the default route.
+            for user in view.users(key):
+                router = view.spec(Router, user.name) if user.kind == "Router" else None
+                if router is not None:
+                    yield user
+                    yield from (fip.key for fip in view.floating_ips_of(user.name)) if router.further else ()
         case (Declared(spec=Router()), _, _):
             if _leg(before) != _leg(after):
                 networks = [user for user in view.users(key) if user.kind == "Network"]
@@ -92,11 +97,12 @@ def _leg(declared: Declared | None) -> tuple[object, ...]:
     """
     if declared is None or not isinstance(declared.spec, Router):
         return (False,)
-    external = declared.spec.external
-    if external is None:
+    externals = declared.spec.externals
+    if not externals:
         return (True,)
     legs = legs_wanted(declared.spec) if is_pinned(declared.spec) else 0
-    return (True, external.network, legs, external.snat, declared.assigned.address, declared.assigned.others)
+    networks, snat = tuple(leg.network for leg in externals), tuple(leg.snat for leg in externals)
+    return (True, networks, legs, snat, declared.assigned.address, declared.assigned.others)
 
 
 def _network(declared: Declared | None) -> Network | None:

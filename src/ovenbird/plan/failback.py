@@ -57,10 +57,20 @@ class Gateways:
     """By what was measured of them; treated as drained ones are."""
     good_since_s: Mapping[str, float] = field(default_factory=dict)
     """Gateways known to be good now, and since when."""
+    weights: Mapping[str, int] = field(default_factory=dict)
+    """How much each should carry, compared with the others; 1 for those that are not in it."""
     seen_by: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Gateway -> hosts that see it by BFD now."""
     dead: frozenset[str] = frozenset()
     """Gateways that most of those that watch them say are dead (`ovenbird.plan.gateway_death`)."""
+
+    lost: frozenset[str] = frozenset()
+    """Gateways that were not known to be good for long: they come last, which moves nothing that they do not carry."""
+
+    @property
+    def last(self) -> frozenset[str]:
+        """Those that come after all others in every list."""
+        return self.excluded | self.lost
 
     @property
     def excluded(self) -> frozenset[str]:
@@ -78,6 +88,8 @@ class Carried:
     eligible: frozenset[str]
     """All that may carry it."""
     home: str
+    barred: frozenset[str] = frozenset()
+    """Those that could, but must not be in a group with one that is in it (`ovenbird.plan.separation`)."""
     asked: str = ""
     """Home that an operator asked for and that is still to be carried out; "" when there is nothing to do."""
     asked_cause: Cause = Cause.MOVE
@@ -138,7 +150,7 @@ def decide(router: Carried, memory: Memory | None, gateways: Gateways, now_s: fl
         memory = Memory(changed_s=now_s, settled=router.carrier == first, adopted_s=adopted_s)
     if first == leader:
         cause = None
-    return Verdict(order=_arranged(router, first, gateways.excluded), home=home, memory=memory, cause=cause)
+    return Verdict(order=_arranged(router, first, gateways.last), home=home, memory=memory, cause=cause)
 
 
 def as_groups(routers: Iterable[Carried]) -> list[list[Carried]]:
@@ -216,13 +228,13 @@ def _followed(router: Carried, memory: Memory, gateways: Gateways, now_s: float)
     return leader, None
 
 
-def _arranged(router: Carried, first: str, excluded: frozenset[str]) -> tuple[str, ...]:
+def _arranged(router: Carried, first: str, last: frozenset[str]) -> tuple[str, ...]:
     """Return the order with `first` first, those that should carry nothing last, and no more than are wanted.
 
     Whoever carries the router stays a member until another does; while nobody knows who does, all stay.
     """
     others = [gateway for gateway in router.order if gateway != first]
-    order = (first, *sorted(others, key=lambda gateway: gateway in excluded))
+    order = (first, *sorted(others, key=lambda gateway: gateway in last))
     if router.carrier is None:
         return order
     return tuple(gateway for at, gateway in enumerate(order) if at < router.count or gateway == router.carrier)

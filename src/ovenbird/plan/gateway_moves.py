@@ -87,9 +87,16 @@ def single_move(
         raise UserError(
             f"Router/{router} has no gateway to move from", code="not_found", hint="`ovenbird gateway list`"
         )
+    if to in found.barred:
+        raise Refused(
+            f"{to} was taken out of the group of Router/{router}: it and {found.order[0]} don't see each other",
+            code="apart",
+            subject=to,
+            hint="`ovenbird status` says why; it comes back by itself",
+        )
     if to not in found.eligible:
         raise Refused(
-            f"{to} has no uplink to the external network of Router/{router}",
+            f"{to} has no uplink to the external network of Router/{router}, or is in none of its zones",
             code="not_eligible",
             subject=to,
             evidence=f"these have: {_list(sorted(found.eligible))}",
@@ -118,7 +125,7 @@ def rebalancing(routers: Iterable[Carried], gateways: Gateways) -> tuple[Move, .
     """Return the fewest moves that balance the routers; see `ovenbird.plan.rebalance`."""
     known = list(routers)
     # Those that share an order stay together: a move of one would be a move of all.
-    return rebalance([_seat(router, gateways, known) for router in known if not router.together])
+    return rebalance([_seat(router, gateways, known) for router in known if not router.together], gateways.weights)
 
 
 def _seat(router: Carried, gateways: Gateways, routers: Sequence[Carried]) -> Seat:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 HEARD_S = 15.0
 """Three heartbeats of an agent."""
+LOST_S = 300.0
+"""A gateway that was not known to be good for so long loses its place in the lists of those that it does not carry."""
 BEHIND_S = 5.0
 """How long a chassis may take to confirm what NB asks for; every change is not confirmed for a moment."""
 
@@ -78,6 +80,8 @@ class ReadinessWatch:
     since_s: dict[str, float] = field(default_factory=dict)
     """Good now, and since when."""
     verdicts: dict[str, Readiness] = field(default_factory=dict)
+    _missed_since_s: dict[str, float] = field(default_factory=dict)
+    """Not known to be good, and since when."""
     _incarnations: dict[str, str] = field(default_factory=dict)
     _behind_since_s: dict[str, float] = field(default_factory=dict)
 
@@ -95,5 +99,14 @@ class ReadinessWatch:
                 self.since_s.pop(name, None)
             if verdict.good:
                 self.since_s.setdefault(name, now_s)
+                self._missed_since_s.pop(name, None)
+            else:
+                self._missed_since_s.setdefault(name, now_s)
             self._incarnations[name] = facts.incarnation
         return dict(self.since_s)
+
+    def lost(self, now_s: float) -> frozenset[str]:
+        """Return those that were not known to be good for long. With none that is good, it is we who are blind."""
+        if not self.since_s:
+            return frozenset()
+        return frozenset(name for name, since_s in self._missed_since_s.items() if now_s - since_s >= LOST_S)

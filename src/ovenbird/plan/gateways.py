@@ -3,7 +3,7 @@
 OVN always lets the greatest live priority win, so a changed order is a move. An existing order is therefore kept
 as it is: gateways that are gone are dropped, new ones are appended. Who changes an order is
 `ovenbird.plan.failback`. Balance comes from where new routers go.
-Eligible is a gateway with an uplink to the physical network of the router's external leg.
+Eligible is a gateway with an uplink to the physical network of the router's external leg, in one of its zones.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class RouterNeed:
     count: int = 5
     together: str = ""
     """Legs of the same one have the same gateways in the same order; "": it has an order of its own."""
+    zones: frozenset[str] = frozenset()
+    """Availability zones that its gateways must be in; empty: any."""
     pinned: bool = False
     """Whether OVN leaves it where it is, whatever BFD says: only the controller moves it."""
     apart: str = ""
@@ -43,14 +45,18 @@ class Unplaced:
     router: str
     physnet: str
     lacking: tuple[str, ...]
-    """Gateways there are, none of which has an uplink to `physnet`."""
+    """Gateways there are, none of which has an uplink to `physnet` in the zones."""
+    zones: tuple[str, ...] = ()
+    """Zones that the router is restricted to."""
 
     @property
     def detail(self) -> str:
         """A sentence for people."""
         if not self.lacking:
             return f"Router/{self.router} has no gateway: the cluster has no host with role gateway"
-        return f"Router/{self.router} has no gateway: none of {', '.join(self.lacking)} has an uplink to {self.physnet}"
+        where = f" in zone {' or '.join(self.zones)}" if self.zones else ""
+        lacking = ", ".join(self.lacking)
+        return f"Router/{self.router} has no gateway: none of {lacking} has an uplink to {self.physnet}{where}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +65,11 @@ class Schedule:
 
     placement: Placement
     unplaced: tuple[Unplaced, ...] = ()
+
+
+def may_carry(gateway: Gateway, router: RouterNeed) -> bool:
+    """Whether a gateway is eligible for a leg: by physical network and by zone."""
+    return router.physnet in gateway.physnets and (not router.zones or gateway.zone in router.zones)
 
 
 def schedule(
@@ -78,9 +89,10 @@ def schedule(
 
     From an empty placement, with all gateways eligible for all routers and at least two wanted:
     leaders per gateway differ by at most 1, and by at most 2 after any one gateway has failed and its routers have gone
-    to their second choices.
+    to their second choices. That is for gateways of equal weight and without zones; otherwise leaders are in proportion
+    to the weights, and a router's next gateway is in a zone that it has none in yet, as long as there is one.
     """
-    load = _Load()
+    load = _Load(gateways)
     kept: dict[str, tuple[tuple[str, int], ...]] = {}
     eligible: dict[str, list[str]] = {}
     unplaced = []
@@ -88,28 +100,44 @@ def schedule(
     for router in sorted(routers, key=lambda router: router.name):
         barred_here = (barred or {}).get(router.name, frozenset())
         eligible[router.name] = sorted(
-            gateway.name
-            for gateway in gateways
-            if router.physnet in gateway.physnets and gateway.name not in barred_here
+            gateway.name for gateway in gateways if may_carry(gateway, router) and gateway.name not in barred_here
         )
         if not eligible[router.name]:
             names = tuple(sorted(gateway.name for gateway in gateways))
-            unplaced.append(Unplaced(router=router.name, physnet=router.physnet, lacking=names))
+            unplaced.append(
+                Unplaced(router=router.name, physnet=router.physnet, lacking=names, zones=tuple(sorted(router.zones)))
+            )
             continue
         there = current.routers.get(router.name, ())
         members = [member for member in there if member[0] in eligible[router.name]]
         held = _held(router.name, members, carriers)
         kept[router.name] = tuple(each for at, each in enumerate(members) if at < router.count or each[0] in held)
         load.add_all(_home_first([gateway for gateway, _ in kept[router.name]], current.homes.get(router.name)))
-    needs = {router.name: router for router in routers}
+    needs = {router.name: router for router in routers if router.name in kept}
+    placement = _placed(needs, kept, eligible, current, excluded, load)
+    return Schedule(placement=placement, unplaced=tuple(unplaced))
+
+
+def _placed(
+    needs: Mapping[str, RouterNeed],
+    kept: Mapping[str, tuple[tuple[str, int], ...]],
+    eligible: Mapping[str, Sequence[str]],
+    current: Placement,
+    excluded: frozenset[str],
+    load: _Load,
+) -> Placement:
+    """Extend what is kept of each order to what is needed.
+
+    Legs that have gateways come first: a new one joins those that it shares an order with, and keeps off its own.
+    """
     placed: dict[str, tuple[tuple[str, int], ...]] = {}
     homes: dict[str, str] = {}
     lists: dict[str, str] = {}
-    # Legs that have gateways come first: a new one joins those that it shares an order with, and keeps off its own.
     for name in sorted(kept, key=lambda name: (not kept[name], name)):
         need, there = needs[name], kept[name]
         if need.together and (first := lists.setdefault(need.together, name)) != name:
             placed[name], homes[name] = placed[first], homes[first]
+            load.add_all(() if there else [gateway for gateway, _ in placed[name]])
             continue
         order = [gateway for gateway, _ in there]
         useless = len(excluded.intersection(order))
@@ -118,8 +146,7 @@ def schedule(
         order = load.extend(order, fit, need.count + useless, taken)
         placed[name] = _with_priorities(there, load.extend(order, eligible[name], need.count, taken))
         homes[name] = current.homes.get(name) or placed[name][0][0]
-    placement = replace(current, routers=placed, homes=homes)
-    return Schedule(placement=placement, unplaced=tuple(unplaced))
+    return replace(current, routers=placed, homes=homes)
 
 
 def _with_one_order(routers: Sequence[RouterNeed], current: Placement) -> Placement:
@@ -162,7 +189,9 @@ def _home_first(order: Sequence[str], home: str | None) -> list[str]:
 class _Load:
     """How many routers have which gateways first, second, ... and which orders begin in the same way."""
 
-    def __init__(self) -> None:
+    def __init__(self, gateways: Sequence[Gateway]) -> None:
+        self._zones = {gateway.name: gateway.zone for gateway in gateways if gateway.zone}
+        self._weights = {gateway.name: gateway.weight for gateway in gateways}
         self._orders: Counter[tuple[str, ...]] = Counter()
         self._positions: Counter[tuple[int, str]] = Counter()
 
@@ -191,8 +220,12 @@ class _Load:
             taken = (*taken, chosen)
         return list(taken)
 
-    def _cost(self, taken: tuple[str, ...], gateway: str) -> tuple[int, int, str]:
-        return (self._orders[(*taken, gateway)], self._positions[(len(taken), gateway)], gateway)
+    def _cost(self, taken: tuple[str, ...], gateway: str) -> tuple[int, float, float, str]:
+        zone = self._zones.get(gateway)
+        shared = sum(self._zones.get(other) == zone for other in taken) if zone else 0
+        weight = self._weights.get(gateway, 1)
+        own, all_ = self._orders[(*taken, gateway)], self._positions[(len(taken), gateway)]
+        return (shared, (own + 1) / weight, (all_ + 1) / weight, gateway)
 
 
 def _with_priorities(members: Sequence[tuple[str, int]], order: Sequence[str]) -> tuple[tuple[str, int], ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ovenbird.model.addresses import gateway_of, parse_address
 from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Key, LoadBalancer, Network, Port, Router
+from ovenbird.plan.legs import leg_networks
 
 Term = tuple[object, ...]
 """What an index is asked for: a tuple whose first item names the index."""
@@ -22,8 +23,8 @@ def references(declared: Declared) -> tuple[Key, ...]:
     match declared.spec:
         case Network(router=str() as router):
             return (Key("Router", router),)
-        case Router(external=external) if external is not None:
-            return (Key("ExternalNetwork", external.network),)
+        case Router() as router:
+            return tuple(Key("ExternalNetwork", leg.network) for leg in router.externals)
         case Port(network=network):
             return (Key("Network", network),)
         case FloatingIP(network=network, port=port):
@@ -90,7 +91,9 @@ def claims_of(declared: Declared) -> list[Term]:
         terms.append((MAC, mac))
     if claim := claimed_address(declared):
         terms.append((ADDRESS, claim[0], parse_address(claim[1])))
-        terms += [(ADDRESS, claim[0], parse_address(other)) for other in declared.assigned.others]
+    if declared.assigned.others and isinstance(declared.spec, Router):
+        legs = zip(leg_networks(declared.spec)[1:], declared.assigned.others, strict=False)
+        terms += [(ADDRESS, Key("ExternalNetwork", network), parse_address(other)) for network, other in legs if other]
     return terms
 
 

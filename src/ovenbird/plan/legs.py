@@ -1,9 +1,9 @@
-"""A router's legs: what is placed on gateways. Most routers have one; an active-active router has several.
+"""A router's legs: what is placed on gateways. Most have one; active-active ones, and those with `further`, several.
 
 Each leg has gateways in an order, a home, and one gateway that carries it. A leg is named like its router; the legs of
-an active-active router are "ROUTER_1", "ROUTER_2", ... (declared names hold no underscore). In NB a leg is a
-distributed gateway port, which OVN moves by itself when BFD sees its gateway dead, or a gateway router of its own,
-pinned to one chassis, which only the controller moves.
+an active-active router are "ROUTER_1", "ROUTER_2", ..., those into further networks "ROUTER_NETWORK" (declared names
+hold no underscore). In NB a leg is a distributed gateway port, which OVN moves by itself when BFD sees its gateway
+dead, or a gateway router of its own, pinned to one chassis, which only the controller moves.
 """
 
 from __future__ import annotations
@@ -61,14 +61,21 @@ def legs_wanted(spec: Router) -> int:
     """Return how many legs, and so how many external addresses, a router has."""
     if spec.external is None:
         return 0
-    return (spec.gateways.active or DEFAULT_ACTIVE) if spec.gateways.mode == SEVERAL else 1
+    return (spec.gateways.active or DEFAULT_ACTIVE) if spec.gateways.mode == SEVERAL else len(spec.externals)
+
+
+def leg_networks(spec: Router) -> tuple[str, ...]:
+    """Return the ExternalNetwork of each of a router's legs."""
+    if spec.gateways.mode != SEVERAL:
+        return tuple(external.network for external in spec.externals)
+    return (spec.external.network,) * legs_wanted(spec) if spec.external else ()
 
 
 def leg_names(router: str, spec: Router) -> tuple[str, ...]:
     """Return the names of a router's legs."""
     wanted = legs_wanted(spec)
     if spec.gateways.mode != SEVERAL:
-        return (router,) * wanted
+        return (router,)[:wanted] + tuple(f"{router}_{each.network}" for each in spec.further)
     return tuple(f"{router}_{number}" for number in range(1, wanted + 1))
 
 
@@ -83,6 +90,7 @@ def legs_of(declared: Declared) -> Iterator[Leg]:
     if not isinstance(spec, Router) or spec.external is None:
         return
     addresses = (assigned.address, *assigned.others)
+    networks = leg_networks(spec)
     for at, name in enumerate(leg_names(declared.name, spec)):
         address = addresses[at] if at < len(addresses) else ""
         own = assigned.mac if at == 0 else ""
@@ -90,7 +98,7 @@ def legs_of(declared: Declared) -> Iterator[Leg]:
             name=name,
             router=declared.name,
             number=at + 1,
-            network=spec.external.network,
+            network=networks[at],
             address=address,
             mac=own or derived_mac("router", name, address),
             pinned=is_pinned(spec),

@@ -84,7 +84,7 @@ WATCHED_COLUMNS: dict[str, tuple[str, ...]] = {
     "Logical_Router_Port": ("name", "mac", "networks", "ha_chassis_group", "options", "external_ids"),
     "Logical_Router_Static_Route": ("ip_prefix", "nexthop", "output_port", "policy", "external_ids"),
     "Logical_Router_Policy": ("priority", "match", "action", "nexthops", "external_ids"),
-    "NAT": ("type", "external_ip", "logical_ip", "external_mac", "logical_port", "external_ids"),
+    "NAT": ("type", "external_ip", "logical_ip", "external_mac", "logical_port", "options", "external_ids"),
     "HA_Chassis": ("chassis_name", "priority", "external_ids"),
     "Load_Balancer": ("name", "vips", "protocol", "selection_fields", "options", "external_ids"),
 }

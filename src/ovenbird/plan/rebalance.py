@@ -6,7 +6,7 @@ itself. With nothing changed, the second answer is always "no move".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -31,8 +31,8 @@ class Move:
     after: str
 
 
-def rebalance(seats: Sequence[Seat]) -> tuple[Move, ...]:
-    """Return the moves, by router.
+def rebalance(seats: Sequence[Seat], weights: Mapping[str, int] | None = None) -> tuple[Move, ...]:
+    """Return the moves, by router. `weights`: gateway -> how much it should carry; 1 for those that are not in it.
 
     If all routers may be on the same gateways, those then have as many routers each, give or take one, and no fewer
     moves would do. A router goes home rather than elsewhere.
@@ -44,7 +44,7 @@ def rebalance(seats: Sequence[Seat]) -> tuple[Move, ...]:
         if seat.at in seat.places:
             at[seat.at][seat.router] = seat
     moves: dict[str, Move] = {}
-    while (step := _step(at)) is not None:
+    while (step := _step(at, weights or {})) is not None:
         seat, source, target = step
         del at[source][seat.router]
         at[target][seat.router] = seat
@@ -52,11 +52,15 @@ def rebalance(seats: Sequence[Seat]) -> tuple[Move, ...]:
     return tuple(sorted(move for move in moves.values() if move.before != move.after))
 
 
-def _step(at: dict[str, dict[str, Seat]]) -> tuple[Seat, str, str] | None:
+def _step(at: dict[str, dict[str, Seat]], weights: Mapping[str, int]) -> tuple[Seat, str, str] | None:
     """Return the next single move: from a fullest gateway to an emptiest that may take a router of it."""
-    for source in sorted(at, key=lambda name: (-len(at[name]), name)):
-        for target in sorted(at, key=lambda name: (len(at[name]), name)):
-            if len(at[source]) - len(at[target]) < 2:
+
+    def filled(name: str, more: int = 0) -> float:
+        return (len(at[name]) + more) / weights.get(name, 1)
+
+    for source in sorted(at, key=lambda name: (-filled(name), name)):
+        for target in sorted(at, key=lambda name: (filled(name, 1), name)):
+            if filled(target, 1) >= filled(source):
                 break
             fitting = [seat for seat in at[source].values() if target in seat.places]
             if fitting:

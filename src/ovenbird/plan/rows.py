@@ -157,6 +157,10 @@ class Gateway:
 
     name: str
     physnets: frozenset[str]
+    zone: str = ""
+    """Gateways of one zone may fail together; "" is none."""
+    weight: int = 1
+    """How many routers it should carry, compared with the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

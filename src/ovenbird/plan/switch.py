@@ -211,7 +211,7 @@ def _external_ids(cluster: Cluster, host: Host, datapath: Datapath) -> dict[str,
         "ovn-bridge": INTEGRATION_BRIDGE,
         "ovn-bridge-datapath-type": datapath.value if datapath is Datapath.NETDEV else None,
         "ovn-bridge-mappings": mappings or None,
-        "ovn-cms-options": "enable-chassis-as-gw" if Role.GATEWAY in host.roles else None,
+        "ovn-cms-options": _cms_options(host),
         # Every chassis sees all of SB: cheaper for the SB servers than one condition per chassis, and a standby gateway
         # already has what it needs when it takes over.
         "ovn-monitor-all": "true",
@@ -257,3 +257,10 @@ def _bridge_steps(bridge: WantedBridge, present: BridgeView) -> list[SwitchStep]
         if wrong:
             steps.append(SetInterface(there.interface_uuid, wrong))
     return steps
+
+
+def _cms_options(host: Host) -> str | None:
+    """Return what other managers of OVN read of a chassis' purpose: their conventions, not ovn-controller's."""
+    options = ["enable-chassis-as-gw"] if Role.GATEWAY in host.roles else []
+    options += [f"availability-zones={host.zone}"] if host.zone else []
+    return ",".join(options) or None

@@ -17,6 +17,7 @@ from tests.waiting import eventually_sync
 from ovenbird.drill import fault, runner
 from ovenbird.drill.catalogue import BY_NAME
 from ovenbird.drill.judge import Outcome, judge
+from ovenbird.drill.sessions import BREAKING
 from ovenbird.lab import faults
 from ovenbird.lab.faults.daemons import Kill
 
@@ -46,6 +47,29 @@ def test_gateway_crash_gives_the_outage_that_workloads_saw(breakable: Site, tmp_
     assert {"fault.injected", "fault.verified", "gateway.claimed", "arp.answered"} <= set(kinds)
     assert (Path(found["report"]) / "index.html").stat().st_size > 10_000
     assert drill_objects(breakable) == []
+
+
+@pytest.mark.timeout(240)
+def test_long_connections_survive_a_gateway_on_every_way_that_is_stated(breakable: Site, tmp_path: Path) -> None:
+    for _attempt in range(TRIES):
+        words = ("drill", "run", "gateway-session", "-o", "json", "--reports", str(tmp_path))
+        done = breakable.cli(*words, timeout_s=120)
+        if done.json["outcome"] != "invalid":
+            break
+    found = done.json
+    assert (found["outcome"], done.status) == ("pass", 0), found["reasons"]
+    ways = ("snat", "floating-ip", "floating-ip-in", "stateless", "stateless-in", "distributed", "plain", "plain-in")
+    names = {f"{way}-{kind}" for way in ways for kind in ("tcp", "download")}
+    assert set(found["streams"]) == names | BREAKING
+    assert {name: one["breaks"] for name, one in found["streams"].items() if name not in BREAKING} == dict.fromkeys(
+        names - BREAKING, 0
+    )
+    print({name: (one["outage_ms"], one["breaks"]) for name, one in found["streams"].items()})  # noqa: T201
+    stalled = found["streams"]["snat-download"]
+    # What comes from outside finds no translation, and the workload has nothing to say by itself.
+    assert max(stalled["outage_ms"], stalled["return_outage_ms"]) > found["outage_ms"]
+    assert drill_objects(breakable) == []
+    assert "10.213" not in breakable.outside.run(["ip", "route"]).stdout
 
 
 @pytest.mark.timeout(240)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ovenbird.lab.faults.clock import ClockJump
+from ovenbird.lab.faults.cpu_load import CpuLoad
 from ovenbird.lab.faults.daemons import CrashLoop, Exit, Kill, Stop
 from ovenbird.lab.faults.database_file import DatabaseDamage
 from ovenbird.lab.faults.delay import Delay
@@ -18,6 +19,7 @@ from ovenbird.lab.faults.failpoint import RaftFailpoint
 from ovenbird.lab.faults.fault import DidNotBite, Fault, inject
 from ovenbird.lab.faults.network import Loss, Partition, Rate
 from ovenbird.lab.faults.next_hop import NextHopCut
+from ovenbird.lab.faults.rebalanced import Rebalance
 from ovenbird.lab.faults.wires import LinkDown, LinkFlap, PowerOff
 from ovenbird.lab.lab import Lab
 from ovenbird.model.errors import OvenbirdError
@@ -25,6 +27,7 @@ from ovenbird.model.errors import OvenbirdError
 __all__ = [
     "KINDS",
     "ClockJump",
+    "CpuLoad",
     "CrashLoop",
     "DatabaseDamage",
     "Delay",
@@ -42,6 +45,7 @@ __all__ = [
     "PowerOff",
     "RaftFailpoint",
     "Rate",
+    "Rebalance",
     "Stop",
     "active",
     "heal",
@@ -66,6 +70,8 @@ _CLASSES: Sequence[type[Fault]] = (
     RaftFailpoint,
     ClockJump,
     Drain,
+    Rebalance,
+    CpuLoad,
 )
 KINDS: Mapping[str, type[Fault]] = {cls.kind: cls for cls in _CLASSES}
 """Kind -> class."""

@@ -1,0 +1,58 @@
+"""The drills of many routers, and of busy gateways; data only, as all of the catalogue (`ovenbird.drill.catalogue`)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ovenbird.drill.invariants import ALWAYS
+from ovenbird.drill.judge import Bite, Expect
+from ovenbird.drill.script import Count, Detector, Drill, Heal, Hold, Inject, Needs, Return, once
+
+FAILOVER_MS = 1500.0
+TCP_MS = 4000.0
+"""A TCP connection goes on with its next retransmission, whose time-out doubles while nothing comes back."""
+PLANNED_MS = 250.0
+"""What a planned move may cost on a machine that is busy."""
+MOVED = {
+    "*-tcp": TCP_MS,
+    "snat*": FAILOVER_MS,
+    "floating-ip*": FAILOVER_MS,
+    "from-outside*": FAILOVER_MS,
+    "router-*": FAILOVER_MS,
+}
+LEVEL = (*ALWAYS, "gateways-level")
+_gateways = partial(Drill, needs=Needs(centrals=3, gateways=2, computes=2), returns=Return.HEALTHY)
+
+MANY: tuple[Drill, ...] = (
+    _gateways(
+        name="gateway-rebalance",
+        what="one of two gateways is emptied of 50 routers, which are then spread over both again",
+        steps=(
+            Inject("drain", "gateway-active"),
+            Hold(4.0),
+            Heal(),
+            Hold(1.0),
+            Inject("rebalance", "gateway-standby"),
+            Hold(3.0),
+            Count(),
+        ),
+        expect=Expect(others_ms=PLANNED_MS, return_outage_ms=PLANNED_MS, invariants=LEVEL),
+        crowd=50,
+    ),
+    _gateways(
+        name="gateway-many-routers",
+        what="one of four gateways that carry 100 routers loses power: all move, and the others carry as many each",
+        steps=(Inject("power-off", "gateway-active"), Hold(6.0), Count(), Heal()),
+        expect=Expect(streams=MOVED, bite=Bite.STREAMS, moves=True, invariants=LEVEL),
+        crowd=100,
+        needs=Needs(centrals=1, gateways=4, computes=2),
+        detector=Detector.BFD,
+        announced=("no response to inactivity probe",),
+    ),
+    _gateways(
+        name="bfd-soak",
+        what="every gateway's processors are busy for 30 s: BFD must not take that for a failure",
+        steps=once("cpu-load", "gateways", hold_s=30, processes=2),
+        expect=Expect(others_ms=PLANNED_MS, return_outage_ms=PLANNED_MS),
+    ),
+)
