@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import statistics
 import tempfile
 import time
@@ -23,6 +22,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from bench.line import Goal, print_line
 from tests.controller_bench import Databases, databases, network
 from tests.waiting import eventually
 
@@ -36,6 +36,9 @@ TIMEOUT_S = 120.0
 ELECTION_TIMER_MS = 10_000
 PORTS_PER_NETWORK = 100
 FEW = 100
+GOAL_MS = 25.0
+GOAL_GROWTH = 1.5
+"""How much slower it may be with many ports than with few."""
 WARM_UP = 3
 
 
@@ -152,7 +155,7 @@ def main() -> None:
         "ours_growth": round(many["ours"] / few["ours"], 2),
         "unit": "ms",
     }
-    print(json.dumps(line))
+    print_line(line, Goal("ours", "<=", GOAL_MS), Goal("ours_growth", "<=", GOAL_GROWTH))
 
 
 if __name__ == "__main__":

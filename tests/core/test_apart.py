@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.core.samples import CONTEXT, PUBLIC, R1, SAMPLE
 
 from ovenbird.controller.apart import barred_gateways, watched_networks, with_separation
+from ovenbird.model.errors import Refused
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.failback import Carried, Cause, Gateways, Memory, decide
+from ovenbird.plan.gateway_moves import single_move
 from ovenbird.plan.gateways import RouterNeed, schedule
 from ovenbird.plan.inventory import Inventory
 from ovenbird.plan.rows import APART, VACANT, Gateway, Placement
@@ -91,3 +94,12 @@ def test_a_failover_is_not_followed_while_a_third_host_sees_the_first_gateway():
     for seen in ({}, {"g1": frozenset({"g2"})}):
         followed = decide(router, memory, Gateways(good_since_s=good, seen_by=seen), 100.0)
         assert (followed.order[0], followed.cause) == ("g2", Cause.FAILOVER)
+
+
+def test_an_operator_who_moves_a_router_to_what_was_taken_out_is_told_why():
+    router = Carried(
+        name="r", order=("g1",), eligible=frozenset({"g1"}), barred=frozenset({"g2"}), home="g1", carrier="g1"
+    )
+    with pytest.raises(Refused) as refused:
+        single_move("r", "g2", ("g1", "g2"), [router], Gateways(good_since_s={"g1": 0.0, "g2": 0.0}), force=False)
+    assert refused.value.code == "apart"

@@ -10,10 +10,10 @@ from tests.controller_bench import CLUSTER, documents, network, port
 from tests.raft_cluster import NB_SCHEMA
 
 from ovenbird.controller import proposals
-from ovenbird.controller.foresight import LEAST_OBJECTS, Foresight
+from ovenbird.controller.foresight import LEAST_OBJECTS, Ahead, Foresight
 from ovenbird.controller.state import DeclaredState, Prospect
 from ovenbird.controller.worklist import Worklist
-from ovenbird.model.objects import Declared
+from ovenbird.model.objects import Declared, Key
 from ovenbird.ovsdb.schema import parse_schema
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.diff import diff
@@ -100,3 +100,48 @@ async def test_it_is_of_no_use_with_other_gateways_or_before_the_commit_is_seen(
     site.commit(prospect)
     other = CompileContext(underlay_mtu=9000)
     assert await site.foresight.recall(owners, site.state.inventory, site.index, other) is None
+
+
+def go_ahead(site: Site) -> Ahead | None:
+    return site.foresight.go_ahead(site.state.inventory, site.index, CONTEXT)
+
+
+async def test_it_may_be_carried_out_as_soon_as_its_change_is_committed() -> None:
+    site = Site(0)
+    prospect = site.propose("blue", LEAST_OBJECTS)
+    site.look_ahead(prospect)
+    assert not await site.foresight.confirmed()
+    assert go_ahead(site) is None, "not committed yet"
+    site.foresight.confirm(prospect)
+    assert await site.foresight.confirmed()
+    ahead = go_ahead(site)
+    assert ahead is not None
+    assert ahead.revision == prospect.revision == 1
+    assert go_ahead(site) is None, "once"
+    owners = frozenset(prospect.objects)
+    assert not ahead.covers(owners, site.state.inventory, CONTEXT), "the state does not show the change yet"
+    site.commit(prospect)
+    owners = site.work.take(site.state.inventory).owners
+    assert ahead.covers(owners, site.state.inventory, CONTEXT)
+    assert not ahead.covers(owners, site.state.inventory, CompileContext(underlay_mtu=9000))
+    assert not ahead.covers(owners | {Key("Port", "other")}, site.state.inventory, CONTEXT)
+    another_object(site)
+    assert not ahead.covers(owners, site.state.inventory, CONTEXT)
+
+
+@pytest.mark.parametrize("early", [another_row, lambda site: site.commit(site.propose("red", 1))])
+async def test_it_is_not_carried_out_once_anything_has_changed(early: Callable[[Site], None]) -> None:
+    site = Site(1)
+    prospect = site.propose("blue", LEAST_OBJECTS)
+    site.look_ahead(prospect)
+    site.foresight.confirm(prospect)
+    assert await site.foresight.confirmed()
+    early(site)
+    assert go_ahead(site) is None
+
+
+async def test_the_confirmation_of_another_change_counts_for_nothing() -> None:
+    site = Site(0)
+    site.look_ahead(site.propose("blue", LEAST_OBJECTS))
+    site.foresight.confirm(site.propose("green", LEAST_OBJECTS))
+    assert not await site.foresight.confirmed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.core.nb_memory import NbMemory
@@ -318,6 +319,12 @@ def refused(text: str, gateways: int = 3) -> list[tuple[int, str]]:
 def test_an_active_active_router_gets_an_address_for_each_leg():
     router = admitted(ROUTER % "mode: active-active")["r"]
     assert (router.assigned.address, router.assigned.others) == ("172.16.0.100", ("172.16.0.101",))
+
+
+def test_the_example_has_every_mode():
+    text = (Path(__file__).parents[2] / "examples/gateway-modes.yaml").read_text(encoding="utf-8")
+    routers = [each.spec for each in admitted(text).values() if isinstance(each.spec, Router)]
+    assert {spec.gateways.mode for spec in routers} == {"active-standby", "shared", "gateway-router", "active-active"}
 
 
 def test_what_an_active_active_router_lacks_is_said():

@@ -15,6 +15,7 @@ from ovenbird.controller import reconcile
 from ovenbird.controller.events import DRIFT_REPAIRED, NB_COMMITTED, PROBLEM_CLEARED, TASK_FAILED
 from ovenbird.controller.service import ControllerService
 from ovenbird.controller.state import DeclaredState
+from ovenbird.controller.store import BULK_OPERATIONS
 from ovenbird.model.errors import Refused, UserError
 from ovenbird.model.objects import Key
 from ovenbird.ovsdb import Transaction
@@ -72,14 +73,16 @@ async def test_a_great_change_is_planned_while_it_is_being_committed(
 ) -> None:
     await service.store.apply(documents(BLUE))
     await in_nb(service)
-    ports = [port(f"vm{number}", "blue") for number in range(250)]
+    commits = service.events.counts[NB_COMMITTED]
+    ports = [port(f"vm{number}", "blue") for number in range(BULK_OPERATIONS)]
     await service.store.apply(documents(*ports))
     await in_nb(service)
     assert service.events.named(NB_COMMITTED)[-1].fields["foreseen"]
-    assert len(await dbs.column("Logical_Switch_Port", "name")) == 250
+    assert len(await dbs.column("Logical_Switch_Port", "name")) == BULK_OPERATIONS
     # Several audits later nothing was found to write.
     beat = service.nb.last_control.beat
     await eventually(lambda: service.nb.last_control.beat > beat, within_s=10)
+    assert service.events.counts[NB_COMMITTED] == commits + 1, "what was written ahead is not written again"
     assert service.events.counts[DRIFT_REPAIRED] == 0
 
 

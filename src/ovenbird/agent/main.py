@@ -104,7 +104,7 @@ class Agent:
         )
         self._add("southbound", self.southbound.run)
         if is_gateway:
-            self._add("isolation", Isolated(self._host, chassis, self._layout).run)
+            self._add("isolation", Isolated(self._host, chassis, self.southbound, self._layout).run)
 
     async def _run_controller(self) -> None:
         """Stand for election as controller and serve the API, whichever of the centrals wins."""

@@ -19,6 +19,7 @@ from ovenbird.controller.service import ControllerService
 from ovenbird.model.errors import UserError
 from ovenbird.model.objects import KINDS, Key
 from ovenbird.model.schema import json_schema
+from ovenbird.plan.legs import router_of
 
 READ_S = 10.0
 WRITE_S = 110.0
@@ -140,7 +141,8 @@ class Api:
         await self._store.ready(READY_S)
         router = request.query_params.get("router", "")
         changes = sorted(self._store.state.gateway_changes.values(), key=lambda change: (-change.at_ms, change.router))
-        return {"changes": [change.to_json() for change in changes if router in ("", change.router)]}
+        told = (change for change in changes if router in ("", change.router, router_of(change.router)))
+        return {"changes": [change.to_json() for change in told]}
 
     async def schema(self, request: Request) -> Any:
         """Return the JSON Schema of declarations."""

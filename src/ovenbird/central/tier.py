@@ -16,6 +16,7 @@ from ovenbird.process import daemon
 from ovenbird.process.supervisor import Kept
 
 PERMISSION_USED = "bootstrap_permission.used"
+NORTHD_RESET = "northd.cluster_state_reset"
 ELECTION_TIMER_CHANGED = "election_timer.changed"
 CALM_POLL_S = 5.0
 BUSY_POLL_S = 0.2
@@ -44,7 +45,7 @@ class CentralTier:
         await self.northd.run()
 
     async def run_upkeep(self) -> None:
-        """Take the permission to create back once it was used, and keep the election timers as described."""
+        """Take the permission to create back once it was used; keep election timers, and northd's idea of databases."""
         while True:
             permission = self._layout.permission
             if permission.exists() and all(self._layout.database_file(database).exists() for database in Database):
@@ -54,7 +55,21 @@ class CentralTier:
             for member in self.members.values():
                 with suppress(OvsdbError, OSError):
                     changing |= await self._tend_timer(member)
+                    await self._tend_northd(member)
             await asyncio.sleep(BUSY_POLL_S if changing or permission.exists() else CALM_POLL_S)
+
+    async def _tend_northd(self, member: Member) -> None:
+        """Have ovn-northd forget the indexes of a database that was built anew: it refuses it as stale otherwise."""
+        if member.database is Database.OVENBIRD or not member.ready.is_set():
+            return
+        cid, file = (await member.status()).cid, self._layout.northd_cluster(member.database)
+        known = file.read_text(encoding="ascii").strip() if file.exists() else ""
+        if not cid or known == cid:
+            return
+        if known:
+            await daemon.ask(self.northd.spec, f"{member.database.short}-cluster-state-reset")
+            _log.warning(NORTHD_RESET, extra={"database": member.database.value, "was": known, "cid": cid})
+        file.write_text(f"{cid}\n", encoding="ascii")
 
     async def _tend_timer(self, member: Member) -> bool:
         """Take one step towards the wanted election timer where this member leads; whether to look again soon."""

@@ -216,6 +216,7 @@ def carried_routers(
                 order=order,
                 eligible=frozenset(host.name for host in hosts if need.physnet in host.physnets)
                 - barred.get(need.name, frozenset()),
+                barred=barred.get(need.name, frozenset()),
                 home=placement.home(need.name),
                 asked=asked.gateway if asked else "",
                 asked_cause=asked.cause if asked else Cause.MOVE,

@@ -90,6 +90,8 @@ class Reconciler:
         self._foresight = Foresight()
         self._ahead: Ahead | None = None
         """What was written to NB though the state does not show it as declared yet."""
+        self._awaited = 0
+        """Revision that NB may hold already: until the state shows it, its rows would look like nobody's."""
         store.subscribe(self._on_store)
         store.on_prospect(self._on_prospect)
         store.on_confirmed(self._on_confirmed)
@@ -186,7 +188,7 @@ class Reconciler:
         if self._epoch != self._leadership.epoch:
             await self._take_over()
         await self._go_ahead()
-        if self._ahead is not None and self._store.revision < self._ahead.revision:
+        if self._store.revision < self._awaited:
             return  # NB is ahead of what is known here to be declared; that comes, and wakes us
         if self._place_again or self._work.kinds_changed() & PLACED_KINDS:
             self._place_again = self._look_again = False
@@ -222,6 +224,7 @@ class Reconciler:
 
     def _step_down(self) -> None:
         self._epoch = self._ahead = None
+        self._awaited = 0
         self._foresight.forget()
         self.problems.forget()
         self.fitness.forget()
@@ -287,6 +290,7 @@ class Reconciler:
         ahead = self._foresight.go_ahead(self._store.inventory, self._nb.index, self._context())
         if ahead is None:
             return
+        self._awaited = ahead.revision
         try:
             await self._write(ahead.foreseen.plan, ahead.foreseen, ahead.revision)
         except (TransactionError, SchemaError) as error:
@@ -365,7 +369,8 @@ class Reconciler:
 
         What was declared but not yet written counts too; wait for the revision first.
         """
-        if self._epoch is None or self._epoch != self._leadership.epoch or not (self._nb.synced and self._store.synced):
+        current = self._nb.synced and self._store.synced and self._store.revision >= self._awaited
+        if self._epoch is None or self._epoch != self._leadership.epoch or not current:
             raise LeadershipLost("not the acting controller, or not up to date")
         await self._nb.settle(self._leadership.confirmed)
         steps: list[Step] = []

@@ -51,6 +51,8 @@ SPARED_MS = 250.0
 """What a flow through another gateway may wait, on a machine that is busy with the fault."""
 PARTED_MS = 1500.0
 """Until one of two gateways that don't see each other has been silenced."""
+SILENCED_MS = 5000.0
+"""Until a gateway that nothing reaches any more has silenced itself: SB must have been silent for 2 s, and 1 s more."""
 IDLE_MS = 12_000.0
 """Until a dead gateway is replaced that only the controller can replace: its agent must have missed a sign."""
 ISOLATED_MS = 3000.0
@@ -146,6 +148,7 @@ DRILLS: tuple[Drill, ...] = (
         name="gateway-isolated",
         what="the active gateway's underlay is cut for 15 s, central tier included; its uplink stays",
         steps=once("partition", "gateway-active", hold_s=15),
+        overlap_ms=SILENCED_MS,
     ),
     _gateway(
         name="gateway-partition",
@@ -166,6 +169,7 @@ DRILLS: tuple[Drill, ...] = (
             Hold(6.0),
             Heal(),
         ),
+        returns=Return.HEALTHY,
         return_timeout_s=120.0,
     ),
     _gateway(

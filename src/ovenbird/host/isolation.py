@@ -12,6 +12,7 @@ import re
 import time
 
 from ovenbird.host.chassis import Chassis
+from ovenbird.host.southbound import Southbound
 from ovenbird.model.cluster import Host
 from ovenbird.model.errors import OvenbirdError
 from ovenbird.model.layout import Layout
@@ -37,9 +38,10 @@ _log = logging.getLogger(__name__)
 class Isolated:
     """Watches one gateway host for it."""
 
-    def __init__(self, host: Host, chassis: Chassis, layout: Layout) -> None:
+    def __init__(self, host: Host, chassis: Chassis, southbound: Southbound, layout: Layout) -> None:
         self._bridges = [f"unix:{layout.ovs_run / provider_bridge(physnet)}.mgmt" for physnet in sorted(host.uplinks)]
         self._chassis = chassis
+        self._southbound = southbound
         self._known = Isolation()
 
     async def run(self) -> None:
@@ -69,7 +71,12 @@ class Isolated:
         return [{"up": True, "down": False, "init": False}.get(str(state)) for state in told]
 
     async def _works(self) -> bool:
-        """Whether ovn-controller answers and has a SB to work with."""
+        """Whether ovn-controller answers and has a SB to work with.
+
+        It takes a member that fell silent for a live one for ten seconds, and does nothing while a commit hangs there.
+        """
+        if not self._southbound.is_alive:
+            return False
         try:
             status = await daemon.ask(self._chassis.controller_spec, "connection-status", timeout_s=ANSWER_S)
         except (OvsdbError, OSError):

@@ -9,10 +9,10 @@ It must never write to the relay, nor let ovn-controller near a SB that is empty
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from ovenbird.model.cluster import Cluster, Database
@@ -35,6 +35,8 @@ RETRY_S = 2.0
 """After a copy that could not be made."""
 PROBE_MS = 2500
 """Members that are silent for twice this are lost: sooner than for ovn-controller (10 s), later than a long commit."""
+SILENT_S = 2.0
+"""The client asks a server that says nothing after one second, and a live one answers at once."""
 FILLED_QUERY = '["OVN_Southbound", {"op": "select", "table": "SB_Global", "where": [], "columns": ["nb_cfg"]}]'
 
 _log = logging.getLogger(__name__)
@@ -85,7 +87,7 @@ class Southbound:
         self._copy = Kept(copy_spec(layout))
         self._copy_task: asyncio.Task[None] | None = None
         self._path = Path.MEMBERS
-        self._members: Client
+        self._members: Client | None = None
         self._relayed: Client
         self._filled: daemon.Running | None = None
         """The relay that was seen to hold SB."""
@@ -103,6 +105,14 @@ class Southbound:
             return ()
         return (self._relay.spec, self._copy.spec) if self._path is Path.COPY else (self._relay.spec,)
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether what ovn-controller was given as SB gives signs of life; a member that went silent may hold it up."""
+        if self._path is Path.COPY:
+            return self._copy.up.is_set()
+        session = self._members.session if self._members is not None else None
+        return session is not None and session.connection.silent_s < SILENT_S
+
     def told(self) -> dict[str, Any]:
         """Return what the facts of a gateway hold of it (docs/architecture.md, "Facts of a host")."""
         return self._told
@@ -112,24 +122,26 @@ class Southbound:
         remotes = self._cluster.remotes(Database.SB)
         relay = f"unix:{self._layout.southbound_relay}.sock"
         name = Database.SB.value
-        async with (
-            Client(name, remotes, leader_only=False, probe_interval_ms=PROBE_MS) as self._members,
-            Client(name, [relay], leader_only=False) as self._relayed,
-            asyncio.TaskGroup() as group,
-        ):
+        async with contextlib.AsyncExitStack() as stack:
+            members = Client(name, remotes, leader_only=False, probe_interval_ms=PROBE_MS)
+            self._members = members
+            await stack.enter_async_context(members)
+            if self._is_gateway:
+                self._relayed = await stack.enter_async_context(Client(name, [relay], leader_only=False))
+            group = await stack.enter_async_context(asyncio.TaskGroup())
             if self._is_gateway:
                 group.create_task(self._relay.run())
                 if self._path is Path.COPY:
                     self._copy_task = group.create_task(self._copy.run())
             while True:
-                await self._look(group)
+                await self._look(group, members)
                 await asyncio.sleep(LOOK_S)
 
-    async def _look(self, group: asyncio.TaskGroup) -> None:
-        members = self._members.connected
+    async def _look(self, group: asyncio.TaskGroup, client: Client) -> None:
+        members = client.connected
         if members != self._had_members:
             self._had_members, self._changed_s = members, time.monotonic()
-        server = self._members.server
+        server = client.server
         if members and server is not None and server.cid:
             await self._identify(server.cid)
         if not self._is_gateway:
@@ -210,7 +222,7 @@ class Southbound:
         await daemon.stop(self._copy.spec)
         self._copy.up.clear()
         file = self._layout.southbound_copy_file
-        with suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):
             file.rename(file.with_suffix(".last"))
         _log.info(COPY_LEFT)
 
@@ -233,7 +245,7 @@ class Southbound:
             _log.warning(REBUILT, extra={"was": known, "cid": cid})
             if self._is_gateway:
                 await daemon.kill(self._relay.spec)
-            with suppress(OvsdbError, OSError):
+            with contextlib.suppress(OvsdbError, OSError):
                 await daemon.ask(self._controller, "sb-cluster-state-reset")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{cid}\n", encoding="ascii")

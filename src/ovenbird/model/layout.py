@@ -94,6 +94,10 @@ class Layout:
         """File with the id of the SB cluster that this host's ovn-controller has seen last."""
         return self.state_dir / "southbound.cid"
 
+    def northd_cluster(self, database: Database) -> Path:
+        """File with the id of the cluster of a database that this host's ovn-northd has seen last."""
+        return self.state_dir / f"northd-{database.short}.cid"
+
     def database_file(self, database: Database) -> Path:
         """File of a RAFT database."""
         if database is Database.OVENBIRD:

@@ -15,7 +15,7 @@ from ovenbird.model.documents import Document, bad_input
 from ovenbird.model.errors import Problem, Refused, UserError
 from ovenbird.model.explain import did_you_mean
 from ovenbird.model.objects import Declared, ExternalNetwork, Key, Network, Port, Router
-from ovenbird.plan.admission_gateways import GatewayChecks, bound_by_modes
+from ovenbird.plan.admission_gateways import GatewayChecks
 from ovenbird.plan.admission_objects import Checks
 from ovenbird.plan.admission_topology import TopologyChecks
 from ovenbird.plan.allocation import allocate, kept, kind_order, natural_order, room_for
@@ -56,12 +56,9 @@ def admit(
         draft.put(Declared(kind=key.kind, name=key.name, spec=spec, assigned=assigned, revision=revision))
     found = Findings(draft, changing)
     objects = Checks(view=draft, found=found, physnets=physnets, underlay_mtu=underlay_mtu)
-    modes = GatewayChecks(view=draft, found=found, gateways=gateways)
     topology = TopologyChecks(view=draft, found=found, underlay_mtu=underlay_mtu)
     _check(base, draft, changing, objects, topology)
-    for bound in sorted({bound for key in changing for bound in bound_by_modes(base, draft, key)}):
-        if declared := draft.get(bound):
-            modes.check(declared)
+    GatewayChecks(view=draft, found=found, gateways=gateways).check_all(base, changing)
     if found.problems:
         raise bad_input(file, found.problems)
     for key in allocate(draft, changing):

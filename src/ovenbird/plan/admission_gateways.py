@@ -5,7 +5,7 @@ Each check records what is wrong in `Findings` and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ovenbird.model.addresses import Subnet, parse_subnet
@@ -40,8 +40,13 @@ class GatewayChecks:
     gateways: Mapping[str, int] | None = None
     """Physical network -> hosts with role gateway and an uplink to it; None: not known."""
 
-    def check(self, declared: Declared) -> None:
-        """Record what is wrong with an object because of the mode of its router, or with a router's mode."""
+    def check_all(self, base: InventoryView, changing: Iterable[Key]) -> None:
+        """Record what is wrong with modes, and because of them, when these objects change."""
+        for bound in sorted({bound for key in changing for bound in _bound(base, self.view, key)}):
+            if declared := self.view.get(bound):
+                self._check(declared)
+
+    def _check(self, declared: Declared) -> None:
         match declared.spec:
             case Router() as router:
                 self._router(declared.key, router)
@@ -143,7 +148,7 @@ class GatewayChecks:
         return external is not None and external.physnet == physnet
 
 
-def bound_by_modes(base: InventoryView, view: InventoryView, key: Key) -> Iterator[Key]:
+def _bound(base: InventoryView, view: InventoryView, key: Key) -> Iterator[Key]:
     """Yield the routers and floating IPs that a changed object may bring into conflict with a mode."""
     declared, existed = view.get(key), base.get(key) is not None
     match declared.spec if declared else None:

@@ -152,6 +152,19 @@ def allocate(draft: Draft, keys: Iterable[Key]) -> list[Key]:
     return without
 
 
+def _room(
+    known: dict[tuple[type[Spec], str], tuple[Key, tuple[Range, ...]]], spec: Spec, view: InventoryView
+) -> tuple[Key, tuple[Range, ...]]:
+    """Return `room_for`, worked out once per network: thousands of ports share one."""
+    if not isinstance(spec, Port | FloatingIP | LoadBalancer):
+        return room_for(spec, view)
+    identity = (type(spec), spec.network)
+    found = known.get(identity)
+    if found is None:
+        found = known[identity] = room_for(spec, view)
+    return found
+
+
 def _further_legs(declared: Declared) -> int:
     """Return how many more addresses an active-active router needs."""
     if not isinstance(declared.spec, Router):
@@ -169,19 +182,6 @@ def _allocate_further(draft: Draft, declared: Declared) -> bool:
         declared = replace(declared, assigned=replace(declared.assigned, others=others))
         draft.put(declared)
     return True
-
-
-def _room(
-    known: dict[tuple[type[Spec], str], tuple[Key, tuple[Range, ...]]], spec: Spec, view: InventoryView
-) -> tuple[Key, tuple[Range, ...]]:
-    """Return `room_for`, worked out once per network: thousands of ports share one."""
-    if not isinstance(spec, Port | FloatingIP | LoadBalancer):
-        return room_for(spec, view)
-    identity = (type(spec), spec.network)
-    found = known.get(identity)
-    if found is None:
-        found = known[identity] = room_for(spec, view)
-    return found
 
 
 def _free_mac(draft: Draft, declared: Declared, address: str) -> str:

@@ -88,6 +88,8 @@ class Carried:
     eligible: frozenset[str]
     """All that may carry it."""
     home: str
+    barred: frozenset[str] = frozenset()
+    """Those that could, but must not be in a group with one that is in it (`ovenbird.plan.separation`)."""
     asked: str = ""
     """Home that an operator asked for and that is still to be carried out; "" when there is nothing to do."""
     asked_cause: Cause = Cause.MOVE

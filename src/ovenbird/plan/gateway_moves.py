@@ -87,6 +87,13 @@ def single_move(
         raise UserError(
             f"Router/{router} has no gateway to move from", code="not_found", hint="`ovenbird gateway list`"
         )
+    if to in found.barred:
+        raise Refused(
+            f"{to} was taken out of the group of Router/{router}: it and {found.order[0]} don't see each other",
+            code="apart",
+            subject=to,
+            hint="`ovenbird status` says why; it comes back by itself",
+        )
     if to not in found.eligible:
         raise Refused(
             f"{to} has no uplink to the external network of Router/{router}",

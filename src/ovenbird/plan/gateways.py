@@ -102,15 +102,31 @@ def schedule(
         held = _held(router.name, members, carriers)
         kept[router.name] = tuple(each for at, each in enumerate(members) if at < router.count or each[0] in held)
         load.add_all(_home_first([gateway for gateway, _ in kept[router.name]], current.homes.get(router.name)))
-    needs = {router.name: router for router in routers}
+    needs = {router.name: router for router in routers if router.name in kept}
+    placement = _placed(needs, kept, eligible, current, excluded, load)
+    return Schedule(placement=placement, unplaced=tuple(unplaced))
+
+
+def _placed(
+    needs: Mapping[str, RouterNeed],
+    kept: Mapping[str, tuple[tuple[str, int], ...]],
+    eligible: Mapping[str, Sequence[str]],
+    current: Placement,
+    excluded: frozenset[str],
+    load: _Load,
+) -> Placement:
+    """Extend what is kept of each order to what is needed.
+
+    Legs that have gateways come first: a new one joins those that it shares an order with, and keeps off its own.
+    """
     placed: dict[str, tuple[tuple[str, int], ...]] = {}
     homes: dict[str, str] = {}
     lists: dict[str, str] = {}
-    # Legs that have gateways come first: a new one joins those that it shares an order with, and keeps off its own.
     for name in sorted(kept, key=lambda name: (not kept[name], name)):
         need, there = needs[name], kept[name]
         if need.together and (first := lists.setdefault(need.together, name)) != name:
             placed[name], homes[name] = placed[first], homes[first]
+            load.add_all(() if there else [gateway for gateway, _ in placed[name]])
             continue
         order = [gateway for gateway, _ in there]
         useless = len(excluded.intersection(order))
@@ -119,8 +135,7 @@ def schedule(
         order = load.extend(order, fit, need.count + useless, taken)
         placed[name] = _with_priorities(there, load.extend(order, eligible[name], need.count, taken))
         homes[name] = current.homes.get(name) or placed[name][0][0]
-    placement = replace(current, routers=placed, homes=homes)
-    return Schedule(placement=placement, unplaced=tuple(unplaced))
+    return replace(current, routers=placed, homes=homes)
 
 
 def _with_one_order(routers: Sequence[RouterNeed], current: Placement) -> Placement:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-LOST_S = 1.0
-"""No member for so long: the copy is made. A member that is lost alone is replaced by the next one sooner."""
-BACK_S = 3.0
-"""A member must have been there for so long before the copy is left: each way costs ovn-controller a reading of all."""
+LOST_S = 2.0
+"""No member for so long: the copy is made. A member that is lost alone is replaced sooner, and so is a leader."""
+BACK_S = 0.5
+"""A member must have been there for so long before the copy is left. Not longer: priorities may have changed meanwhile,
+and a gateway that goes by the old ones takes back what is no longer its own."""
 
 
 class Path(Enum):

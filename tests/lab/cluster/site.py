@@ -237,7 +237,7 @@ class Site:
                 one["port"]: (one.get("status") or {}).get("state")
                 for one in self.api.get("/v1/attachments")["attachments"]
             }
-            assert states == dict.fromkeys(HOME, "attached")
+            assert {port: states.get(port) for port in HOME} == dict.fromkeys(HOME, "attached")
             return True
 
         for check in (attached, healthy):

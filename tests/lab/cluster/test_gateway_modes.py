@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import time
 from collections.abc import Iterator
 
@@ -20,11 +23,9 @@ PINNED_ADDRESS, FLOATING, BALANCED = "172.16.0.140", "172.16.0.141", "172.16.0.1
 WIDE_FLOATING = "172.16.0.143"
 TRANSIT = "169.254.64.2"
 FLOWS = 24
-REHOMED_MS = 5000.0
-"""BFD finds a lost gateway in 600 ms here, and the controller has moved its routers a second later; the figure is a
-drill's."""
-UNDISTURBED_MS = 500.0
-"""What a flow through a gateway that lives may wait on a busy machine; those of the lost one wait for more than BFD."""
+REHOMED_MS = 10_000.0
+"""BFD finds a lost gateway in 600 ms here, and the controller moves its routers within half a second more; the tight
+figure is a drill's."""
 
 MODES = f"""
 kind: Router
@@ -154,11 +155,12 @@ def test_packets_through_a_gateway_router(modes: Site) -> None:
     assert ping(modes.outside, FLOATING), "from outside to the floating IP"
     server = "import socket; s = socket.create_server(('', 8080)); c, _ = s.accept(); c.sendall(b'hello')"
     client = f"import socket; print(socket.create_connection(('{BALANCED}', 8080), 1).recv(9).decode())"
-    process = inside.popen(["python3", "-c", server])
+    process = inside.popen(["python3", "-c", server], start_new_session=True)
     try:
         eventually_sync(lambda: modes.outside.run(["python3", "-c", client]).stdout.strip() == "hello", within_s=15)
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait(timeout=10)
 
 
@@ -177,6 +179,8 @@ def test_modes_are_shown(modes: Site) -> None:
     legs = modes.cli("describe", "router", "wide", "-o", "json").json["legs"]
     assert [leg["name"] for leg in legs] == list(LEGS)
     assert {leg["active"] for leg in legs} == {"g1", "g2"}
+    told = modes.cli("gateway", "history", "--router", "wide", "-o", "json").json["changes"]
+    assert {change["router"] for change in told} == set(LEGS)
     text = modes.cli("status").out
     assert all(f"{leg}" in text for leg in LEGS)
 
@@ -200,21 +204,21 @@ def test_the_loss_of_a_gateway(site: Site) -> None:
         for leg in (PINNED, on_lost):
             eventually_sync(lambda leg=leg: carriers(site)[leg] not in ("", lost), within_s=15)
         survivor = chassis_of(site, "pinned_gw")
-        time.sleep(2)
+        assert survivor != lost
+        assert chassis_of(site, f"{on_lost}_gw") == survivor
+        eventually_sync(lambda: {carriers(site)[name] for name in SHARED} == {survivor}, within_s=10)
+        time.sleep(1)
         through_wide, through_pinned = wide.stop(), pinned.stop()
-    assert survivor != lost
-    assert chassis_of(site, f"{on_lost}_gw") == survivor
-    eventually_sync(lambda: {carriers(site)[name] for name in SHARED} == {survivor}, within_s=10)
     by_address = {leg: [flow for flow in through_wide if flow.addresses == (at,)] for leg, at in addresses.items()}
     assert sum(map(len, by_address.values())) == FLOWS, "every flow kept its address: none was moved to another leg"
     (other,) = set(LEGS) - {on_lost}
     assert by_address[on_lost], "flows are spread over both"
     assert by_address[other], "flows are spread over both"
-    assert max(flow.gap_ms for flow in by_address[other]) < UNDISTURBED_MS < REHOMED_MS
-    for flow in (*by_address[on_lost], *through_pinned):
-        assert UNDISTURBED_MS < flow.gap_ms < REHOMED_MS
+    hit = [flow.gap_ms for flow in (*by_address[on_lost], *through_pinned)]
+    assert max(flow.gap_ms for flow in by_address[other]) < min(hit)
+    assert max(hit) < REHOMED_MS
     history = site.api.get("/v1/gateways/history", query={"router": PINNED})["changes"]
-    assert (history[0]["from"], history[0]["to"], history[0]["cause"]) == (lost, survivor, "failover")
+    assert (lost, survivor, "failover") in [(one["from"], one["to"], one["cause"]) for one in history]
     settled_at_home(site)
     assert carriers(site)[PINNED] == lost, "home again, once it has been good for long enough"
     assert {carriers(site)[leg] for leg in LEGS} == {"g1", "g2"}
@@ -234,10 +238,16 @@ def test_another_mode_leaves_nothing_of_the_old_one(modes: Site) -> None:
         )
         eventually_sync(lambda: ping(vm(modes, "pinned-vm"), OUTSIDE), within_s=20)
         eventually_sync(lambda: ping(modes.outside, FLOATING), within_s=20)
-        names = {str(row["name"]) for row in modes.nb("Logical_Router", "name")}
-        expected = {
-            "active-active": {"pinned", "pinned_watch", "pinned_1_gw", "pinned_2_gw"},
-            "active-standby": {"pinned"},
-            "gateway-router": {"pinned", "pinned_watch", "pinned_gw"},
-        }
-        assert {name for name in names if name.startswith("pinned")} == expected[mode]
+        eventually_sync(lambda mode=mode: routers_called_pinned(modes) == EXPECTED[mode], within_s=10)
+
+
+EXPECTED = {
+    "active-active": {"pinned", "pinned_watch", "pinned_1_gw", "pinned_2_gw"},
+    "active-standby": {"pinned"},
+    "gateway-router": {"pinned", "pinned_watch", "pinned_gw"},
+}
+
+
+def routers_called_pinned(site: Site) -> set[str]:
+    names = {str(row["name"]) for row in site.nb("Logical_Router", "name")}
+    return {name for name in names if name.startswith("pinned")}

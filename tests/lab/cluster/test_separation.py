@@ -19,10 +19,9 @@ OUTAGE_LIMIT_MS = 3000
 
 
 def members(site: Site, router: str) -> set[str]:
-    """Return the gateways of a router's group, those that stand for nobody included."""
-    groups = site.nb("HA_Chassis_Group", "ha_chassis", where=[f"name={router}"])
-    names = {row["_uuid"]: row["chassis_name"] for row in site.nb("HA_Chassis", "_uuid", "chassis_name")}
-    return {names[uuid] for group in groups for uuid in group["ha_chassis"]}
+    """Return the gateways of a router's group in NB."""
+    routers = site.api.get("/v1/gateways")["routers"]
+    return {name for one in routers if one["name"] == router for name in one["order"]}
 
 
 def one_answers(site: Site, address: str) -> bool:
