@@ -218,6 +218,7 @@ DRILLS: tuple[Drill, ...] = (
         name="gateway-restart-fast",
         what=f"the active gateway's {VSWITCHD} crashes and its own monitor starts it again, sooner than BFD notices",
         steps=once("kill", "gateway-active", daemon=VSWITCHD, signal="SEGV"),
+        announced=(*PEER_LOST, r"died, killed \(Segmentation fault\)"),
         returns=Return.HEALTHY,
     ),
     _gateway(
