@@ -366,11 +366,14 @@ BY_NAME: dict[str, Drill] = {drill.name: drill for drill in DRILLS}
 
 
 def chosen(names: Sequence[str]) -> tuple[Drill, ...]:
-    """Return the drills of these names, in the order given; "all" is every one. Raises `UserError` for a wrong name."""
+    """Return the drills of these names, in the order given; "all" is every one that a lab of the usual size carries.
+
+    Raises `UserError` for a wrong name.
+    """
     found: list[Drill] = []
     for name in names:
         if name == "all":
-            found += DRILLS
+            found += [drill for drill in DRILLS if drill.needs.gateways <= HA.gateways]
         elif name in BY_NAME:
             found.append(BY_NAME[name])
         else:
