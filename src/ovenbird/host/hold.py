@@ -34,6 +34,8 @@ SWITCH_NOT_HELD = "switch.not_held"
 KEY = "flow-restore-wait"
 LONGEST_S = 10.0
 POLL_S = 0.05
+BRIDGES_S = 3.0
+"""How long a new ovs-vswitchd may take to have its bridges."""
 CALM_LOOKS = 4
 """The flows are complete when their number stayed the same this many times."""
 GENEVE = "udp,tp_dst=6081"
@@ -99,11 +101,17 @@ class Hold:
         if self._is_waiting and self._through_switch:
             # The timeout opens the tunnels even if this agent dies now.
             drop = f"cookie={COOKIE},priority=65000,hard_timeout={LONGEST_S:.0f},{GENEVE},actions=drop"
-            try:
-                await run("ovs-ofctl", "add-flow", self._bridge(UNDERLAY_BRIDGE), drop, timeout_s=5)
-                self._narrowed = True
-            except OvenbirdError as error:
-                _log.warning(SWITCH_NOT_HELD, extra={"error": str(error)})
+            began = time.monotonic()
+            while not self._narrowed:
+                try:
+                    await run("ovs-ofctl", "add-flow", self._bridge(UNDERLAY_BRIDGE), drop, timeout_s=5)
+                    self._narrowed = True
+                except OvenbirdError as error:
+                    # One that its own monitor has just started has no bridges yet; it drops everything meanwhile.
+                    if time.monotonic() - began > BRIDGES_S:
+                        _log.warning(SWITCH_NOT_HELD, extra={"error": str(error)})
+                        break
+                    await asyncio.sleep(POLL_S)
             await self._set_wait(False)
 
     async def release(self) -> None:
