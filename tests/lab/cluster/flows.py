@@ -22,6 +22,7 @@ PORT = 7100
 ECHO = f"""
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 s.bind(("0.0.0.0", {PORT}))
 while True:
     data, peer = s.recvfrom(100)
@@ -102,3 +103,6 @@ def flows(source: Workload, target: Node, address: str, count: int) -> Iterator[
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=10)
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    stream.close()
