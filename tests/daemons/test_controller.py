@@ -71,10 +71,10 @@ async def test_applied_objects_are_in_nb_and_deleted_ones_are_gone(dbs: Database
 async def test_a_great_change_is_planned_while_it_is_being_committed(
     dbs: Databases, service: ControllerService
 ) -> None:
-    await service.store.apply(documents(BLUE))
+    await service.store.apply(documents(network("wide", "10.60.0.0/16")))
     await in_nb(service)
     commits = service.events.counts[NB_COMMITTED]
-    ports = [port(f"vm{number}", "blue") for number in range(BULK_OPERATIONS)]
+    ports = [port(f"vm{number}", "wide") for number in range(BULK_OPERATIONS)]
     await service.store.apply(documents(*ports))
     await in_nb(service)
     assert service.events.named(NB_COMMITTED)[-1].fields["foreseen"]
