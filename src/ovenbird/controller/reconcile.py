@@ -29,9 +29,9 @@ from ovenbird.controller.separating import Separating
 from ovenbird.controller.state import Prospect, StateChange
 from ovenbird.controller.steps import add_steps
 from ovenbird.controller.store import Store
-from ovenbird.controller.worklist import Worklist
+from ovenbird.controller.worklist import Worklist, halves
 from ovenbird.model.cluster import Bfd
-from ovenbird.model.objects import KINDS, Key
+from ovenbird.model.objects import Key
 from ovenbird.ovsdb import NotConnected, OvsdbError, SchemaError, Transaction, TransactionError
 from ovenbird.plan.bfd_timers import bfd_timers
 from ovenbird.plan.compile import CompileContext, compile_object
@@ -49,7 +49,6 @@ RETRY_S = 0.5
 """After NB did not take a commit, for whatever reason that may pass."""
 SHOWN = 20
 """At most so many steps of a repair are written into its event."""
-_ORDER = {kind: at for at, kind in enumerate(KINDS)}
 
 
 class Reconciler:
@@ -261,7 +260,7 @@ class Reconciler:
             if is_passing(error):
                 raise
             # One of them is refused. Its problem must not be that of the others: they go in parts, the revision last.
-            for part in _halves(owners):
+            for part in halves(owners):
                 await self._isolate(part)
             await self._leadership.commit("revision", revision=revision)
         if repairs:
@@ -275,7 +274,7 @@ class Reconciler:
             if is_passing(error):
                 raise
             if len(owners) > 1:
-                for part in _halves(owners):
+                for part in halves(owners):
                     await self._isolate(part)
             else:
                 trouble = Trouble("refused", str(error))
@@ -396,10 +395,3 @@ class Reconciler:
             part = keys[start : start + AUDIT_SLICE]
             yield part, self._plan(part)
             await asyncio.sleep(0)
-
-
-def _halves(owners: Collection[Key]) -> tuple[list[Key], ...]:
-    """Return two halves, what others hang under first; one alone stays one."""
-    ordered = sorted(owners, key=lambda key: (_ORDER.get(key.kind, len(_ORDER)), key))
-    middle = len(ordered) // 2
-    return tuple(half for half in (ordered[:middle], ordered[middle:]) if half)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ovenbird.controller.state import Prospect
-from ovenbird.model.objects import Declared, Key
+from ovenbird.model.objects import KINDS, Declared, Key
 from ovenbird.plan.dirty import dirty
 from ovenbird.plan.inventory import Draft, Inventory
+
+_ORDER = {kind: at for at, kind in enumerate(KINDS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +98,10 @@ def foreseen_owners(prospect: Prospect, present: Inventory) -> frozenset[Key]:
 def _is_most(changed: int, declared: int) -> bool:
     """Whether working out what depends on the changed objects would cost more than looking at everything."""
     return 2 * changed >= declared
+
+
+def halves(owners: Collection[Key]) -> tuple[list[Key], ...]:
+    """Return two halves, what others hang under first; one alone stays one."""
+    ordered = sorted(owners, key=lambda key: (_ORDER.get(key.kind, len(_ORDER)), key))
+    middle = len(ordered) // 2
+    return tuple(half for half in (ordered[:middle], ordered[middle:]) if half)

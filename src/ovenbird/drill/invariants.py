@@ -14,7 +14,8 @@ from itertools import pairwise
 from typing import Any
 
 from ovenbird.drill.arp import overlaps
-from ovenbird.drill.outage import NS_PER_MS, Record
+from ovenbird.drill.east_west import between_workloads, lost_packets
+from ovenbird.drill.outage import NS_PER_MS
 from ovenbird.drill.record import (
     EPOCH_CHANGED,
     LOG_LINE,
@@ -33,8 +34,6 @@ LONE_LOSS_SHARE = 0.001
 """Single packets, with their neighbours delivered, may be lost this often: the drill that breaks nothing shows as many
 on a busy machine (a socket's queue overflows while its process waits for a processor). Two in a row are an outage."""
 EAST_WEST = "east-west-lossless"
-TAIL_NS = 1_000_000_000
-"""What was sent in the last second of a run may still be under way when the probes stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,8 +218,8 @@ def _active_gateway_answers(record: RunRecord) -> Found:
 
 
 def _east_west(record: RunRecord) -> Found:
-    for stream in _between_workloads(record):
-        lost, window = _lost_packets(stream, record)
+    for stream in between_workloads(record):
+        lost, window = lost_packets(stream, record)
         in_a_row = any(not one and not other for (_, one), (_, other) in pairwise(window))
         if in_a_row or len(lost) > LONE_LOSS_SHARE * len(window):
             after_ms = (lost[0] - record.fault_ns) / NS_PER_MS
@@ -230,22 +229,10 @@ def _east_west(record: RunRecord) -> Found:
                 yield at_ns, f"{stream.name}: the connection ended", why
 
 
-def _between_workloads(record: RunRecord) -> list[Record]:
-    return [stream for stream in record.streams if stream.name.startswith("east-west")]
-
-
-def _lost_packets(stream: Record, record: RunRecord) -> tuple[list[int], list[tuple[int, bool]]]:
-    """Return when what was lost was sent, and of each packet under load when it was sent and whether it came."""
-    delivered = {seq for seq, _ in stream.received}
-    until_ns = record.meta.ended_ns - TAIL_NS
-    window = [(at, seq in delivered) for seq, at in stream.sent if record.meta.load_started_ns <= at < until_ns]
-    return [at for at, came in window if not came], window
-
-
 def lost_in_queues(record: RunRecord) -> str:
     """Return what the lab's own switches dropped, if that explains all that was lost between workloads; else ""."""
-    streams = _between_workloads(record)
-    lost = sum(len(_lost_packets(stream, record)[0]) for stream in streams)
+    streams = between_workloads(record)
+    lost = sum(len(lost_packets(stream, record)[0]) for stream in streams)
     broken = any(at_ns < record.meta.ended_ns for stream in streams for at_ns, _why in stream.breaks)
     if broken or lost > sum(record.meta.queue_drops.values()) or not any(_east_west(record)):
         return ""
