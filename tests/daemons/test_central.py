@@ -109,7 +109,7 @@ async def test_daemons_outlive_the_agent_and_are_adopted(site: Site):
     await eventually(site.is_whole, within_s=WHOLE_WITHIN_S)
     await eventually(lambda: set(site.pids("c1")) == set(DAEMONS), within_s=WHOLE_WITHIN_S)
     before = site.pids("c1")
-    assert site.stop_agent("c1") < 2
+    assert site.stop_agent("c1") < 10, "no daemon was waited for"
     assert await site.is_whole()
     site.start("c1")
     await eventually(lambda: len(site.events("c1", "daemon.adopted")) == len(DAEMONS), within_s=10)
