@@ -193,7 +193,6 @@ GATEWAYS: tuple[Drill, ...] = (
         what=f"kill -9 of {VSWITCHD} on one of two gateways that carry one router's flows at the same time",
         steps=once("kill", "carrier-of:drill-mode_2", daemon=VSWITCHD),
         mode="active-active",
-        expected_failure="OVN 23.03 chooses a gateway by addresses, not ports: the flows need several destinations",
         expect=Expect(streams=REHOMED, bite=Bite.STREAMS, spared_ms=SPARED_MS, return_outage_ms=2500.0),
     ),
     _gateway(

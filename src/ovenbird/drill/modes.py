@@ -1,7 +1,7 @@
 """A second router on the stage, whose legs are gateway routers: many flows through them, and one of them is hit.
 
-Everything is named `drill-mode...` and goes with the stage (`stage.strike`). The flows differ in nothing but their
-source port: OVN spreads them over the legs by a hash (what came of it: `ovenbird.drill.spread`).
+Everything is named `drill-mode...` and goes with the stage (`stage.strike`). Every flow goes to an address of its own
+on the outside host: OVN spreads flows over the legs by their addresses (what came of it: `ovenbird.drill.spread`).
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from ovenbird.drill.stage import (
     stream,
     wait_attached,
 )
+from ovenbird.lab.lab import Lab
 
 ROUTER, NETWORK, CIDR = "drill-mode", "drill-mode-net", "10.213.3.0/24"
 PORT, SERVED_PORT = "drill-mode", "drill-mode-fip"
 KEYS = (("FloatingIP", SERVED_PORT), ("Port", PORT), ("Port", SERVED_PORT), ("Network", NETWORK), ("Router", ROUTER))
 GATEWAYS = {"failback": "delayed", "failback_delay_s": 5}
-FLOWS = 16
+FAR = tuple(f"203.0.113.{number}" for number in range(1, 17))
+"""Addresses behind the outside host, one for each flow (RFC 5737, for documentation: nobody else's)."""
 
 
-def prepare(api: Api, stage: Stage, mode: str, *, timeout_s: float = 60.0) -> tuple[Stream, ...]:
+def prepare(lab: Lab, api: Api, stage: Stage, mode: str, *, timeout_s: float = 60.0) -> tuple[Stream, ...]:
     """Declare and attach what a mode needs beside the stage, and return the streams. Raises `Timeout`."""
     text = "---\n".join(json.dumps(one) + "\n" for one in _documents(stage.external, mode))
     answer = api.post("/v1/apply", {"documents": [{"file": "drill", "text": text}], "dry_run": False})
@@ -39,16 +41,20 @@ def prepare(api: Api, stage: Stage, mode: str, *, timeout_s: float = 60.0) -> tu
         attach(api, port, node)
     wait_attached(api, list(homes), timeout_s)
     api.post("/v1/wait", {"revision": answer.get("revision"), "timeout_s": timeout_s}, timeout_s=timeout_s + 5)
+    for address in FAR:
+        lab.outside.run(["ip", "address", "replace", f"{address}/32", "dev", "lo"]).checked(subject=OUTSIDE_NODE)
     outside, source = Place(OUTSIDE_NODE), Place(homes[PORT], PORT)
-    flows = [stream(f"{SPREAD}{number:02}", source, outside, stage.outside, "udp") for number in range(1, FLOWS + 1)]
+    flows = [stream(f"{SPREAD}{number:02}", source, outside, address) for number, address in enumerate(FAR, 1)]
     served = stream(
         "mode-from-outside", outside, Place(homes[SERVED_PORT], SERVED_PORT), assigned(api, "FloatingIP", SERVED_PORT)
     )
     return (*flows, served)
 
 
-def strike(api: Api) -> None:
-    """Take away what `prepare` declared and attached; safe to repeat."""
+def strike(lab: Lab, api: Api) -> None:
+    """Take away what `prepare` declared, attached and configured; safe to repeat."""
+    for address in FAR:
+        lab.outside.run(["ip", "address", "delete", f"{address}/32", "dev", "lo"])
     there = {(str(one["kind"]), str(one["name"])) for one in api.get("/v1/objects")["objects"]}
     attached = {str(one["port"]) for one in api.get("/v1/attachments")["attachments"]}
     for port in sorted(attached & {PORT, SERVED_PORT}):

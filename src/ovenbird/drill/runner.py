@@ -95,11 +95,11 @@ async def _streams(scene: Scene, drill: Drill, phases: Phases, baseline: bool) -
             else:
                 streams = stages.streams(stage)
             if drill.mode and not baseline:
-                streams += await asyncio.to_thread(modes.prepare, api, stage, drill.mode)
+                streams += await asyncio.to_thread(modes.prepare, scene.lab, api, stage, drill.mode)
         yield streams
     finally:
         if drill.mode and not baseline:
-            await asyncio.to_thread(modes.strike, api)
+            await asyncio.to_thread(modes.strike, scene.lab, api)
         if drill.has_sessions:
             with contextlib.suppress(OvenbirdError):
                 await asyncio.to_thread(sessions.strike, scene.lab, api)

@@ -1,4 +1,4 @@
-"""Many UDP flows of one workload, each with a port of its own, and what the outside saw of each.
+"""Many UDP flows of one workload, each with a port of its own, to one address or several, and what the outside saw.
 
 The two scripts run inside namespaces, with the machine's Python: an echo that tells the sender under which address it
 is seen, and a sender that keeps every flow going and says at the end, per flow, which addresses it had and its largest
@@ -13,29 +13,34 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ovenbird.lab.node import Node, Workload
 
 PORT = 7100
 ECHO = f"""
-import socket
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-s.bind(("0.0.0.0", {PORT}))
+import selectors, socket, sys
+selector = selectors.DefaultSelector()
+for address in sys.argv[1:]:
+    # One for each address: an answer must come from where the question went.
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    one.bind((address, {PORT}))
+    selector.register(one, selectors.EVENT_READ)
 while True:
-    data, peer = s.recvfrom(100)
-    s.sendto(peer[0].encode(), peer)
+    for key, _ in selector.select():
+        data, peer = key.fileobj.recvfrom(100)
+        key.fileobj.sendto(peer[0].encode(), peer)
 """
 SEND = f"""
 import json, selectors, socket, sys, time
-target, count = sys.argv[1], int(sys.argv[2])
+count, targets = int(sys.argv[1]), sys.argv[2:]
 selector, flows = selectors.DefaultSelector(), []
 for number in range(count):
     one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     one.setblocking(False)
-    one.connect((target, {PORT}))
+    one.connect((targets[number % len(targets)], {PORT}))
     flow = {{"addresses": [], "last": None, "gap_ms": 0.0}}
     flows.append(flow)
     selector.register(one, selectors.EVENT_READ, flow)
@@ -91,10 +96,10 @@ class Flows:
 
 
 @contextlib.contextmanager
-def flows(source: Workload, target: Node, address: str, count: int) -> Iterator[Flows]:
-    """Run `count` flows from a workload to an address of `target`."""
-    echo = target.popen([sys.executable, "-I", "-c", ECHO], start_new_session=True)
-    argv = [sys.executable, "-I", "-c", SEND, address, str(count)]
+def flows(source: Workload, target: Node, addresses: Sequence[str], count: int) -> Iterator[Flows]:
+    """Run `count` flows from a workload to addresses of `target`, in turn."""
+    echo = target.popen([sys.executable, "-I", "-c", ECHO, *addresses], start_new_session=True)
+    argv = [sys.executable, "-I", "-c", SEND, str(count), *addresses]
     sender = source.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     try:
         yield Flows(sender)
