@@ -73,7 +73,6 @@ async def test_a_great_change_is_planned_while_it_is_being_committed(
 ) -> None:
     await service.store.apply(documents(network("wide", "10.60.0.0/16")))
     await in_nb(service)
-    commits = service.events.counts[NB_COMMITTED]
     ports = [port(f"vm{number}", "wide") for number in range(BULK_OPERATIONS)]
     await service.store.apply(documents(*ports))
     await in_nb(service)
@@ -82,7 +81,8 @@ async def test_a_great_change_is_planned_while_it_is_being_committed(
     # Several audits later nothing was found to write.
     beat = service.nb.last_control.beat
     await eventually(lambda: service.nb.last_control.beat > beat, within_s=10)
-    assert service.events.counts[NB_COMMITTED] == commits + 1, "what was written ahead is not written again"
+    written = [one.fields["steps"] for one in service.events.named(NB_COMMITTED) if one.fields["steps"]]
+    assert len(written) == 2, "what was written ahead is not written again"
     assert service.events.counts[DRIFT_REPAIRED] == 0
 
 
