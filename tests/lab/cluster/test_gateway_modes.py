@@ -168,7 +168,7 @@ def test_packets_through_a_gateway_router(modes: Site) -> None:
 
 def test_what_comes_in_through_one_of_several_gateways_is_answered_there(modes: Site) -> None:
     assert ping(modes.outside, WIDE_FLOATING)
-    with flows(vm(modes, "wide-served"), modes.outside, OUTSIDE, 8) as running:
+    with flows(vm(modes, "wide-served"), modes.outside, [OUTSIDE], 8) as running:
         time.sleep(1)
         seen = {flow.addresses for flow in running.stop()}
     assert seen == {(WIDE_FLOATING,)}, "no reply leaves by another gateway, under its address"
