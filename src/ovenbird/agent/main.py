@@ -153,6 +153,7 @@ class Agent:
         fitness = Fitness(self._host, self.chassis, client)
         self._add("fitness", fitness.run)
         self._add_announcer(fitness)
+        self._add_membership()
         return fitness
 
     def _add_announcer(self, fitness: Fitness) -> None:
@@ -162,6 +163,12 @@ class Agent:
         remotes = self._cluster.remotes(Database.SB)
         announcer = Announcer(self._host, self.chassis, self._layout, remotes, lambda: not fitness.controller_is_bad)
         self._add("announcer", announcer.run)
+
+    def _add_membership(self) -> None:
+        from ovenbird.host.membership import Membership
+
+        assert self.chassis is not None
+        self._add("membership", Membership(self._host, self.chassis, self._cluster.remotes(Database.SB)).run)
 
     async def _stop(self) -> None:
         for task in self._tasks:

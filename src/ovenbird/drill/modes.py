@@ -7,6 +7,7 @@ on the outside host: OVN spreads flows over the legs by their addresses (what ca
 from __future__ import annotations
 
 import json
+import time
 
 from ovenbird.drill.load import Place, Stream
 from ovenbird.drill.spread import SPREAD
@@ -23,11 +24,13 @@ from ovenbird.drill.stage import (
     wait_attached,
 )
 from ovenbird.lab.lab import Lab
+from ovenbird.model.errors import Timeout
 
 ROUTER, NETWORK, CIDR = "drill-mode", "drill-mode-net", "10.213.3.0/24"
 PORT, SERVED_PORT = "drill-mode", "drill-mode-fip"
 KEYS = (("FloatingIP", SERVED_PORT), ("Port", PORT), ("Port", SERVED_PORT), ("Network", NETWORK), ("Router", ROUTER))
 GATEWAYS = {"failback": "delayed", "failback_delay_s": 5}
+POLL_S = 0.2
 FAR = tuple(f"203.0.113.{number}" for number in range(1, 17))
 """Addresses behind the outside host, one for each flow (RFC 5737, for documentation: nobody else's)."""
 
@@ -41,6 +44,8 @@ def prepare(lab: Lab, api: Api, stage: Stage, mode: str, *, timeout_s: float = 6
         attach(api, port, node)
     wait_attached(api, list(homes), timeout_s)
     api.post("/v1/wait", {"revision": answer.get("revision"), "timeout_s": timeout_s}, timeout_s=timeout_s + 5)
+    if mode == "active-active":
+        _carry_apart(api, timeout_s)
     for address in FAR:
         lab.outside.run(["ip", "address", "replace", f"{address}/32", "dev", "lo"]).checked(subject=OUTSIDE_NODE)
     outside, source = Place(OUTSIDE_NODE), Place(homes[PORT], PORT)
@@ -62,6 +67,21 @@ def strike(lab: Lab, api: Api) -> None:
     ours = [{"kind": kind, "name": name} for kind, name in KEYS if (kind, name) in there]
     if ours:
         api.post("/v1/delete", {"objects": ours, "dry_run": False})
+
+
+def _carry_apart(api: Api, timeout_s: float) -> None:
+    """Wait until every leg is carried, each by another gateway: after an earlier drill one may still be held down."""
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        legs = api.get(f"/v1/objects/Router/{ROUTER}")["legs"]
+        active = [str(leg["active"] or "") for leg in legs]
+        if all(active) and len(set(active)) == len(active) > 1:
+            return
+        if time.monotonic() > deadline_s:
+            raise Timeout(
+                "the legs of the router are not on gateways of their own", subject=ROUTER, evidence=", ".join(active)
+            )
+        time.sleep(POLL_S)
 
 
 def _documents(external: str, mode: str) -> list[dict[str, object]]:

