@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -45,8 +46,16 @@ async def store(dbs: Databases) -> AsyncIterator[Store]:
 
 async def stored(dbs: Databases) -> list[str]:
     remotes = ",".join(dbs.remotes[Database.OVENBIRD])
-    text = await asyncio.to_thread(run, "ovsdb-client", "-t", "8", "dump", remotes, "Ovenbird", "Object", "name")
-    return sorted(text.split()[4:])
+
+    async def dumped() -> str:
+        # One that has just woken up may have no leader to answer for.
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return await asyncio.to_thread(
+                run, "ovsdb-client", "-t", "8", "dump", remotes, "Ovenbird", "Object", "name"
+            )
+        return ""
+
+    return sorted((await eventually(dumped, within_s=30)).split()[4:])
 
 
 async def test_two_writers_never_overwrite_each_other(dbs: Databases) -> None:

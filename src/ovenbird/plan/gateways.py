@@ -145,8 +145,17 @@ def _placed(
         fit = [gateway for gateway in eligible[name] if gateway not in excluded]
         order = load.extend(order, fit, need.count + useless, taken)
         placed[name] = _with_priorities(there, load.extend(order, eligible[name], need.count, taken))
-        homes[name] = current.homes.get(name) or placed[name][0][0]
+        homes[name] = _home(name, placed[name], current, taken, fit)
     return replace(current, routers=placed, homes=homes)
+
+
+def _home(
+    name: str, order: Sequence[tuple[str, int]], current: Placement, taken: frozenset[str], fit: Sequence[str]
+) -> str:
+    """Return a leg's home: the one that it has, but that of none of its siblings while another gateway is fit."""
+    home = current.homes.get(name) or order[0][0]
+    own = (gateway for gateway, _ in order if gateway in fit and gateway not in taken)
+    return next(own, home) if home in taken else home
 
 
 def _with_one_order(routers: Sequence[RouterNeed], current: Placement) -> Placement:
