@@ -46,6 +46,7 @@ async def store(dbs: Databases) -> AsyncIterator[Store]:
 
 async def stored(dbs: Databases) -> list[str]:
     remotes = ",".join(dbs.remotes[Database.OVENBIRD])
+    command = ("ovsdb-client", "-t", "8", "dump", remotes, "Ovenbird", "Object", "name")
 
     async def dumped() -> str:
         # One that has just woken up may have no leader to answer for.

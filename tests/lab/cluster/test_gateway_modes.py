@@ -188,7 +188,7 @@ def test_modes_are_shown(modes: Site) -> None:
     assert all(f"{leg}" in text for leg in LEGS)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_the_loss_of_a_gateway(site: Site) -> None:
     """One loss, seen by every mode: shared routers go together, gateway routers are moved, other flows feel nothing."""
     settled_at_home(site)
