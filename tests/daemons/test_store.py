@@ -51,9 +51,7 @@ async def stored(dbs: Databases) -> list[str]:
     async def dumped() -> str:
         # One that has just woken up may have no leader to answer for.
         with contextlib.suppress(subprocess.CalledProcessError):
-            return await asyncio.to_thread(
-                run, "ovsdb-client", "-t", "8", "dump", remotes, "Ovenbird", "Object", "name"
-            )
+            return await asyncio.to_thread(run, *command)
         return ""
 
     return sorted((await eventually(dumped, within_s=30)).split()[4:])
