@@ -84,7 +84,7 @@ def test_a_second_external_network_beside_the_first(two_ways: Site) -> None:
     eventually_sync(lambda: ping(vm9, OUTSIDE), within_s=20)
     before = first_leg(site)
     with Load(site.lab, [Stream(name="snat", node="n1", workload="vm8", target=OUTSIDE)]) as load:
-        assert load.wait_flowing(timeout_s=20) == ()
+        assert load.wait_flowing(timeout_s=60) == ()
         router(site, FURTHER)
         site.apply(INWARD)
         eventually_sync(lambda: site.bound_to("cr-r2_tenant-uplink"), within_s=10)
