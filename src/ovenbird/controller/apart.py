@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ovenbird.model.objects import ExternalNetwork, Key
-from ovenbird.plan.gateways import RouterNeed
+from ovenbird.plan.gateways import RouterNeed, may_carry
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.nb_index import NbIndex
 from ovenbird.plan.rows import APART, Gateway, Placement
@@ -30,7 +30,7 @@ def barred_gateways(
     found: dict[str, frozenset[str]] = {}
     for need in (need for need in needs if separated and not need.pinned):
         order = [name for name, _ in placement.routers.get(need.name, ())]
-        eligible = {host.name for host in hosts if need.physnet in host.physnets}
+        eligible = {host.name for host in hosts if may_carry(host, need)}
         candidates = [name for name in order if name in eligible]
         candidates += sorted(eligible - set(candidates))
         gone = frozenset(candidates) - frozenset(kept(candidates, order, carriers.get(need.name), separated))
