@@ -97,8 +97,7 @@ class GatewaySight:
 
     def _watchers(self) -> Iterator[Watcher]:
         for name, node in self._store.state.nodes.items():
-            age_s = self._heartbeat_age_s(name)
-            is_heard = age_s is not None and age_s <= HEARD_S
+            is_heard = self._is_heard(name)
             for end in bfd_ends(name, node.facts, 0.0):
                 yield Watcher(host=name, peer=end.peer, up=end.up, is_heard=is_heard)
 
@@ -108,12 +107,11 @@ class GatewaySight:
 
     def strains(self) -> list[Strain]:
         """Return how busy each host is whose agent was heard lately."""
-        heard = {name: self._heartbeat_age_s(name) for name in self._store.state.nodes}
-        return [
-            strain_of(name, self._store.state.nodes[name].facts)
-            for name, age_s in heard.items()
-            if age_s is not None and age_s <= HEARD_S
-        ]
+        return [strain_of(name, node.facts) for name, node in self._store.state.nodes.items() if self._is_heard(name)]
+
+    def _is_heard(self, name: str) -> bool:
+        age_s = self._heartbeat_age_s(name)
+        return age_s is not None and age_s <= HEARD_S
 
     def carriers(self) -> dict[str, str | None]:
         """Return who carries each router's legs; None when not known, or nobody does."""
