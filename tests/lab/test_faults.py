@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.lab.conftest import hold_pid_file
+from tests.waiting import eventually_sync
 
 from ovenbird.lab import partition, wiring
 from ovenbird.lab.faults import DidNotBite, Fault, Kill, LinkDown, Partition, PowerOff, Stop, active, heal
@@ -24,6 +25,11 @@ _ports = itertools.count(20000)
 
 def pings(source: Node, address: str) -> bool:
     return source.run(["ping", "-c", "1", "-W", "1", address], timeout_s=10).ok
+
+
+def reaches(source: Node, address: str) -> bool:
+    """Wait until an address answers again: after a carrier returns, packets may wait for address resolution."""
+    return bool(eventually_sync(lambda: pings(source, address), within_s=20))
 
 
 def passes(source: Node, target: Node, *, port: int = 0) -> bool:
@@ -67,7 +73,7 @@ def warm(lab: Lab) -> Lab:
     for source in lab.nodes.values():
         for target in lab.nodes.values():
             if source is not target and target.spec:
-                assert pings(source, target.spec.address)
+                assert reaches(source, target.spec.address)
     return lab
 
 
@@ -133,7 +139,7 @@ def test_control_plane_only(warm: Lab) -> None:
         assert not connects(c1, g1, port), port
     assert connects(g1, c1, 6640)
     assert passes(g1, c1, port=6081)
-    assert pings(g1, "10.99.0.1")
+    assert reaches(g1, "10.99.0.1")
     fault.heal()
     assert connects(g1, c1, 6642)
 
@@ -190,8 +196,8 @@ def test_another_command_heals_from_the_state_file(warm: Lab) -> None:
     later = Lab.open(warm.name, root=warm.file.root)
     healed = [fault.kind for fault in heal(later)]
     assert healed == ["power-off", "link-down", "partition"]
-    assert pings(later.nodes["c1"], "10.99.0.2")
-    assert pings(later.nodes["c1"], "10.99.0.3")
+    assert reaches(later.nodes["c1"], "10.99.0.2")
+    assert reaches(later.nodes["c1"], "10.99.0.3")
     assert heal(later) == []
 
 
@@ -199,7 +205,7 @@ def test_heal_of_one_node_leaves_the_faults_of_others(warm: Lab) -> None:
     inject(LinkDown(lab=warm, node="n1", interface="eth0"))
     inject(LinkDown(lab=warm, node="g1", interface="eth1"))
     assert [fault.kind for fault in heal(warm, node="n1")] == ["link-down"]
-    assert pings(warm.nodes["n1"], "10.99.0.1")
+    assert reaches(warm.nodes["n1"], "10.99.0.1")
     assert [fault.describe() for fault in active(warm)] == ["no carrier on eth1 of g1"]
 
 
@@ -209,12 +215,12 @@ def test_link_down_takes_the_carrier(lab: Lab, interface: str) -> None:
     node.run(["ip", "address", "replace", "172.16.0.9/24", "dev", "eth1"]).checked()
     there = {"eth0": "10.99.0.1", "eth1": "172.16.0.254"}
     other = {"eth0": "172.16.0.254", "eth1": "10.99.0.1"}
-    assert pings(node, there[interface])
+    assert reaches(node, there[interface])
     fault = inject(LinkDown(lab=lab, node="g1", interface=interface))
     assert not pings(node, there[interface])
-    assert pings(node, other[interface])
+    assert reaches(node, other[interface])
     fault.heal()
-    assert pings(node, there[interface])
+    assert reaches(node, there[interface])
 
 
 def test_a_link_that_is_down_stays_down_over_a_power_cycle(lab: Lab) -> None:
@@ -223,7 +229,7 @@ def test_a_link_that_is_down_stays_down_over_a_power_cycle(lab: Lab) -> None:
     lab.power_on("g1")
     assert not pings(lab.nodes["g1"], "10.99.0.1")
     fault.heal()
-    assert pings(lab.nodes["g1"], "10.99.0.1")
+    assert reaches(lab.nodes["g1"], "10.99.0.1")
 
 
 def test_a_partition_stays_over_a_power_cycle(lab: Lab) -> None:
@@ -239,7 +245,7 @@ def test_power_off_and_heal(lab: Lab) -> None:
     with pytest.raises(Refused, match="off already"):
         PowerOff(lab=lab, node="g1").inject()
     fault.heal()
-    assert pings(lab.nodes["c1"], "10.99.0.2")
+    assert reaches(lab.nodes["c1"], "10.99.0.2")
 
 
 def test_up_ends_a_power_off(lab: Lab) -> None:

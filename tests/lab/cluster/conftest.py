@@ -56,4 +56,6 @@ def breakable(whole: Site) -> Iterator[Site]:
     yield whole
     heal(whole.lab)
     whole.lab.up()
+    whole.forgiven()
     whole.settled(within_s=60)
+    eventually_sync(whole.is_at_home, within_s=60)

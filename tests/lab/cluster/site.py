@@ -26,6 +26,7 @@ from tests.faces.command import Done, ovenbird
 from tests.waiting import eventually_sync
 
 from ovenbird.api.client import Client
+from ovenbird.drill.scene import change_controller
 from ovenbird.lab.lab import Lab
 from ovenbird.lab.node import Node, Workload
 from ovenbird.model.errors import OvenbirdError, Unavailable
@@ -223,6 +224,18 @@ class Site:
         """Capture packets on an interface of a node (pcap-filter(7))."""
         with Capture(self.lab.node(node), interface, expression) as running:
             yield running
+
+    def is_at_home(self, *routers: str) -> bool:
+        """Whether routers (all, unless named) are where they belong: only from there do they come back to it."""
+        shown = self.api.get("/v1/gateways")["routers"]
+        chosen = [one for one in shown if not routers or one["name"] in routers]
+        return all(one["active"] == one["home"] == one["order"][0] for one in chosen)
+
+    def forgiven(self) -> None:
+        """Let a controller act that holds nothing against a gateway, if one is unfit: its hold-down may be long."""
+        routers = self.status()["routers"] or ()
+        if any(gateway["unfit"] for router in routers for gateway in router["gateways"]):
+            change_controller(self.lab, self.api)
 
     def settled(self, *, within_s: float = 60) -> None:
         """Wait until the cluster is healthy, every workload has its address and everybody is reached."""

@@ -35,7 +35,6 @@ def expect_shown(site: Site, gateway: str, what: str) -> None:
     assert what in site.cli("describe", "router", "r1").out
 
 
-# First of those that make a gateway unfit: every relapse doubles the hold-down that the next test waits for.
 def test_an_ovn_controller_that_hangs_is_replaced_and_then_no_longer_trusted(breakable: Site) -> None:
     site = breakable
     active, standby = site.active("r1"), site.standby("r1")
@@ -76,7 +75,7 @@ async def test_a_gateway_without_a_way_out_loses_its_routers_and_gets_them_back_
     breakable: Site, kind: str, what: str
 ) -> None:
     site = breakable
-    await eventually(lambda: is_at_home(site), within_s=60)
+    await eventually(lambda: site.is_at_home("r1"), within_s=60)
     active, standby = site.active("r1"), site.standby("r1")
     fault: Fault = (
         LinkDown(lab=site.lab, node=active, interface="eth1")
@@ -117,12 +116,6 @@ def test_a_next_hop_that_nobody_reaches_moves_nothing(breakable: Site) -> None:
     fault.heal()
     eventually_sync(lambda: ping(site.workload("vm1"), OUTSIDE), within_s=10)
     assert site.bound_to(PORTS["r1"]) == active
-
-
-def is_at_home(site: Site) -> bool:
-    """Whether r1 is where it belongs: only then does it come back to where it was."""
-    r1 = next(one for one in site.api.get("/v1/gateways")["routers"] if one["name"] == "r1")
-    return bool(r1["active"] == r1["home"] == r1["order"][0])
 
 
 def silent_on(site: Site) -> set[str]:
