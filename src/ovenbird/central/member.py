@@ -23,6 +23,7 @@ from ovenbird.plan.bootstrap import Create, Join, Observation, Peer, PeerAnswer,
 from ovenbird.process import daemon
 from ovenbird.process.command import run
 from ovenbird.process.daemon import DaemonSpec
+from ovenbird.process.pace import next_beat
 from ovenbird.process.supervisor import Kept
 
 DATABASE_CREATED = "database.created"
@@ -205,7 +206,7 @@ class Member:
         """
         await self.ready.wait()
         while True:
-            await asyncio.sleep(FAILURE_POLL_S)
+            await next_beat(FAILURE_POLL_S)
             why = "the disk is nearly full" if _free_bytes(self._file.parent) < LOW_WATER_BYTES else ""
             if not why:
                 await self._reserve.keep()
