@@ -30,6 +30,7 @@ from ovenbird.drill.record import LOAD_STARTED, LOAD_STOPPED, Final, Meta, RunRe
 from ovenbird.drill.scene import Scene
 from ovenbird.drill.script import Detector, Drill
 from ovenbird.drill.stage import Api
+from ovenbird.drill.switch_queues import deepen
 from ovenbird.lab import faults as lab_faults
 from ovenbird.lab.lab import Lab
 from ovenbird.model.cluster import Role
@@ -198,6 +199,7 @@ async def _enacted(play: Enactment, load: Load, phases: Phases) -> Meta:
     lab, drill = play.lab, play.drill
     with phases.of("warm up"):
         silent = await asyncio.to_thread(load.wait_flowing, timeout_s=FLOW_TIMEOUT_S)
+        await asyncio.to_thread(deepen, lab)
         dropped = await asyncio.to_thread(queue_drops, lab)
         load_started_ns = time.time_ns()
         play.note(LOAD_STARTED, "load", "all streams flow" if not silent else f"silent: {', '.join(silent)}")
