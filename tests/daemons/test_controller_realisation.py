@@ -79,7 +79,7 @@ async def test_a_lagging_chassis_is_named_and_then_done(dbs: Databases) -> None:
         await service.store.apply(documents(network("blue", "10.0.0.0/24")))
         started_s = time.monotonic()
         report = await service.realisation.wait(None, 3)
-        assert 2.5 < time.monotonic() - started_s < 5
+        assert 2.5 < time.monotonic() - started_s < 12
         assert report.state is Realised.LAGGING
         assert [(each.name, each.state) for each in report.chassis] == [("h1", Realised.LAGGING)]
         assert "h1" in report.detail
@@ -98,7 +98,7 @@ async def test_a_dead_chassis_does_not_hold_up_the_answer(dbs: Databases) -> Non
         await service.store.apply(documents(network("blue", "10.0.0.0/24")))
         started_s = time.monotonic()
         report = await service.realisation.wait(None, 60)
-        assert time.monotonic() - started_s < 15
+        assert time.monotonic() - started_s < 40
         assert report.state is Realised.DEAD
         assert "ovn-controller does not run" in report.chassis[0].detail
 

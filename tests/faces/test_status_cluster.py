@@ -70,7 +70,7 @@ def test_a_dead_member_degrades_and_a_hung_one_is_unknown(tier):
     try:
         began = time.monotonic()
         assert state(tier, "sb", hung) == "unknown"
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 12
         assert ("database.member_unknown", "sb") in rules(tier)
         assert database(tier, "sb")["verdict"] == "degraded"
     finally:

@@ -99,7 +99,7 @@ class Drill:
     detector: Detector = Detector.NONE
     returns: Return = Return.HEALTHY
     return_timeout_s: float = 60.0
-    settle_s: float = 2.0
+    settle_s: float = 1.0
     """Load goes on for this long after the return, so that its cost is seen."""
     writes_per_s: float = 10.0
     has_sessions: bool = False

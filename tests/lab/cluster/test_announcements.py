@@ -26,7 +26,6 @@ def site(breakable: Site) -> Iterator[Site]:
     assert breakable.cli("gateway", "move", "r1", "--to", home, "--wait", "--force").status == 0
 
 
-@pytest.mark.timeout(120)
 async def test_each_address_is_announced_at_once_and_repeatedly(site: Site) -> None:
     mac = site.api.get("/v1/objects/Router/r1")["assigned"]["mac"]
     before, after = site.active("r1"), site.standby("r1")
@@ -50,7 +49,6 @@ async def test_each_address_is_announced_at_once_and_repeatedly(site: Site) -> N
         assert before != after
 
 
-@pytest.mark.timeout(120)
 async def test_who_lost_the_router_is_silent(site: Site) -> None:
     mac = site.api.get("/v1/objects/Router/r1")["assigned"]["mac"]
     before, after = site.active("r1"), site.standby("r1")

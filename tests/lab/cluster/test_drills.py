@@ -49,7 +49,6 @@ def drilled(site: Site, name: str, reports: Path) -> Done:
     return done
 
 
-@pytest.mark.timeout(480)
 def test_gateway_crash_gives_the_outage_that_workloads_saw(breakable: Site, tmp_path: Path) -> None:
     done = drilled(breakable, "gateway-crash", tmp_path)
     found = done.json
@@ -64,7 +63,6 @@ def test_gateway_crash_gives_the_outage_that_workloads_saw(breakable: Site, tmp_
     assert drill_objects(breakable) == []
 
 
-@pytest.mark.timeout(480)
 def test_long_connections_survive_a_gateway_on_every_way_that_is_stated(breakable: Site, tmp_path: Path) -> None:
     found = drilled(breakable, "gateway-session", tmp_path).json
     ways = ("snat", "floating-ip", "floating-ip-in", "stateless", "stateless-in", "distributed", "plain", "plain-in")
@@ -81,7 +79,6 @@ def test_long_connections_survive_a_gateway_on_every_way_that_is_stated(breakabl
     assert "10.213" not in breakable.outside.run(["ip", "route"]).stdout
 
 
-@pytest.mark.timeout(480)
 def test_gateway_drain_leaves_nothing_drained(breakable: Site, tmp_path: Path) -> None:
     found = drilled(breakable, "gateway-drain", tmp_path).json
     print({name: found[name] for name in ("outage_ms", "return_outage_ms", "noise_ms")})  # noqa: T201
@@ -96,7 +93,6 @@ class Harmless(Kill):
         """Leave the daemon alone."""
 
 
-@pytest.mark.timeout(300)
 def test_a_runner_whose_fault_does_not_bite_proves_nothing(breakable: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fault, "FAULTS", {**fault.FAULTS, "kill": Harmless})
     drill = dataclasses.replace(BY_NAME["gateway-crash"], returns=BY_NAME["noop"].returns, settle_s=0.5)
@@ -107,7 +103,6 @@ def test_a_runner_whose_fault_does_not_bite_proves_nothing(breakable: Site, monk
     assert verdict.figures.outage_ms is None
 
 
-@pytest.mark.timeout(300)
 def test_what_a_killed_runner_left_is_healed(breakable: Site, tmp_path: Path) -> None:
     command = [*PROGRAM, "--lab", breakable.lab.name, "drill", "run", "gateway-tunnel-cut", "--reports", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as running:

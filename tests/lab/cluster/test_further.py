@@ -76,7 +76,6 @@ def own(site: Site) -> list[str]:
     return [assigned["address"], *assigned.get("others", ())]
 
 
-@pytest.mark.timeout(300)
 def test_a_second_external_network_beside_the_first(two_ways: Site) -> None:
     site = two_ways
     vm8, vm9 = (site.lab.node(node).workload(port) for port, node in PLACES.items())

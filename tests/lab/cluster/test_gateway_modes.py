@@ -188,7 +188,6 @@ def test_modes_are_shown(modes: Site) -> None:
     assert all(f"{leg}" in text for leg in LEGS)
 
 
-@pytest.mark.timeout(400)
 def test_the_loss_of_a_gateway(site: Site) -> None:
     """One loss, seen by every mode: shared routers go together, gateway routers are moved, other flows feel nothing."""
     settled_at_home(site)
@@ -244,7 +243,6 @@ def assigned(site: Site, router: str) -> tuple[str, ...]:
     return (found["address"], *found["others"])
 
 
-@pytest.mark.timeout(120)
 def test_another_mode_leaves_nothing_of_the_old_one(modes: Site) -> None:
     for mode in ("active-active", "active-standby", "gateway-router"):
         modes.apply(

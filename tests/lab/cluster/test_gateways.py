@@ -70,7 +70,6 @@ def gap_of(site: Site, *words: str) -> tuple[float, float]:
     return noise, max(outages_ms(records, start_ns, end_ns).values())
 
 
-@pytest.mark.timeout(180)
 def test_a_drain_and_the_way_back_lose_nothing_beyond_the_noise(site: Site) -> None:
     good(site, "g1", "g2")
     declared_with(site, "r1", "failback: manual")
@@ -98,7 +97,6 @@ def test_a_drain_and_the_way_back_lose_nothing_beyond_the_noise(site: Site) -> N
     assert causes[:2] == ["move", "drain"]
 
 
-@pytest.mark.timeout(120)
 def test_undrain_under_manual_brings_nothing_back_by_itself_and_rebalance_does(site: Site) -> None:
     good(site, "g1", "g2")
     try:
@@ -123,7 +121,6 @@ def test_undrain_under_manual_brings_nothing_back_by_itself_and_rebalance_does(s
             declared_with(site, router, "failback_delay_s: 5")
 
 
-@pytest.mark.timeout(180)
 def test_a_killed_gateway_does_not_take_back_at_once_and_its_return_is_not_felt(site: Site) -> None:
     good(site, "g1", "g2")
     for _attempt in range(TRIES):

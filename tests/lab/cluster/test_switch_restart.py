@@ -22,7 +22,6 @@ def serving(site: Site, node: str) -> tuple[str, bool]:
     return pid, row["other_config"].get("flow-restore-wait") == "true"
 
 
-@pytest.mark.timeout(120)
 def test_one_that_its_own_monitor_starts_again_is_held_and_let_go(breakable: Site) -> None:
     site = breakable
     active = site.active("r1")
