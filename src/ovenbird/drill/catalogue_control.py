@@ -98,8 +98,8 @@ CONTROL: tuple[Drill, ...] = (
     ),
     _database(
         name="northd-stop",
-        what="the active ovn-northd hangs for 20 s",
-        steps=once("stop", "northd-active", hold_s=20, daemon="northd"),
+        what="the active ovn-northd hangs for 15 s",
+        steps=once("stop", "northd-active", hold_s=15, daemon="northd"),
         detector=Detector.NONE,
     ),
     _database(

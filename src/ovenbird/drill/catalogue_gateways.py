@@ -39,7 +39,7 @@ SPARED_MS = 250.0
 """What a flow through another gateway may wait, on a machine that is busy with the fault."""
 PARTED_MS = 1500.0
 """Until one of two gateways that don't see each other has been silenced."""
-SILENCED_MS = 5000.0
+SILENCED_MS = 4000.0
 """Until a gateway that nothing reaches any more has silenced itself: SB must have been silent for 2 s, and 1 s more."""
 IDLE_MS = 12_000.0
 """Until a dead gateway is replaced that only the controller can replace: its agent must have missed a sign."""
