@@ -8,33 +8,54 @@ copies of their descriptors (pidfd_getfd(2)). What is lost all the same is count
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from ovenbird.lab.lab import Lab
 from ovenbird.lab.process import Process
+from ovenbird.model.errors import OvenbirdError
 
 QUEUE_BYTES = 4 << 20
+AGAIN_S = 1.0
 _SO_RCVBUFFORCE = 33
 """socket(7): beyond net.core.rmem_max, for root."""
 _PIDFD_GETFD = 438
 """Number of the system call, the same on all architectures; Python has no function for it."""
 
 
+@contextlib.asynccontextmanager
+async def kept_deep(lab: Lab) -> AsyncIterator[None]:
+    """Keep the queues deep: at once, and within a second or so those of a switch that starts anew."""
+    await asyncio.to_thread(deepen, lab)
+    keeping = asyncio.create_task(_keep(lab), name="drill switch queues")
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def _keep(lab: Lab) -> None:
+    while True:
+        await asyncio.sleep(AGAIN_S)
+        await asyncio.to_thread(deepen, lab)
+
+
 def deepen(lab: Lab) -> dict[str, int]:
     """Give every socket that a switch reads packets from a queue of `QUEUE_BYTES`; return how many, by node.
 
-    A switch that starts later begins with small queues again. What this kernel does not allow stays as it is.
+    What this kernel does not allow stays as it is.
     """
     found = {}
     for name, node in lab.nodes.items():
-        switch = node.pids().get("ovs-vswitchd")
-        if switch is not None:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, OvenbirdError):  # it may just lose its power
+            switch = node.pids().get("ovs-vswitchd")
+            if switch is not None:
                 found[name] = _deepened(switch)
     return found
 
