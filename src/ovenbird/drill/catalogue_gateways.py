@@ -153,6 +153,8 @@ GATEWAYS: tuple[Drill, ...] = (
         steps=once("link-flap", "gateway-active", hold_s=10.5, interface="eth0", times=5, down_s=1.0, up_s=1.0),
         expect=Expect(streams=FLAPPING, bite=Bite.STREAMS, moves=True, return_outage_ms=ISOLATED_MS),
         returns=Return.HEALTHY,
+        # Gateways that saw each other again and again for a second are held apart for longer each time.
+        return_timeout_s=90.0,
         overlap_ms=ISOLATED_MS,
     ),
     _gateway(
