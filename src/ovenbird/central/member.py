@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ovenbird.central.inspect import ask_peer, read_file
+from ovenbird.central.reserve import RESERVE_BYTES, Reserve
 from ovenbird.model.cluster import Cluster, Database, Host, bracketed
 from ovenbird.model.errors import Refused, Unavailable
 from ovenbird.model.layout import Layout
@@ -44,7 +45,7 @@ JOIN_DEADLINE_S = 15.0
 FAILURE_POLL_S = 0.2
 LOW_WATER_BYTES = 4 << 20
 """A member whose disk has less room is ended, while its log is still whole."""
-PROBE_BYTES = 8 << 20
+PROBE_BYTES = LOW_WATER_BYTES + len(Database) * RESERVE_BYTES
 """Room that must be there before it is started again."""
 
 _log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class Member:
         self._host = host
         self._layout = layout
         self._file = layout.database_file(database)
+        self._reserve = Reserve(self._file)
         self._kept = Kept(self.spec, before_start=self._need_room, on_up=self._tune)
 
     async def run(self) -> None:
@@ -166,6 +168,7 @@ class Member:
         """Raise `Unavailable` while the disk takes no data: a log that cannot grow is not to be opened."""
         if not await asyncio.to_thread(_takes_data, self._file.parent):
             raise Unavailable(f"{self._file.parent} takes no data", code="no_room", subject=self.database.value)
+        await self._reserve.keep()
 
     async def _tune(self) -> None:
         """Apply what the server forgets with each start (ovsdb-server(8))."""
@@ -197,12 +200,15 @@ class Member:
 
         OVS 3.1.0 never recovers from a failed write by itself. A leader stays "failed" and goes on believing to lead; a
         follower calls itself healthy and notes commits of entries that it never wrote, and such a log cannot be opened
-        any more ("advances commit index to N but last log index is N-1"). So it must end before the disk is full.
+        any more ("advances commit index to N but last log index is N-1"). So it must end before the disk is full; until
+        then it writes into the reserve.
         """
         await self.ready.wait()
         while True:
             await asyncio.sleep(FAILURE_POLL_S)
             why = "the disk is nearly full" if _free_bytes(self._file.parent) < LOW_WATER_BYTES else ""
+            if not why:
+                await self._reserve.keep()
             with suppress(OvsdbError, OSError):
                 if not why and (await self.status()).status == "failed":
                     why = "a write failed"

@@ -13,7 +13,7 @@ from tests.lab.conftest import unique_name
 from tests.lab.test_life import machine
 from tests.waiting import eventually_sync
 
-from ovenbird.lab.faults import Kill
+from ovenbird.lab.faults import Kill, Stop
 from ovenbird.lab.faults.database_file import raft_status
 from ovenbird.lab.faults.disk_full import DiskFull
 from ovenbird.lab.lab import Lab, remove
@@ -28,6 +28,11 @@ DATABASES = {
     "/run/ovn/ovnsb_db.ctl": "OVN_Southbound",
     "/run/ovenbird/db.ctl": "Ovenbird",
 }
+SERVER_LOGS = (
+    "/var/log/ovn/ovsdb-server-nb.log",
+    "/var/log/ovn/ovsdb-server-sb.log",
+    "/var/log/ovenbird/db.log",
+)
 
 
 def raft(lab: Lab, node: str, control: str, database: str) -> dict[str, Any]:
@@ -142,8 +147,17 @@ def test_a_member_whose_disk_was_full_takes_part_again(breakable: Site) -> None:
     """The server never recovers from a write that failed, and spoils its log: its host's agent ends it before."""
     leader = breakable.status()["databases"]["nb"]["leader"]
     fault = DiskFull(lab=breakable.lab, node=leader)
+    deaf = Stop(lab=breakable.lab, node=leader, daemon="agent")
+    deaf.inject()
     fault.inject()
     fault.verify_injected()
+    # Nobody ends the servers yet, and they go on writing: into what was kept in reserve for this.
+    other = breakable.lab.node(next(name for name in CENTRALS if name != leader))
+    for words in (("ls-add", "foreign"), ("ls-del", "foreign")) * 5:
+        other.run(["ovn-nbctl", "--no-leader-only", "--timeout=20", "--wait=sb", *words], timeout_s=30).checked()
+    logs = [breakable.lab.node(leader).path(path).read_text(encoding="utf-8") for path in SERVER_LOGS]
+    assert not [log for log in logs if "No space left" in log]
+    deaf.heal()
     eventually_sync(lambda: raft_status(breakable.lab.node(leader), "nb") is None, within_s=20)
 
     def others_go_on() -> bool:
