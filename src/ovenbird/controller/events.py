@@ -32,6 +32,7 @@ GATEWAY_FIT = "gateway.fit"
 GATEWAYS_APART = "gateways.apart"
 GATEWAYS_TOGETHER = "gateways.together"
 GATEWAY_CHANGED = "gateway.changed"
+GATEWAY_OUTAGE = "gateway.outage_estimated"
 GATEWAY_CHANGE_UNTOLD = "gateway.change_untold"
 TASK_FAILED = "task.failed"
 
