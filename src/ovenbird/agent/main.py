@@ -122,7 +122,7 @@ class Agent:
 
         news = self.chassis.news if self.chassis else None
         fitness = self._add_fitness(client)
-        outside = self._add_announcer(fitness) if fitness is not None else None
+        outside = self._add_followers_of_sb(fitness) if fitness is not None else None
         strain = self._add_strain()
 
         async def look() -> dict[str, Any]:
@@ -154,27 +154,25 @@ class Agent:
 
         fitness = Fitness(self._host, self.chassis, client)
         self._add("fitness", fitness.run)
-        self._add_membership()
         return fitness
 
-    def _add_announcer(self, fitness: Fitness) -> Outside:
+    def _add_followers_of_sb(self, fitness: Fitness) -> Outside:
+        """Announce what this gateway carries, and let go of what it should not carry: both follow SB."""
         from ovenbird.host.announcer import Announcer
+        from ovenbird.host.membership import Membership
         from ovenbird.host.outside import Outside
+        from ovenbird.host.southbound_rows import SouthboundRows
 
         assert self.chassis is not None
-        remotes = self._cluster.remotes(Database.SB)
+        rows = SouthboundRows(self._cluster.remotes(Database.SB))
         outside = Outside(self._host, self.chassis, fitness.upstreams)
         announcer = Announcer(
-            self._host, self.chassis, self._layout, remotes, lambda: not fitness.controller_is_bad, outside
+            self._host, self.chassis, self._layout, rows, lambda: not fitness.controller_is_bad, outside
         )
+        self._add("southbound-rows", rows.run)
         self._add("announcer", announcer.run)
+        self._add("membership", Membership(self._host, self.chassis, rows).run)
         return outside
-
-    def _add_membership(self) -> None:
-        from ovenbird.host.membership import Membership
-
-        assert self.chassis is not None
-        self._add("membership", Membership(self._host, self.chassis, self._cluster.remotes(Database.SB)).run)
 
     async def _stop(self) -> None:
         for task in self._tasks:

@@ -115,7 +115,7 @@ class Outside:
             return
         for reply in replies:
             mac = reply.destination.hex(":")
-            if self._claims.hear(mac, reply.who.address, reply.who.vlan, now_s):
+            if self._claims.hear(mac, reply.who.address, reply.who.vlan, now_s - reply.ago_s):
                 _log.info(LEARNT, extra={"mac": mac, **self._claims.told(now_s)["claims"].get(mac, {})})
                 self._chassis.news.set()
 

@@ -79,7 +79,8 @@ class Claim:
         told: dict[str, Any] = {"address": self.address, "taken_ms": self.taken_ms, "state": self.learnt.value}
         told["next_hop"] = self.upstream.address if self.upstream is not None else ""
         if self.answered_s is not None:
-            told["answered_ms"] = round(1000 * (self.answered_s - self.taken_s))
+            # The wall clock, by which the kernel notes arrivals, may have been set meanwhile.
+            told["answered_ms"] = max(0, round(1000 * (self.answered_s - self.taken_s)))
         if self.lost:
             told["lost"] = dict(self.lost)
         return told
