@@ -152,17 +152,25 @@ class Agent:
 
         fitness = Fitness(self._host, self.chassis, client)
         self._add("fitness", fitness.run)
-        self._add_announcer(fitness)
+        self._add_announcer(fitness, client)
         self._add_membership()
         return fitness
 
-    def _add_announcer(self, fitness: Fitness) -> None:
+    def _add_announcer(self, fitness: Fitness, client: Client) -> None:
+        """Announce what is carried, and hand it over without a gap."""
         from ovenbird.host.announcer import Announcer
+        from ovenbird.host.handover import Handover
 
         assert self.chassis is not None
+
+        def is_ours() -> bool:
+            return not (fitness.controller_is_bad or handover.holding)
+
         remotes = self._cluster.remotes(Database.SB)
-        announcer = Announcer(self._host, self.chassis, self._layout, remotes, lambda: not fitness.controller_is_bad)
+        announcer = Announcer(self._host, self.chassis, self._layout, remotes, is_ours)
+        handover = Handover(self._host, self.chassis, client, announcer.repeat)
         self._add("announcer", announcer.run)
+        self._add("handover", handover.run)
 
     def _add_membership(self) -> None:
         from ovenbird.host.membership import Membership

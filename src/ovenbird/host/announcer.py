@@ -44,7 +44,7 @@ class Announcer:
     def __init__(
         self, host: Host, chassis: Chassis, layout: Layout, sb: Sequence[str], trusted: Callable[[], bool]
     ) -> None:
-        """`sb`: remotes of SB. `trusted`: whether ovn-controller works; the flows of one that hangs say nothing."""
+        """`sb`: remotes of SB. `trusted`: whether the flows say what is carried; those of one that hangs do not."""
         self._host = host
         self._chassis = chassis
         self._layout = layout
@@ -55,6 +55,11 @@ class Announcer:
         self._schedule = Schedule()
         self._carried = Carried(layout.ovs_run / f"{INTEGRATION_BRIDGE}.mgmt", self._woken.set)
         self._bridges: dict[str, Connection] = {}
+
+    def repeat(self) -> None:
+        """Announce once more what was taken lately: whoever carried it before has only now let go of it."""
+        self._schedule.repeat(time.monotonic())
+        self._woken.set()
 
     async def run(self) -> None:
         """Announce until cancelled."""

@@ -20,6 +20,8 @@ OFFSETS_S = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 """After an address was taken."""
 REFRESH_S = 60.0
 """Afterwards: a switch that was restarted, or forgot, learns again."""
+LATELY_S = 5.0
+"""Longer than a gateway that lost an address may go on forwarding for it (`ovenbird.host.handover`)."""
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}$", re.IGNORECASE)
 
 
@@ -105,6 +107,12 @@ class Schedule:
         for one in new:
             self._there[one] = _Progress(now_s, now_s)
         return new
+
+    def repeat(self, now_s: float) -> None:
+        """Begin anew with what was taken lately."""
+        for progress in self._there.values():
+            if now_s - progress.since_s <= LATELY_S:
+                progress.since_s = progress.next_s = now_s
 
     def due(self, now_s: float) -> list[Announcement]:
         """Return what should be sent now, the newest first; it counts as sent.
