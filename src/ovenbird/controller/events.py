@@ -33,6 +33,7 @@ GATEWAYS_APART = "gateways.apart"
 GATEWAYS_TOGETHER = "gateways.together"
 GATEWAY_NOT_HELD = "gateway.not_held"
 GATEWAY_CHANGED = "gateway.changed"
+GATEWAY_OUTAGE = "gateway.outage_estimated"
 GATEWAY_CHANGE_UNTOLD = "gateway.change_untold"
 TASK_FAILED = "task.failed"
 

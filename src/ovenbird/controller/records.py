@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ovenbird.model.objects import KINDS, Assigned, Declared, Key
 from ovenbird.plan.failback import Cause
+from ovenbird.plan.outage_estimate import NO_ESTIMATE, Estimate, read
 from ovenbird.plan.rows import row_uuid
 
 _ASSIGNED = TypeAdapter(Assigned)
@@ -85,6 +86,8 @@ class GatewayChangeRecord:
     """"" when none carried it, as far as is known."""
     after: str
     cause: str
+    estimate: Estimate = NO_ESTIMATE
+    """How long it was felt; filled in later."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the API shows it."""
@@ -95,6 +98,7 @@ class GatewayChangeRecord:
             "to": self.after,
             "cause": self.cause,
             "decided_by": _DECIDED_BY.get(self.cause, "ovn"),
+            **self.estimate.to_json(),
         }
 
 
@@ -205,7 +209,13 @@ def read_home(row: Mapping[str, Any]) -> HomeRecord:
 def read_gateway_change(row: Mapping[str, Any]) -> GatewayChangeRecord:
     """Return a change of an active gateway."""
     return GatewayChangeRecord(
-        at_ms=row["at_ms"], router=row["router"], before=row["before"], after=row["after"], cause=row["cause"]
+        at_ms=row["at_ms"],
+        router=row["router"],
+        before=row["before"],
+        after=row["after"],
+        cause=row["cause"],
+        # A database that an older version has made lacks the column.
+        estimate=read(_json_object(row.get("estimate", ""))),
     )
 
 

@@ -99,6 +99,11 @@ class Store:
         return self.state.epoch if self.synced else None
 
     @property
+    def keeps_estimates(self) -> bool:
+        """Whether the database has a place for estimates; one that an older version has made has none."""
+        return self._replica.has("GatewayChange", "estimate")
+
+    @property
     def is_readable(self) -> bool:
         """Whether this version can read every stored object."""
         return not self.state.unreadable

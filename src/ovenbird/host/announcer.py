@@ -19,6 +19,7 @@ from ovenbird.host.announcement import frame
 from ovenbird.host.carried import Carried
 from ovenbird.host.chassis import Chassis
 from ovenbird.host.openflow import Connection
+from ovenbird.host.outside import Outside
 from ovenbird.model.cluster import Database, Host
 from ovenbird.model.errors import Unavailable
 from ovenbird.model.layout import Layout
@@ -42,7 +43,13 @@ class Announcer:
     """Announces what one host carries."""
 
     def __init__(
-        self, host: Host, chassis: Chassis, layout: Layout, sb: Sequence[str], trusted: Callable[[], bool]
+        self,
+        host: Host,
+        chassis: Chassis,
+        layout: Layout,
+        sb: Sequence[str],
+        trusted: Callable[[], bool],
+        outside: Outside,
     ) -> None:
         """`sb`: remotes of SB. `trusted`: whether the flows say what is carried; those of one that hangs do not."""
         self._host = host
@@ -50,6 +57,7 @@ class Announcer:
         self._layout = layout
         self._sb = tuple(sb)
         self._trusted = trusted
+        self._outside = outside
         self._woken = asyncio.Event()
         self._known: frozenset[Announcement] = frozenset()
         self._schedule = Schedule()
@@ -66,6 +74,7 @@ class Announcer:
         await self._chassis.settled.wait()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._carried.run())
+            group.create_task(self._outside.run())
             group.create_task(self._watch_addresses())
             group.create_task(self._announce())
 
@@ -86,7 +95,9 @@ class Announcer:
     async def _announce(self) -> None:
         while True:
             now_s = time.monotonic()
-            new = self._schedule.want(self._held(), now_s)
+            held = self._held()
+            self._outside.carry(held)
+            new = self._schedule.want(held, now_s)
             if new:
                 _log.info(ANNOUNCED, extra={"addresses": len(new), "first": min(new).address})
             if self._schedule.next_s <= now_s:
@@ -108,8 +119,9 @@ class Announcer:
         if not await self._carried.refresh() or not self._trusted():
             await asyncio.sleep(RETRY_S)
             return
-        self._schedule.want(self._held(), time.monotonic())
-        ready = self._schedule.due(time.monotonic())
+        now_s = time.monotonic()
+        self._schedule.want(self._held(), now_s)
+        ready = self._schedule.due(now_s, self._outside.unlearnt)
         for start in range(0, len(ready), AT_ONCE):
             if start:
                 await asyncio.sleep(0)
@@ -119,7 +131,10 @@ class Announcer:
             for one in ready[start : start + AT_ONCE]:
                 port = self._port(one.localnet)
                 if port and one in held:
-                    by_bridge.setdefault(provider_bridge(one.physnet), []).append((port, frame(one)))
+                    frames = by_bridge.setdefault(provider_bridge(one.physnet), [])
+                    frames.append((port, frame(one)))
+                    if (question := self._outside.question(one, now_s)) is not None:
+                        frames.append((port, question))
             for bridge, frames in by_bridge.items():
                 await self._send_to(bridge, frames)
 
