@@ -23,10 +23,11 @@ from ovenbird.plan.rebalance import Move
 
 HELD_S = 0.4
 """How long a gateway may take to say that it waits; then the move goes on without."""
-MOVED_S = 1.5
+MOVED_S = 1.0
 """How long the others may take to claim what is theirs: less than agents wait."""
-SETTLE_S = 0.15
-"""Hosts of workloads hear of it when the new gateway does: they get so long after its claim, or as long as it took."""
+SETTLE_S, MOST_SETTLE_S = 0.15, 0.5
+"""Hosts of workloads hear of it when the new gateway does. They get as long after its claim as that took, in these
+bounds."""
 WRITE_S = 1.0
 
 
@@ -80,7 +81,7 @@ class Handover:
     async def _let_go(self, began_s: float) -> None:
         with contextlib.suppress(TimeoutError):
             await self._sight.carried(dict(self._expected), timeout_s=MOVED_S)
-            await asyncio.sleep(max(SETTLE_S, min(time.monotonic() - began_s, MOVED_S)))
+            await asyncio.sleep(max(SETTLE_S, min(time.monotonic() - began_s, MOST_SETTLE_S)))
         held, self._held = self._held, {}
         self._expected.clear()
         await self._write({}, held)

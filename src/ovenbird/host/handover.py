@@ -27,8 +27,8 @@ HELD = "handover.held"
 LET_GO = "handover.let_go"
 NOT_HELD = "handover.not_held"
 NOT_LET_GO = "handover.not_let_go"
-LONGEST_S = 3.0
-RESCUE_S = 5
+LONGEST_S = 2.0
+RESCUE_S = 4
 """After so long the process of its own resumes ovn-controller."""
 ANSWER_S = 0.3
 RETRY_S = 0.2
