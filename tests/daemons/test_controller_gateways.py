@@ -11,11 +11,14 @@ from tests.controller_bench import Databases, databases, documents
 from tests.gateway_bench import Chassis
 from tests.waiting import eventually
 
+from ovenbird.controller import handover
 from ovenbird.controller.gateway_operations import GatewayOperations
+from ovenbird.controller.records import handover_uuid
 from ovenbird.controller.service import ControllerService
 from ovenbird.model.cluster import Database
 from ovenbird.model.errors import Refused, UserError
 from ovenbird.model.objects import Key
+from ovenbird.ovsdb import Transaction
 from ovenbird.plan.rebalance import Move
 
 pytestmark = pytest.mark.daemons
@@ -162,6 +165,29 @@ async def test_what_is_not_known_moves_nothing(service: ControllerService, chass
     assert order(service, "r1") == ["g1", "g2"]
     await chassis.report("g2")
     await ordered(service, "r1", "g2", "g1")
+
+
+async def test_a_gateway_that_loses_a_router_goes_on_until_the_other_has_it(
+    service: ControllerService, chassis: Chassis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "HELD_S", 30.0)
+    monkeypatch.setattr(handover, "MOVED_S", 30.0)
+    await declare(service, r1="{failback: manual}")
+    await chassis.claim(LEG.format("r1"), "g1")
+    await eventually(lambda: len(service.gateways.look()[0].good_since_s) == 2, within_s=15)
+    await GatewayOperations(service).move("r1", "g2")
+    asked = service.store.state.handovers
+    await eventually(lambda: list(asked.values()) == [False], within_s=15)
+    assert order(service, "r1") == ["g1", "g2"], "NB is changed only when it goes on without ovn-controller's doing"
+    ((gateway, request),) = asked
+    assert gateway == "g1"
+    txn = Transaction("as its agent does")
+    txn.update("Handover", {"held": True}, uuid=handover_uuid(gateway, request))
+    await service.store.client.transact(txn, timeout_s=10)
+    await ordered(service, "r1", "g2", "g1")
+    assert asked, "nobody else carries it yet"
+    await chassis.claim(LEG.format("r1"), "g2")
+    await eventually(lambda: not asked, within_s=15)
 
 
 async def test_the_history_is_completed_with_what_agents_tell_of_a_change(

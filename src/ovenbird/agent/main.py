@@ -122,7 +122,7 @@ class Agent:
 
         news = self.chassis.news if self.chassis else None
         fitness = self._add_fitness(client)
-        outside = self._add_followers_of_sb(fitness) if fitness is not None else None
+        outside = self._add_followers_of_sb(fitness, client) if fitness is not None else None
         strain = self._add_strain()
 
         async def look() -> dict[str, Any]:
@@ -156,22 +156,27 @@ class Agent:
         self._add("fitness", fitness.run)
         return fitness
 
-    def _add_followers_of_sb(self, fitness: Fitness) -> Outside:
-        """Announce what this gateway carries, and let go of what it should not carry: both follow SB."""
+    def _add_followers_of_sb(self, fitness: Fitness, client: Client) -> Outside:
+        """Announce what this gateway carries, hand it over without a gap, and let go of what it should not carry."""
         from ovenbird.host.announcer import Announcer
+        from ovenbird.host.handover import Handover
         from ovenbird.host.membership import Membership
         from ovenbird.host.outside import Outside
         from ovenbird.host.southbound_rows import SouthboundRows
 
         assert self.chassis is not None
+
+        def is_ours() -> bool:
+            return not (fitness.controller_is_bad or handover.holding)
+
         rows = SouthboundRows(self._cluster.remotes(Database.SB))
         outside = Outside(self._host, self.chassis, fitness.upstreams)
-        announcer = Announcer(
-            self._host, self.chassis, self._layout, rows, lambda: not fitness.controller_is_bad, outside
-        )
+        announcer = Announcer(self._host, self.chassis, self._layout, rows, is_ours, outside)
+        handover = Handover(self._host, self.chassis, client, announcer.repeat)
         self._add("southbound-rows", rows.run)
         self._add("announcer", announcer.run)
         self._add("membership", Membership(self._host, self.chassis, rows).run)
+        self._add("handover", handover.run)
         return outside
 
     async def _stop(self) -> None:

@@ -122,6 +122,15 @@ class GatewaySight:
             for leg in legs_of(declared)
         }
 
+    async def carried(self, wanted: Mapping[str, str], *, timeout_s: float) -> None:
+        """Return once gateways carry the legs that they should (leg -> gateway), or raise TimeoutError."""
+
+        def are_there() -> bool:
+            carriers = self.carriers()
+            return all(carriers.get(leg, gateway) == gateway for leg, gateway in wanted.items())
+
+        await self._sb.changing.wait_for(are_there, timeout_s=timeout_s)
+
     def macs(self) -> dict[str, str]:
         """Return the MAC address outside of each router's legs."""
         routers = self._store.inventory.of_kind("Router").values()

@@ -126,6 +126,11 @@ def home_uuid(router: str) -> str:
     return row_uuid("Home", router)
 
 
+def handover_uuid(gateway: str, request: int) -> str:
+    """Return the UUID of the row that asks a gateway to go on forwarding."""
+    return row_uuid("Handover", f"{gateway} {request}")
+
+
 def gateway_change_uuid(change: GatewayChangeRecord) -> str:
     """Return the UUID of the row of a change."""
     return row_uuid("GatewayChange", f"{change.at_ms} {change.router}")

@@ -28,7 +28,7 @@ from ovenbird.ovsdb import Client, OvsdbError, Replica, Transaction
 from ovenbird.plan.inventory import Inventory
 
 TABLES: Mapping[str, None] = dict.fromkeys(
-    ("Cluster", "Object", "Node", "Attachment", "Gateway", "Home", "GatewayChange")
+    ("Cluster", "Object", "Node", "Attachment", "Gateway", "Home", "Handover", "GatewayChange")
 )
 FOUND_TIMEOUT_S = 5.0
 BULK_OPERATIONS = 500

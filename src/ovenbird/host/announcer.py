@@ -49,7 +49,7 @@ class Announcer:
         trusted: Callable[[], bool],
         outside: Outside,
     ) -> None:
-        """`trusted`: whether ovn-controller works; the flows of one that hangs say nothing."""
+        """`trusted`: whether the flows say what is carried; those of an ovn-controller that hangs do not."""
         self._host = host
         self._chassis = chassis
         self._layout = layout
@@ -61,6 +61,11 @@ class Announcer:
         self._schedule = Schedule()
         self._carried = Carried(layout.ovs_run / f"{INTEGRATION_BRIDGE}.mgmt", self._woken.set)
         self._bridges: dict[str, Connection] = {}
+
+    def repeat(self) -> None:
+        """Announce once more what was taken lately: whoever carried it before has only now let go of it."""
+        self._schedule.repeat(time.monotonic())
+        self._woken.set()
 
     async def run(self) -> None:
         """Announce until cancelled."""

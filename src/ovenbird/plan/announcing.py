@@ -22,6 +22,8 @@ LATE_OFFSETS_S = (8.0, 16.0, 32.0)
 """Afterwards as well, as long as nobody outside has been heard to know."""
 REFRESH_S = 60.0
 """Afterwards: a switch that was restarted, or forgot, learns again."""
+LATELY_S = 5.0
+"""Longer than a gateway that lost an address may go on forwarding for it (`ovenbird.host.handover`)."""
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}$", re.IGNORECASE)
 
 
@@ -107,6 +109,12 @@ class Schedule:
         for one in new:
             self._there[one] = _Progress(now_s, now_s)
         return new
+
+    def repeat(self, now_s: float) -> None:
+        """Begin anew with what was taken lately."""
+        for progress in self._there.values():
+            if now_s - progress.since_s <= LATELY_S:
+                progress.since_s = progress.next_s = now_s
 
     def due(self, now_s: float, unlearnt: Collection[str] = ()) -> list[Announcement]:
         """Return what should be sent now, the newest first; it counts as sent. `unlearnt`: MACs nobody knows yet.
