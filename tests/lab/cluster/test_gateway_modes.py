@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -127,6 +126,10 @@ def vm(site: Site, port: str) -> Workload:
     return site.lab.node(PLACES[port]).workload(port)
 
 
+def reached(place: Node | Workload, target: str) -> None:
+    eventually_sync(lambda: ping(place, target), within_s=10)
+
+
 def carriers(site: Site) -> dict[str, str]:
     return {one["name"]: str(one["active"] or "") for one in site.api.get("/v1/gateways")["routers"]}
 
@@ -150,11 +153,11 @@ def chassis_of(site: Site, gateway_router: str) -> str:
 
 def test_packets_through_a_gateway_router(modes: Site) -> None:
     inside, served = vm(modes, "pinned-vm"), vm(modes, "pinned-served")
-    assert ping(inside, TRANSIT), "the gateway router, from a network behind it"
-    assert ping(inside, PINNED_ADDRESS), "its address outside, from within"
-    assert ping(inside, OUTSIDE), "by SNAT"
-    assert ping(served, OUTSIDE), "by the floating IP"
-    assert ping(modes.outside, FLOATING), "from outside to the floating IP"
+    reached(inside, TRANSIT)  # the gateway router, from a network behind it
+    reached(inside, PINNED_ADDRESS)  # its address outside, from within
+    reached(inside, OUTSIDE)  # by SNAT
+    reached(served, OUTSIDE)  # by the floating IP
+    reached(modes.outside, FLOATING)
     server = "import socket; s = socket.create_server(('', 8080)); c, _ = s.accept(); c.sendall(b'hello')"
     client = f"import socket; print(socket.create_connection(('{BALANCED}', 8080), 1).recv(9).decode())"
     process = inside.popen(["python3", "-c", server], start_new_session=True)
@@ -167,9 +170,9 @@ def test_packets_through_a_gateway_router(modes: Site) -> None:
 
 
 def test_what_comes_in_through_one_of_several_gateways_is_answered_there(modes: Site) -> None:
-    assert ping(modes.outside, WIDE_FLOATING)
+    reached(modes.outside, WIDE_FLOATING)
     with flows(vm(modes, "wide-served"), modes.outside, [OUTSIDE], 8) as running:
-        time.sleep(1)
+        running.wait_flowing()
         seen = {flow.addresses for flow in running.stop()}
     assert seen == {(WIDE_FLOATING,)}, "no reply leaves by another gateway, under its address"
 
@@ -202,7 +205,8 @@ def test_the_loss_of_a_gateway(site: Site) -> None:
         flows(vm(site, "wide-vm"), site.outside, FAR, FLOWS) as wide,
         flows(vm(site, "pinned-vm"), site.outside, FAR[:1], 2) as pinned,
     ):
-        time.sleep(1.5)
+        wide.wait_flowing()
+        pinned.wait_flowing()
         Kill(lab=site.lab, node=lost, daemon="vswitchd").inject()
         for leg in (PINNED, on_lost):
             eventually_sync(lambda leg=leg: carriers(site)[leg] not in ("", lost), within_s=15)
@@ -210,7 +214,6 @@ def test_the_loss_of_a_gateway(site: Site) -> None:
         assert survivor != lost
         assert chassis_of(site, f"{on_lost}_gw") == survivor
         eventually_sync(lambda: {carriers(site)[name] for name in SHARED} == {survivor}, within_s=10)
-        time.sleep(1)
         through_wide, through_pinned = wide.stop(), pinned.stop()
     by_address = {leg: [flow for flow in through_wide if flow.addresses == (at,)] for leg, at in addresses.items()}
     assert sum(map(len, by_address.values())) == FLOWS, "every flow kept its address: none was moved to another leg"

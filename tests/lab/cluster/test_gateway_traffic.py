@@ -105,7 +105,7 @@ async def test_an_ovn_controller_that_is_stopped_cleanly_hands_over_at_once(brea
     sockets = [f"unix:{site.lab.node(name).path('/run/ovn/ovnsb_db.sock')}" for name in CENTRALS]
     async with GatewayWatch(sockets, PORT) as watch:
         with Load(site.lab, [Stream(name="snat", node="n1", workload="vm1", target=OUTSIDE)]) as load:
-            load.wait_flowing(timeout_s=10)
+            load.wait_flowing(timeout_s=60)
             site.controller(active, "exit")
             await eventually(lambda: standby in {claim.chassis for claim in watch.history}, within_s=15)
             await eventually(lambda: ping(site.workload("vm1"), OUTSIDE), within_s=10)
