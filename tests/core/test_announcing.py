@@ -134,3 +134,15 @@ def test_a_cut_or_foreign_message_of_the_switch_says_nothing() -> None:
     assert list(flow_changes(header + update[:-1])) == []
     assert list(flow_changes(struct.pack("!HHII4x", 0xFFFF, 0, 0x2320, 0) + update)) == []
     assert list(flow_changes(b"")) == []
+
+
+def test_what_was_taken_lately_is_announced_anew_when_its_last_carrier_has_let_go() -> None:
+    schedule = Schedule()
+    old, new = one("172.16.0.1"), one("172.16.0.2")
+    schedule.want(frozenset({old}), 100.0)
+    schedule.want(frozenset({old, new}), 200.0)
+    assert set(schedule.due(200.3)) == {old, new}
+    assert schedule.next_s > 200.4
+    schedule.repeat(200.4)
+    assert schedule.due(200.4) == [new]
+    assert schedule.next_s == 200.4 + OFFSETS_S[1]

@@ -113,6 +113,14 @@ def test_a_load_below_its_floor_proves_nothing():
     assert "floor" in verdict.reasons[0]
 
 
+def test_what_was_on_its_way_when_the_fault_came_is_not_held_against_the_load():
+    verdict = judge(run(stream((1900, 2600))), EXPECT)
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.figures.outage_ms == 700
+    before = judge(run(stream((1700, 1780), (2000, 2600))), EXPECT)
+    assert before.outcome is Outcome.INVALID
+
+
 def test_a_machine_that_is_too_busy_proves_nothing():
     late = [
         (seq, at + (300 * NS_PER_MS if 1000 * NS_PER_MS <= at < 1300 * NS_PER_MS else 0)) for seq, at in stream().sent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,11 +11,14 @@ from tests.controller_bench import Databases, databases, documents
 from tests.gateway_bench import Chassis
 from tests.waiting import eventually
 
+from ovenbird.controller import handover
 from ovenbird.controller.gateway_operations import GatewayOperations
+from ovenbird.controller.records import handover_uuid
 from ovenbird.controller.service import ControllerService
 from ovenbird.model.cluster import Database
 from ovenbird.model.errors import Refused, UserError
 from ovenbird.model.objects import Key
+from ovenbird.ovsdb import Transaction
 from ovenbird.plan.rebalance import Move
 
 pytestmark = pytest.mark.daemons
@@ -161,3 +165,53 @@ async def test_what_is_not_known_moves_nothing(service: ControllerService, chass
     assert order(service, "r1") == ["g1", "g2"]
     await chassis.report("g2")
     await ordered(service, "r1", "g2", "g1")
+
+
+async def test_a_gateway_that_loses_a_router_goes_on_until_the_other_has_it(
+    service: ControllerService, chassis: Chassis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "HELD_S", 30.0)
+    monkeypatch.setattr(handover, "MOVED_S", 30.0)
+    await declare(service, r1="{failback: manual}")
+    await chassis.claim(LEG.format("r1"), "g1")
+    await eventually(lambda: len(service.gateways.look()[0].good_since_s) == 2, within_s=15)
+    await GatewayOperations(service).move("r1", "g2")
+    asked = service.store.state.handovers
+    await eventually(lambda: list(asked.values()) == [False], within_s=15)
+    assert order(service, "r1") == ["g1", "g2"], "NB is changed only when it goes on without ovn-controller's doing"
+    ((gateway, request),) = asked
+    assert gateway == "g1"
+    txn = Transaction("as its agent does")
+    txn.update("Handover", {"held": True}, uuid=handover_uuid(gateway, request))
+    await service.store.client.transact(txn, timeout_s=10)
+    await ordered(service, "r1", "g2", "g1")
+    assert asked, "nobody else carries it yet"
+    await chassis.claim(LEG.format("r1"), "g2")
+    await eventually(lambda: not asked, within_s=15)
+
+
+async def test_the_history_is_completed_with_what_agents_tell_of_a_change(
+    service: ControllerService, chassis: Chassis
+) -> None:
+    await declare(service, r1="{failback: manual}")
+    mac = service.gateways.macs()["r1"]
+    await chassis.claim(LEG.format("r1"), "g1")
+    await eventually(lambda: len(history(service)) == 1, within_s=10)
+    await chassis.claim(LEG.format("r1"), "g2")
+    claim = {"taken_ms": int(1000 * time.time()), "state": "answered", "answered_ms": 9, "lost": {"g1": 12}}
+    await chassis.report("g2", outside={"claims": {mac: claim}, "released": {}})
+
+    def latest() -> dict[str, object]:
+        changes = sorted(service.store.state.gateway_changes.values(), key=lambda change: change.at_ms)
+        return changes[-1].to_json()
+
+    await eventually(lambda: latest()["outside"] == "answered", within_s=15)
+    detect_ms = service.gateways.detect_ms
+    told = latest()
+    assert (told["cause"], told["detected_ms"], told["outage_ms"]) == ("failover", detect_ms, detect_ms + 12 + 9)
+    # An agent that has been started again knows nothing of it; the history does.
+    await chassis.report("g2", outside={"claims": {}, "released": {}})
+    await chassis.claim(LEG.format("r1"), "g1")
+    await chassis.report("g1", outside={"claims": {mac: {"taken_ms": claim["taken_ms"], "state": "waiting"}}})
+    await eventually(lambda: latest()["outside"] == "waiting", within_s=15)
+    assert told in [change.to_json() for change in service.store.state.gateway_changes.values()]

@@ -33,7 +33,7 @@ def reaches(source: Node, address: str) -> bool:
 
 
 def passes(source: Node, target: Node, *, port: int = 0) -> bool:
-    """Whether a datagram gets from one node to another, in this direction alone."""
+    """Whether one datagram gets from one node to another, in this direction alone; to prove that it can: `gets_to`."""
     port = port or next(_ports)
     assert target.spec is not None
     with (
@@ -49,8 +49,18 @@ def passes(source: Node, target: Node, *, port: int = 0) -> bool:
             return False
 
 
+def gets_to(source: Node, target: Node, *, port: int = 0) -> bool:
+    """Whether datagrams get from one node to another, soon: on a busy machine one of them may be late."""
+    return eventually_sync(lambda: passes(source, target, port=port), within_s=20)
+
+
+def opens(source: Node, target: Node, port: int) -> bool:
+    """Whether a TCP connection to this port can be made, soon."""
+    return eventually_sync(lambda: connects(source, target, port), within_s=20)
+
+
 def connects(source: Node, target: Node, port: int) -> bool:
-    """Whether a TCP connection to this port can be made."""
+    """Whether a TCP connection to this port can be made at once; to prove that it can: `opens`."""
     assert target.spec is not None
     with (
         socket_of(target.require_init(), socket.SOCK_STREAM) as server,
@@ -99,10 +109,10 @@ def test_partition_of_a_node_from_all(warm: Lab) -> None:
     fault = inject(Partition(lab=warm, nodes=("g1",)))
     assert not passes(g1, c1)
     assert not passes(n1, g1)
-    assert passes(c1, n1)
+    assert gets_to(c1, n1)
     fault.heal()
-    assert passes(g1, c1)
-    assert passes(n1, g1)
+    assert gets_to(g1, c1)
+    assert gets_to(n1, g1)
     assert active(warm) == []
 
 
@@ -110,8 +120,9 @@ def test_partition_of_a_node_from_all(warm: Lab) -> None:
 def test_partition_in_one_direction(warm: Lab, direction: partition.Direction) -> None:
     c1, g1, _ = warm.nodes.values()
     inject(Partition(lab=warm, nodes=("g1",), direction=direction))
-    assert passes(g1, c1) is (direction == "in")
-    assert passes(c1, g1) is (direction == "out")
+    open_way, closed_way = ((g1, c1), (c1, g1)) if direction == "in" else ((c1, g1), (g1, c1))
+    assert gets_to(*open_way)
+    assert not passes(*closed_way)
 
 
 def test_partition_of_a_pair_leaves_others(warm: Lab) -> None:
@@ -119,14 +130,14 @@ def test_partition_of_a_pair_leaves_others(warm: Lab) -> None:
     inject(Partition(lab=warm, nodes=("g1",), peers=("n1",)))
     assert not passes(g1, n1)
     assert not passes(n1, g1)
-    assert passes(g1, c1)
-    assert passes(c1, n1)
+    assert gets_to(g1, c1)
+    assert gets_to(c1, n1)
 
 
 def test_partition_of_a_group_leaves_it_together(warm: Lab) -> None:
     c1, g1, n1 = warm.nodes.values()
     inject(Partition(lab=warm, nodes=("g1", "n1")))
-    assert passes(g1, n1)
+    assert gets_to(g1, n1)
     assert not passes(g1, c1)
     assert not passes(c1, n1)
 
@@ -137,11 +148,11 @@ def test_control_plane_only(warm: Lab) -> None:
     for port in (6641, 6642, 6643, 6644, 6661, 6663):
         assert not connects(g1, c1, port), port
         assert not connects(c1, g1, port), port
-    assert connects(g1, c1, 6640)
-    assert passes(g1, c1, port=6081)
+    assert opens(g1, c1, 6640)
+    assert gets_to(g1, c1, port=6081)
     assert reaches(g1, "10.99.0.1")
     fault.heal()
-    assert connects(g1, c1, 6642)
+    assert opens(g1, c1, 6642)
 
 
 def test_data_plane_only(warm: Lab) -> None:
@@ -149,8 +160,8 @@ def test_data_plane_only(warm: Lab) -> None:
     inject(Partition(lab=warm, nodes=("g1",), plane="data"))
     assert not passes(c1, g1, port=6081)
     assert not passes(g1, c1, port=6081)
-    assert passes(c1, g1, port=6082)
-    assert connects(g1, c1, 6642)
+    assert gets_to(c1, g1, port=6082)
+    assert opens(g1, c1, 6642)
 
 
 def test_established_connections_are_cut_too(warm: Lab) -> None:
@@ -162,18 +173,19 @@ def test_established_connections_are_cut_too(warm: Lab) -> None:
     ):
         server.bind((c1.spec.address, 6642))
         server.listen()
-        client.settimeout(2)
+        client.settimeout(10)
         client.connect((c1.spec.address, 6642))
         with server.accept()[0] as accepted:
-            accepted.settimeout(0.4)
+            accepted.settimeout(10)
             client.send(b"before")
             assert accepted.recv(16) == b"before"
+            accepted.settimeout(0.4)
             fault = inject(Partition(lab=warm, nodes=("g1",), plane="control"))
             client.send(b"during")
             with pytest.raises(TimeoutError):
                 accepted.recv(16)
             fault.heal()
-            accepted.settimeout(10)
+            accepted.settimeout(30)
             assert accepted.recv(16) == b"during", "a partition delays, it does not lose what TCP sends again"
 
 
@@ -183,7 +195,7 @@ def test_overlapping_partitions_are_healed_one_by_one(warm: Lab) -> None:
     second = inject(Partition(lab=warm, nodes=("g1",), peers=("n1",)))
     assert [fault.number for fault in active(warm)] == [first.number, second.number]
     first.heal()
-    assert passes(g1, c1)
+    assert gets_to(g1, c1)
     assert not passes(g1, n1)
     first.heal()
     assert [fault.describe() for fault in active(warm)] == ["partition g1 <-x-> n1"]
@@ -269,7 +281,7 @@ def test_stop_and_continue(lab: Lab, daemon: Node) -> None:
     with pytest.raises(Refused, match="stopped already"):
         Stop(lab=lab, node="c1", daemon="northd").inject()
     fault.heal()
-    assert victim.state in "RS"
+    assert eventually_sync(lambda: victim.state in ("R", "S"), within_s=10)
     assert active(lab) == []
 
 

@@ -16,6 +16,7 @@ from ovenbird.central.member import Member
 from ovenbird.central.tier import CentralTier
 from ovenbird.host.chassis import Chassis
 from ovenbird.host.fitness import Fitness
+from ovenbird.host.outside import Outside
 from ovenbird.host.southbound import Southbound
 from ovenbird.host.strain import Strain
 from ovenbird.host.switch import root_row
@@ -35,6 +36,7 @@ async def gather_facts(
     fitness: Fitness | None = None,
     southbound: Southbound | None = None,
     strain: Strain | None = None,
+    outside: Outside | None = None,
 ) -> dict[str, Any]:
     """Return the facts of a host; sections that its roles do not have are absent."""
     specs: list[DaemonSpec] = []
@@ -63,6 +65,8 @@ async def gather_facts(
     facts["daemons"] = {spec.name: answer for spec, (answer, _) in zip(specs, answers, strict=True)}
     if fitness is not None:
         facts["fitness"] = fitness.told()
+    if outside is not None:
+        facts["outside"] = outside.told()
     if strain is not None:
         facts["strain"] = strain.told()
     facts["versions"] |= _versions(specs, [version for _, version in answers])

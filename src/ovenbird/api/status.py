@@ -25,6 +25,7 @@ from ovenbird.controller.node_facts import (
     controller_connected,
     daemons,
     northd_state,
+    not_learnt,
     parse_northd,
     raft_terms,
 )
@@ -50,6 +51,7 @@ from ovenbird.plan.observation import (
     MemberState,
     Northd,
     NorthdState,
+    NotLearnt,
     Problem,
     RouterView,
     Snapshot,
@@ -110,6 +112,7 @@ class StatusReporter:
             routers_why=why,
             fitness=tuple(self._fitness(nodes, now_s)),
             autonomy=tuple(self._autonomy(nodes, now_s)),
+            not_learnt=tuple(self._not_learnt(nodes, now_s)),
             apart=apart_in_nb(service.store.inventory, service.nb.index) if service.nb.synced else frozenset(),
             problems=self._problems() if acts else None,
             warnings=tuple(warnings(service.cluster, service.gateways.strains(), now_s)),
@@ -246,6 +249,11 @@ class StatusReporter:
                     yield Autonomy(name=host.name, why="its agent is not heard")
                 else:
                     yield autonomy(host.name, node.facts)
+
+    def _not_learnt(self, nodes: dict[str, Node], now_s: float) -> Iterable[NotLearnt]:
+        for node in nodes.values():
+            if _age_s(node, now_s) <= HEARTBEAT_STALE_S:
+                yield from not_learnt(node.name, node.facts)
 
     def _routers(self, seen: Southbound | None, why: str) -> tuple[RouterView, ...] | None:
         """Return the routers with an external leg; None when what is declared is not known."""

@@ -1,4 +1,4 @@
-"""`ovenbird drill list|run|heal`."""
+"""`ovenbird drill run|heal`, and where the other drill commands hang."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ovenbird.cli.drill_list import describe, list_
 from ovenbird.cli.drill_live import heal_live, run_live
 from ovenbird.cli.drill_report import compare, figures, rejudge, report
 from ovenbird.cli.lab_name import opened
@@ -26,50 +27,6 @@ REPORTS = Path("reports")
 @click.group()
 def drill() -> None:
     """Break things on purpose and measure."""
-
-
-@drill.command("list", epilog="Example: ovenbird drill list -o json")
-@output_option
-def list_(output: str) -> None:
-    """List the drills, and the faults that this machine cannot inject."""
-    from ovenbird.drill.catalogue import DRILLS
-    from ovenbird.drill.fault import UNAVAILABLE
-
-    data = {
-        "drills": [
-            {
-                "name": one.name,
-                "what": one.what,
-                "needs": {
-                    "centrals": one.needs.centrals,
-                    "gateways": one.needs.gateways,
-                    "computes": one.needs.computes,
-                },
-                "safe_live": one.is_safe_live,
-                "baseline": one.has_baseline,
-                "expected_failure": one.expected_failure,
-            }
-            for one in DRILLS
-        ],
-        "unavailable_faults": dict(UNAVAILABLE),
-    }
-    emit(data, output, lambda: _listed(data))
-
-
-def _listed(data: dict[str, Any]) -> str:
-    rows = [
-        [one["name"], "yes" if one["safe_live"] else "no", "yes" if one["baseline"] else "no", one["what"]]
-        for one in data["drills"]
-    ]
-    lines = [table(["name", "safe live", "baseline", "what"], rows)]
-    lines += [
-        f"  {one['name']} is expected to fail: {one['expected_failure']}"
-        for one in data["drills"]
-        if one["expected_failure"]
-    ]
-    lines += ["", "Faults that this machine cannot inject:"]
-    lines += [f"  {kind}: {reason}" for kind, reason in data["unavailable_faults"].items()]
-    return "\n".join(lines)
 
 
 @drill.command(
@@ -281,5 +238,5 @@ def heal(live: bool) -> None:
     heal_leftovers(lab, LabApi(lab), say)
 
 
-for _command in (report, compare, rejudge, figures):
+for _command in (list_, describe, report, compare, rejudge, figures):
     drill.add_command(_command)

@@ -102,7 +102,12 @@ def rebalance(servers: Servers, /, **options: Any) -> None:
 @output_option
 @click.pass_obj
 def history(servers: Servers, router: str, last: int, output: str) -> None:
-    """Tell when and why routers changed gateways."""
+    """Tell when and why routers changed gateways, and how long that was felt.
+
+    noticed: from the last sign that all was well until something was found wrong. outage: until the outside had
+    answered the new gateway. Both are estimates (-o json has the evidence), empty where nothing is known. outside: how
+    long after the claim the next hop answered the router at its new gateway.
+    """
     answer = servers.client().get("/v1/gateways/history", query={"router": router})
     shown = {"changes": answer["changes"][:last]}
     emit(shown, output, lambda: as_history(shown["changes"]))
@@ -153,12 +158,35 @@ def as_history(changes: list[dict[str, Any]]) -> str:
     if not changes:
         return "no change is recorded"
     return table(
-        ["time (UTC)", "router", "from", "to", "cause", "decided by"],
+        ["time (UTC)", "router", "from", "to", "cause", "decided by", "noticed", "outage", "outside"],
         [
-            [moment(one["at_ms"]), one["router"], one["from"], one["to"], one["cause"], one["decided_by"]]
+            [
+                moment(one["at_ms"]),
+                *(one[field] for field in ("router", "from", "to", "cause", "decided_by")),
+                *(estimated(one[field]) for field in ("detected_ms", "outage_ms")),
+                outside(one),
+            ]
             for one in changes
         ],
     )
+
+
+def estimated(value_ms: int | None) -> str:
+    """Return an estimate as people read it; "" when there is none."""
+    return "" if value_ms is None else f"~{value_ms} ms"
+
+
+def outside(change: Mapping[str, Any]) -> str:
+    """Return whether the outside has learnt of a change."""
+    match change["outside"]:
+        case "answered":
+            return f"answered after {change['outside_ms']} ms"
+        case "silent":
+            return "has not learnt"
+        case "unknown":
+            return "not known"
+        case other:
+            return str(other)
 
 
 def moment(at_ms: int) -> str:

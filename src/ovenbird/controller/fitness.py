@@ -57,6 +57,16 @@ class GatewayFitness:
                 name, why = (GATEWAY_FIT, was.why) if verdict.is_fit else (GATEWAY_UNFIT, verdict.why)
                 self._events.emit(name, gateway=spot[0], physnet=spot[1], why=why)
 
+    def bad_for(self, name: str) -> tuple[str, int] | None:
+        """Return for what a gateway is unfit, and for how many milliseconds that has been told; None if it is fit."""
+        now_s = time.monotonic()
+        told = (
+            (verdict.cause, round(1000 * (now_s - verdict.seen_s[verdict.cause])))
+            for (gateway, _), verdict in self.verdicts.items()
+            if gateway == name and verdict.cause in verdict.seen_s
+        )
+        return next(told, None)
+
     def forget(self) -> None:
         """Start anew: another controller acts now."""
         self.verdicts = {}

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from ovenbird.controller.events import GATEWAY_CHANGE_UNTOLD, GATEWAY_CHANGED, Events
+from ovenbird.controller.gateway_estimates import GatewayEstimates
 from ovenbird.controller.gateway_sight import GatewaySight
 from ovenbird.controller.leadership import Leadership
 from ovenbird.controller.records import CLUSTER_UUID, GatewayChangeRecord, gateway_change_uuid
@@ -58,6 +59,7 @@ class GatewayHistory:
         leadership: Leadership,
         sight: GatewaySight,
         planner: Planner,
+        estimates: GatewayEstimates,
         events: Events,
         *,
         wall_clock: Callable[[], float] = time.time,
@@ -66,6 +68,7 @@ class GatewayHistory:
         self._leadership = leadership
         self._sight = sight
         self._planner = planner
+        self._estimates = estimates
         self._events = events
         self._wall_clock = wall_clock
         self._last: dict[str, str] = {}
@@ -90,15 +93,15 @@ class GatewayHistory:
             before = self._last.get(router, "")
             if carrier is not None and carrier != before:
                 self._last[router] = carrier
-                self._untold.append(
-                    GatewayChangeRecord(
-                        at_ms=at_ms,
-                        router=router,
-                        before=before,
-                        after=carrier,
-                        cause=self._cause(router, before, carrier),
-                    )
+                change = GatewayChangeRecord(
+                    at_ms=at_ms,
+                    router=router,
+                    before=before,
+                    after=carrier,
+                    cause=self._cause(router, before, carrier),
                 )
+                self._untold.append(change)
+                self._estimates.note(change)
         for gone in self._last.keys() - carriers.keys():
             del self._last[gone]
         if self._untold:
@@ -165,5 +168,6 @@ class GatewayHistory:
             await asyncio.sleep(RETRY_S)
         else:
             self._untold = [change for change in self._untold if change not in changes]
+            pinned = self._sight.pinned
             for change in new:
-                self._events.emit(GATEWAY_CHANGED, **change.to_json())
+                self._events.emit(GATEWAY_CHANGED, **change.to_json(pinned=change.router in pinned))

@@ -16,7 +16,7 @@ from ovenbird.controller.sb_watch import SbWatch
 from ovenbird.controller.store import Store
 from ovenbird.model.cluster import Cluster, Role
 from ovenbird.plan import separation
-from ovenbird.plan.bfd_timers import Strain
+from ovenbird.plan.bfd_timers import Strain, bfd_timers
 from ovenbird.plan.failback import Carried, Gateways
 from ovenbird.plan.gateway_death import Watcher, dead_peers
 from ovenbird.plan.gateway_readiness import HEARD_S, GatewayFacts, Readiness, ReadinessWatch
@@ -121,6 +121,31 @@ class GatewaySight:
             for declared in self._store.inventory.of_kind("Router").values()
             for leg in legs_of(declared)
         }
+
+    async def carried(self, wanted: Mapping[str, str], *, timeout_s: float) -> None:
+        """Return once gateways carry the legs that they should (leg -> gateway), or raise TimeoutError."""
+
+        def are_there() -> bool:
+            carriers = self.carriers()
+            return all(carriers.get(leg, gateway) == gateway for leg, gateway in wanted.items())
+
+        await self._sb.changing.wait_for(are_there, timeout_s=timeout_s)
+
+    def macs(self) -> dict[str, str]:
+        """Return the MAC address outside of each router's legs."""
+        routers = self._store.inventory.of_kind("Router").values()
+        return {leg.name: leg.mac for declared in routers for leg in legs_of(declared)}
+
+    @property
+    def pinned(self) -> frozenset[str]:
+        """Legs that are gateway routers."""
+        routers = self._store.inventory.of_kind("Router").values()
+        return frozenset(leg.name for declared in routers for leg in legs_of(declared) if leg.pinned)
+
+    @property
+    def detect_ms(self) -> int:
+        """What BFD needs to find a gateway dead, at most."""
+        return bfd_timers(self._cluster, self.strains(), time.time()).detect_ms
 
     def routers(self, placement: Placement) -> list[Carried]:
         """Return every router with an external leg and a gateway in `placement`."""

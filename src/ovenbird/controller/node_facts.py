@@ -10,7 +10,8 @@ from typing import Any
 
 from ovenbird.model.cluster import Database
 from ovenbird.plan.bfd_timers import Flap, Strain
-from ovenbird.plan.observation import Autonomy, Bfd, NorthdState
+from ovenbird.plan.observation import Autonomy, Bfd, NorthdState, NotLearnt
+from ovenbird.plan.outside import Learnt
 
 NORTHD = "ovn-northd"
 Facts = Mapping[str, Any]
@@ -78,6 +79,30 @@ def strain_of(host: str, facts: Facts) -> Strain:
             if isinstance(each, Mapping) and {"peer", "at_s", "waited_ms"} <= each.keys()
         ),
     )
+
+
+def claims(facts: Facts) -> dict[str, Mapping[str, Any]]:
+    """Return what that gateway has taken lately, by MAC address (`plan/outside.py`, `Claim.to_json`)."""
+    return {mac: claim for mac, claim in _outside(facts, "claims").items() if isinstance(claim, Mapping)}
+
+
+def released(facts: Facts) -> dict[str, int]:
+    """Return when that gateway let go of MAC addresses lately, in unix milliseconds."""
+    return {mac: at_ms for mac, at_ms in _outside(facts, "released").items() if isinstance(at_ms, int)}
+
+
+def _outside(facts: Facts, section: str) -> Mapping[str, Any]:
+    told = facts.get("outside")
+    found = told.get(section) if isinstance(told, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def not_learnt(host: str, facts: Facts) -> Iterator[NotLearnt]:
+    """Return the addresses of which the outside has not learnt that this gateway carries them."""
+    for mac, claim in claims(facts).items():
+        if claim.get("state") == Learnt.SILENT.value:
+            address, next_hop = str(claim.get("address", "")), str(claim.get("next_hop", ""))
+            yield NotLearnt(gateway=host, address=address, mac=mac, next_hop=next_hop)
 
 
 def daemons(facts: Facts) -> dict[str, bool]:

@@ -36,6 +36,7 @@ from ovenbird.plan.gateways import RouterNeed, may_carry, renumbered, schedule
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.legs import SEVERAL, SHARED, is_pinned, leg_names, leg_networks, router_of
 from ovenbird.plan.nb_index import NbIndex
+from ovenbird.plan.rebalance import Move
 from ovenbird.plan.rows import HOME, HOME_REQUEST, VACANT, Gateway, Placement
 from ovenbird.plan.separation import Pair, Separated, read, written
 
@@ -43,6 +44,9 @@ DEFAULT_DELAY_S = 60
 """`failback_delay_s` when not given."""
 PLACED_KINDS = frozenset({"Router", "ExternalNetwork"})
 """Kinds whose change may change the placement."""
+
+HANDED_OVER = frozenset({Cause.MOVE, Cause.REBALANCE, Cause.DRAIN, Cause.FAILBACK})
+"""Causes of a move away from a gateway that works; one that is unfit or dead has nothing to go on with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +79,15 @@ class Placing:
         """Leg -> the legs that share its order."""
         self._moves: dict[str, tuple[str, Cause, float]] = {}
         """router -> the gateway that was last put first, why, and when."""
+        self._handed: dict[str, Move] = {}
+        """Legs that are to leave a gateway that could go on: see `take_handed`."""
 
     def take_over(self, state: DeclaredState, index: NbIndex, sight: Sight) -> None:
         """Start from what NB holds."""
         self._memories.clear()
         self._restless.clear()
         self._moves.clear()
+        self._handed.clear()
         self.placement = placement_in_nb(state.inventory, index)
         self.update(state, sight)
 
@@ -91,6 +98,11 @@ class Placing:
             return None
         del self._moves[router]
         return cause if now_s - at_s < PENDING_S else None
+
+    def take_handed(self) -> tuple[Move, ...]:
+        """Return, once, the moves between two gateways that both work: no packet need be lost by them."""
+        handed, self._handed = tuple(self._handed.values()), {}
+        return handed
 
     def update(self, state: DeclaredState, sight: Sight) -> frozenset[Key]:
         """Place anew what must be; return the routers whose gateways changed."""
@@ -154,6 +166,8 @@ class Placing:
                     routers[name] = renumbered(routers[name], verdict.order)
                 if verdict.cause is not None:
                     self._moves[name] = (verdict.order[0], verdict.cause, sight.now_s)
+                    if verdict.cause in HANDED_OVER and router.carrier not in (None, verdict.order[0]):
+                        self._handed[name] = Move(name, router.carrier or "", verdict.order[0])
                 settled = verdict.order[0] == verdict.home == router.carrier
                 (self._restless.discard if settled else self._restless.add)(name)
         return replace(placed, routers=routers, homes=homes, requests=requests)

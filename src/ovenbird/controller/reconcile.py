@@ -20,6 +20,7 @@ from ovenbird.controller.fence import is_passing
 from ovenbird.controller.fitness import GatewayFitness
 from ovenbird.controller.foresight import HOLD_NEWS_S, Ahead, Foreseen, Foresight
 from ovenbird.controller.gateway_sight import GatewaySight
+from ovenbird.controller.handover import Handover
 from ovenbird.controller.leadership import Leadership, LeadershipLost
 from ovenbird.controller.nb_options import missing_options, write_options
 from ovenbird.controller.nb_watch import NbChange, NbWatch
@@ -76,6 +77,7 @@ class Reconciler:
         self._clock = time.monotonic
         self._audit_every_s = audit_every_s
         self._sight = sight
+        self._handover = Handover(store, leadership, sight, events)
         self.fitness = fitness
         self.separating = separating
         self._looked_s = -math.inf
@@ -206,7 +208,8 @@ class Reconciler:
         if not batch.owners and not options and revision == self._leadership.committed_revision:
             return
         try:
-            await self._realise(batch.owners, batch.suspects, revision)
+            async with self._handover.during(self._placing.take_handed()):
+                await self._realise(batch.owners, batch.suspects, revision)
         except OvsdbError:
             self._work.again(batch.declared)
             self._work.suspect(batch.suspects)

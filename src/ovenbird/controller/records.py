@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ovenbird.model.objects import KINDS, Assigned, Declared, Key
 from ovenbird.plan.failback import Cause
+from ovenbird.plan.outage_estimate import NO_ESTIMATE, Estimate, read
 from ovenbird.plan.rows import row_uuid
 
 _ASSIGNED = TypeAdapter(Assigned)
@@ -85,16 +86,20 @@ class GatewayChangeRecord:
     """"" when none carried it, as far as is known."""
     after: str
     cause: str
+    estimate: Estimate = NO_ESTIMATE
+    """How long it was felt; filled in later."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as the API shows it."""
+    def to_json(self, *, pinned: bool = False) -> dict[str, Any]:
+        """Return it as the API shows it. `pinned`: the leg is a gateway router, which OVN never moves."""
+        by = _DECIDED_BY.get(self.cause, "controller" if pinned else "ovn")
         return {
             "at_ms": self.at_ms,
             "router": self.router,
             "from": self.before,
             "to": self.after,
             "cause": self.cause,
-            "decided_by": _DECIDED_BY.get(self.cause, "ovn"),
+            "decided_by": by,
+            **self.estimate.to_json(),
         }
 
 
@@ -119,6 +124,11 @@ def gateway_uuid(name: str) -> str:
 def home_uuid(router: str) -> str:
     """Return the UUID of the row of a router's home."""
     return row_uuid("Home", router)
+
+
+def handover_uuid(gateway: str, request: int) -> str:
+    """Return the UUID of the row that asks a gateway to go on forwarding."""
+    return row_uuid("Handover", f"{gateway} {request}")
 
 
 def gateway_change_uuid(change: GatewayChangeRecord) -> str:
@@ -200,7 +210,13 @@ def read_home(row: Mapping[str, Any]) -> HomeRecord:
 def read_gateway_change(row: Mapping[str, Any]) -> GatewayChangeRecord:
     """Return a change of an active gateway."""
     return GatewayChangeRecord(
-        at_ms=row["at_ms"], router=row["router"], before=row["before"], after=row["after"], cause=row["cause"]
+        at_ms=row["at_ms"],
+        router=row["router"],
+        before=row["before"],
+        after=row["after"],
+        cause=row["cause"],
+        # A database that an older version has made lacks the column.
+        estimate=read(_json_object(row.get("estimate", ""))),
     )
 
 

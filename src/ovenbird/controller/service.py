@@ -14,6 +14,7 @@ from typing import Self
 
 from ovenbird.controller.events import Events
 from ovenbird.controller.fitness import GatewayFitness
+from ovenbird.controller.gateway_estimates import GatewayEstimates
 from ovenbird.controller.gateway_history import GatewayHistory
 from ovenbird.controller.gateway_sight import GatewaySight
 from ovenbird.controller.leadership import Leadership
@@ -66,7 +67,10 @@ class ControllerService:
             separating,
             audit_every_s=audit_every_s,
         )
-        self.gateway_history = GatewayHistory(self.store, self.leadership, self.gateways, self.reconciler, self.events)
+        self.gateway_estimates = GatewayEstimates(self.store, self.leadership, self.gateways, self.fitness, self.events)
+        self.gateway_history = GatewayHistory(
+            self.store, self.leadership, self.gateways, self.reconciler, self.gateway_estimates, self.events
+        )
         self.sb.subscribe(self.gateway_history.look)
         self.sb.subscribe(self.reconciler.look_at_gateways)
         self.store.subscribe(lambda _: self.leadership.wake())
@@ -88,6 +92,7 @@ class ControllerService:
             "election": self.leadership.run,
             "reconcile": self.reconciler.run,
             "gateway-history": self.gateway_history.run,
+            "gateway-estimates": self.gateway_estimates.run,
         }
         self._tasks = [
             asyncio.create_task(keep_running(name, run, self.events), name=name) for name, run in runs.items()

@@ -73,6 +73,8 @@ class DeclaredState:
         """Gateways that operators want nothing carried by."""
         self.homes: dict[str, HomeRecord] = {}
         """By router: homes that operators asked for."""
+        self.handovers: dict[tuple[str, int], bool] = {}
+        """By gateway and request: whether it goes on forwarding what it loses until that is taken over."""
         self.gateway_changes: dict[tuple[int, str], GatewayChangeRecord] = {}
         """By time and router: the latest changes of active gateways."""
         self.unreadable: dict[Key, str] = {}
@@ -105,7 +107,7 @@ class DeclaredState:
                     self._feed_node(old, new, change)
                 case "Attachment":
                     self._feed_attachment(old, new, change)
-                case "Gateway" | "Home" | "GatewayChange":
+                case "Gateway" | "Home" | "Handover" | "GatewayChange":
                     self._feed_gateways(table, old, new, change)
                 case "Cluster":
                     self.cluster = read_cluster(new) if new is not None else None
@@ -155,7 +157,7 @@ class DeclaredState:
     def _feed_gateways(
         self, table: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, change: StateChange
     ) -> None:
-        change.gateways = change.gateways or table != "GatewayChange"
+        change.gateways = change.gateways or table in ("Gateway", "Home")
         for row, is_there in ((old, False), (new, True)):
             if row is None:
                 continue
@@ -166,6 +168,10 @@ class DeclaredState:
                     self.homes.pop(row["router"], None)
                     if is_there:
                         self.homes[row["router"]] = read_home(row)
+                case "Handover":
+                    self.handovers.pop((row["gateway"], row["request"]), None)
+                    if is_there:
+                        self.handovers[row["gateway"], row["request"]] = row["held"]
                 case _:
                     self.gateway_changes.pop((row["at_ms"], row["router"]), None)
                     if is_there:

@@ -28,7 +28,7 @@ from ovenbird.ovsdb import Client, OvsdbError, Replica, Transaction
 from ovenbird.plan.inventory import Inventory
 
 TABLES: Mapping[str, None] = dict.fromkeys(
-    ("Cluster", "Object", "Node", "Attachment", "Gateway", "Home", "GatewayChange")
+    ("Cluster", "Object", "Node", "Attachment", "Gateway", "Home", "Handover", "GatewayChange")
 )
 FOUND_TIMEOUT_S = 5.0
 BULK_OPERATIONS = 500
@@ -97,6 +97,11 @@ class Store:
     def epoch(self) -> int | None:
         """Epoch of the acting controller; None while the state is not current."""
         return self.state.epoch if self.synced else None
+
+    @property
+    def keeps_estimates(self) -> bool:
+        """Whether the database has a place for estimates; one that an older version has made has none."""
+        return self._replica.has("GatewayChange", "estimate")
 
     @property
     def is_readable(self) -> bool:

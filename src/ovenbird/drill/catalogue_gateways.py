@@ -39,13 +39,16 @@ SPARED_MS = 250.0
 """What a flow through another gateway may wait, on a machine that is busy with the fault."""
 PARTED_MS = 1500.0
 """Until one of two gateways that don't see each other has been silenced."""
-SILENCED_MS = 5000.0
+SILENCED_MS = 4000.0
 """Until a gateway that nothing reaches any more has silenced itself: SB must have been silent for 2 s, and 1 s more."""
 IDLE_MS = 12_000.0
 """Until a dead gateway is replaced that only the controller can replace: its agent must have missed a sign."""
 ISOLATED_MS = 3000.0
 """A gateway whose underlay is down, with its uplink up, hears neither BFD nor SB: it answers on until the link is back,
 a second later, and it has been told."""
+UNLED_MS = 5000.0
+"""A gateway that comes back while the central tier is still starting takes its routers at once: nobody tells it not to,
+and it has no flows yet."""
 REHOMED = {**NORTH_SOUTH, "spread-*": REHOMED_MS, "mode-*": REHOMED_MS}
 _gateway = partial(
     Drill,
@@ -113,6 +116,7 @@ GATEWAYS: tuple[Drill, ...] = (
             Hold(6.0),
             Heal(),
         ),
+        expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, moves=True, return_outage_ms=UNLED_MS),
         # SB is off with the rest and never hears of the move: only ARP shows it, and nobody knows of a way home.
         returns=Return.HEALTHY,
         return_timeout_s=120.0,
@@ -153,6 +157,8 @@ GATEWAYS: tuple[Drill, ...] = (
         steps=once("link-flap", "gateway-active", hold_s=10.5, interface="eth0", times=5, down_s=1.0, up_s=1.0),
         expect=Expect(streams=FLAPPING, bite=Bite.STREAMS, moves=True, return_outage_ms=ISOLATED_MS),
         returns=Return.HEALTHY,
+        # Gateways that saw each other again and again for a second are held apart for longer each time.
+        return_timeout_s=90.0,
         overlap_ms=ISOLATED_MS,
     ),
     _gateway(

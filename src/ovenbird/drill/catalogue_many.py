@@ -51,8 +51,8 @@ MANY: tuple[Drill, ...] = (
     ),
     _gateways(
         name="bfd-soak",
-        what="every gateway's processors are busy for 30 s: BFD must not take that for a failure",
-        steps=once("cpu-load", "gateways", hold_s=30, processes=2),
+        what="every gateway's processors are busy for 20 s: BFD must not take that for a failure",
+        steps=once("cpu-load", "gateways", hold_s=20, processes=2),
         expect=Expect(others_ms=PLANNED_MS, return_outage_ms=PLANNED_MS),
     ),
 )

@@ -112,7 +112,10 @@ class Enactment:
                 case Ready(timeout_s=timeout_s):
                     await ready(self.lab, self.api, timeout_s)
                 case Count():
-                    found = dict(await asyncio.to_thread(carried, self.api))
+                    # One that lost power a moment ago may still be called good.
+                    broken = {node for _fault, window in self.active for node in window.targets}
+                    counted = await asyncio.to_thread(carried, self.api)
+                    found = {name: count for name, count in counted.items() if name not in broken}
                     self.note(ROUTERS_COUNTED, "routers", f"routers are carried by {found}", carries=found)
                 case Each(target=target, steps=inner):
                     for node in await self._targets(target, ""):

@@ -20,6 +20,8 @@ from ovenbird.drill.spread import spreading
 
 DELIVERY_FLOOR = 0.99
 """Share of requests that must be answered before the fault."""
+IN_FLIGHT_MS = 150.0
+"""Requests of the last moment before the fault may be lost to it: they, or their answers, were on their way."""
 WRITE_FLOOR = 0.5
 """Share of the wanted writes that must be acknowledged before the fault."""
 BITE_MS = 50.0
@@ -260,7 +262,7 @@ def _too_thin(record: RunRecord) -> list[str]:
     for stream in record.streams:
         if stream.kind not in PACKETS:
             continue
-        ratio = stream.delivered_ratio(record.meta.load_started_ns, record.fault_ns - NS_PER_MS)
+        ratio = stream.delivered_ratio(record.meta.load_started_ns, record.fault_ns - int(IN_FLIGHT_MS * NS_PER_MS))
         if ratio < DELIVERY_FLOOR:
             floor = f"the floor is {DELIVERY_FLOOR:.0%}"
             reasons.append(f"{stream.name}: {ratio:.1%} of requests were answered before the fault, {floor}")

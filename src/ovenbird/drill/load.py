@@ -31,6 +31,9 @@ from ovenbird.model.errors import OvenbirdError, Timeout
 
 STOP_TIMEOUT_S = 10.0
 LONGEST_S = 600.0
+SPACING_MS = 5.0
+"""Between two packets of a stream."""
+READS_PER_S = 10.0
 LOOK_S = 0.25
 """How often probes are looked after."""
 GENERATION = 10_000_000
@@ -110,7 +113,7 @@ class Load:
         writes_per_s: float = 0.0,
         *,
         reads_per_s: float | None = None,
-        interval_ms: float = 5.0,
+        interval_ms: float = SPACING_MS,
         responds: bool = True,
     ) -> None:
         """`writes_per_s` needs a prepared stage. `reads_per_s`: 10 by default if there are writes, else none.
@@ -122,7 +125,7 @@ class Load:
         self.streams = tuple(streams)
         self.interval_ms = interval_ms
         self.writer = Writer(lab, writes_per_s) if writes_per_s else None
-        reads = (10.0 if writes_per_s else 0.0) if reads_per_s is None else reads_per_s
+        reads = (READS_PER_S if writes_per_s else 0.0) if reads_per_s is None else reads_per_s
         self.reader = Reader(lab, reads) if reads else None
         self._directory = tempfile.TemporaryDirectory(prefix="ovenbird-drill-")
         places = {stream.place for stream in streams} | {stream.peer for stream in streams if stream.peer}

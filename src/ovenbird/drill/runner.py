@@ -30,6 +30,7 @@ from ovenbird.drill.record import LOAD_STARTED, LOAD_STOPPED, Final, Meta, RunRe
 from ovenbird.drill.scene import Scene
 from ovenbird.drill.script import Detector, Drill
 from ovenbird.drill.stage import Api
+from ovenbird.drill.switch_queues import kept_deep
 from ovenbird.lab import faults as lab_faults
 from ovenbird.lab.lab import Lab
 from ovenbird.model.cluster import Role
@@ -172,7 +173,8 @@ async def _measured(
         limit_ms = stock.detect_limit_ms if stock else detect_limit_ms(lab, drill, await _status(api))
         more = await asyncio.to_thread(stack.enter_context, crowd(api, stage, drill.crowd))
         with Load(lab, (*streams, *more), 0.0 if stock else drill.writes_per_s) as load:
-            meta = await _enacted(play, load, phases)
+            async with kept_deep(lab):
+                meta = await _enacted(play, load, phases)
             with phases.of("stop the load"):
                 records, writes = await asyncio.to_thread(load.stop)
             sent, acked = load.writer.counted() if load.writer else (None, None)

@@ -11,7 +11,7 @@ from ovenbird.drill.judge import Expect
 from ovenbird.drill.record import RunRecord
 
 LIVE_INVARIANTS = ("realised", "no-unannounced-error")
-OVERHEAD_S, HOME_S, RESTART_S = 10.0, 14.0, 6.0
+OVERHEAD_S, HOME_S, RESTART_S = 11.0, 14.0, 6.0
 """About what a run takes besides its holds; a gateway's way home; a host's restart."""
 
 
@@ -99,7 +99,7 @@ class Drill:
     detector: Detector = Detector.NONE
     returns: Return = Return.HEALTHY
     return_timeout_s: float = 60.0
-    settle_s: float = 2.0
+    settle_s: float = 1.0
     """Load goes on for this long after the return, so that its cost is seen."""
     writes_per_s: float = 10.0
     has_sessions: bool = False

@@ -26,7 +26,7 @@ _MIN_FRAME = 60
 def frame(announcement: Announcement) -> bytes:
     """Return the frame, with an IEEE 802.1Q tag if the network has a VLAN, at least 60 bytes long."""
     mac = bytes.fromhex(announcement.mac.replace(":", ""))
-    tag = struct.pack("!HH", _DOT1Q, announcement.vlan) if announcement.vlan else b""
+    tag = _tag(announcement)
     if not announcement.address:
         body = _arp(_RARP_REQUEST, mac, bytes(4), mac, bytes(4))
         return (_BROADCAST + mac + tag + struct.pack("!H", _RARP) + body).ljust(_MIN_FRAME, b"\0")
@@ -36,6 +36,20 @@ def frame(announcement: Announcement) -> bytes:
     own = socket.inet_aton(announcement.address)
     body = _arp(_ARP_REQUEST, mac, own, bytes(6), own)
     return (_BROADCAST + mac + tag + struct.pack("!H", _ARP) + body).ljust(_MIN_FRAME, b"\0")
+
+
+def question(announcement: Announcement, next_hop: str, next_hop_mac: str) -> bytes:
+    """Return an ARP request to a next hop in the name of an IPv4 address, tagged and padded as an announcement is.
+
+    It goes to the next hop's own hardware address and disturbs nobody else; the answer goes to the announcement's.
+    """
+    mac, to = (bytes.fromhex(each.replace(":", "")) for each in (announcement.mac, next_hop_mac))
+    body = _arp(_ARP_REQUEST, mac, socket.inet_aton(announcement.address), bytes(6), socket.inet_aton(next_hop))
+    return (to + mac + _tag(announcement) + struct.pack("!H", _ARP) + body).ljust(_MIN_FRAME, b"\0")
+
+
+def _tag(announcement: Announcement) -> bytes:
+    return struct.pack("!HH", _DOT1Q, announcement.vlan) if announcement.vlan else b""
 
 
 def _arp(operation: int, mac: bytes, own: bytes, target_mac: bytes, target: bytes) -> bytes:

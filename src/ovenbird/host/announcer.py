@@ -12,25 +12,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
 from ovenbird.host.announcement import frame
 from ovenbird.host.carried import Carried
 from ovenbird.host.chassis import Chassis
 from ovenbird.host.openflow import Connection
-from ovenbird.model.cluster import Database, Host
+from ovenbird.host.outside import Outside
+from ovenbird.host.southbound_rows import SouthboundRows
+from ovenbird.model.cluster import Host
 from ovenbird.model.errors import Unavailable
 from ovenbird.model.layout import Layout
-from ovenbird.ovsdb import Client, Replica, Row
+from ovenbird.ovsdb import Row
 from ovenbird.plan.announcing import Announcement, Binding, Schedule, announcements
 from ovenbird.plan.switch import INTEGRATION_BRIDGE, provider_bridge
 
 ANNOUNCED = "announce.taken"
 UNSENT = "announce.not_sent"
-TABLES = {"Port_Binding": ("logical_port", "type", "datapath", "nat_addresses", "options", "tag")}
-KINDS = ("patch", "l3gateway", "localnet")
-"""Types of the bindings that say what is to be announced, and where."""
 AT_ONCE = 256
 """Frames sent before other work of this process gets its turn."""
 RETRY_S = 0.1
@@ -42,46 +41,56 @@ class Announcer:
     """Announces what one host carries."""
 
     def __init__(
-        self, host: Host, chassis: Chassis, layout: Layout, sb: Sequence[str], trusted: Callable[[], bool]
+        self,
+        host: Host,
+        chassis: Chassis,
+        layout: Layout,
+        rows: SouthboundRows,
+        trusted: Callable[[], bool],
+        outside: Outside,
     ) -> None:
-        """`sb`: remotes of SB. `trusted`: whether ovn-controller works; the flows of one that hangs say nothing."""
+        """`trusted`: whether the flows say what is carried; those of an ovn-controller that hangs do not."""
         self._host = host
         self._chassis = chassis
         self._layout = layout
-        self._sb = tuple(sb)
+        self._rows = rows
         self._trusted = trusted
+        self._outside = outside
         self._woken = asyncio.Event()
         self._known: frozenset[Announcement] = frozenset()
         self._schedule = Schedule()
         self._carried = Carried(layout.ovs_run / f"{INTEGRATION_BRIDGE}.mgmt", self._woken.set)
         self._bridges: dict[str, Connection] = {}
 
+    def repeat(self) -> None:
+        """Announce once more what was taken lately: whoever carried it before has only now let go of it."""
+        self._schedule.repeat(time.monotonic())
+        self._outside.doubt()
+        self._woken.set()
+
     async def run(self) -> None:
         """Announce until cancelled."""
         await self._chassis.settled.wait()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._carried.run())
+            group.create_task(self._outside.run())
             group.create_task(self._watch_addresses())
             group.create_task(self._announce())
 
     async def _watch_addresses(self) -> None:
         """Keep what is to be announced that of SB; while SB is away, what it was at last."""
-        where = {"Port_Binding": [("type", "==", kind) for kind in KINDS]}
-        async with (
-            Client(Database.SB.value, self._sb, leader_only=False) as client,
-            Replica(client, TABLES, where=where) as replica,
-        ):
-            async for _ in replica.changes():
-                rows = replica.table("Port_Binding").values()
-                known = announcements([_binding(row) for row in rows])
-                if known != self._known:
-                    self._known = known
-                    self._woken.set()
+        async for replica in self._rows.changes("Port_Binding"):
+            known = announcements([_binding(row) for row in replica.table("Port_Binding").values()])
+            if known != self._known:
+                self._known = known
+                self._woken.set()
 
     async def _announce(self) -> None:
         while True:
             now_s = time.monotonic()
-            new = self._schedule.want(self._held(), now_s)
+            held = self._held()
+            self._outside.carry(held)
+            new = self._schedule.want(held, now_s)
             if new:
                 _log.info(ANNOUNCED, extra={"addresses": len(new), "first": min(new).address})
             if self._schedule.next_s <= now_s:
@@ -103,8 +112,9 @@ class Announcer:
         if not await self._carried.refresh() or not self._trusted():
             await asyncio.sleep(RETRY_S)
             return
-        self._schedule.want(self._held(), time.monotonic())
-        ready = self._schedule.due(time.monotonic())
+        now_s = time.monotonic()
+        self._schedule.want(self._held(), now_s)
+        ready = self._schedule.due(now_s, self._outside.unlearnt)
         for start in range(0, len(ready), AT_ONCE):
             if start:
                 await asyncio.sleep(0)
@@ -114,7 +124,10 @@ class Announcer:
             for one in ready[start : start + AT_ONCE]:
                 port = self._port(one.localnet)
                 if port and one in held:
-                    by_bridge.setdefault(provider_bridge(one.physnet), []).append((port, frame(one)))
+                    frames = by_bridge.setdefault(provider_bridge(one.physnet), [])
+                    frames.append((port, frame(one)))
+                    if (question := self._outside.question(one, now_s)) is not None:
+                        frames.append((port, question))
             for bridge, frames in by_bridge.items():
                 await self._send_to(bridge, frames)
 

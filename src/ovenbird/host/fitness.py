@@ -21,6 +21,7 @@ from ovenbird.host.working import Working
 from ovenbird.model.cluster import Host
 from ovenbird.ovsdb import Client, Replica
 from ovenbird.plan.fitness import BRIDGE, NEXT_HOP, OVN_CONTROLLER, OVS_VSWITCHD, UPLINK, Finding, State
+from ovenbird.plan.outside import Upstream
 from ovenbird.plan.switch import provider_bridge
 
 FITNESS_CHANGED = "fitness.changed"
@@ -47,6 +48,8 @@ class Fitness:
         """Physical network -> what its bridge was like in which version of Open vSwitch's database."""
         self._found: dict[tuple[str, str], Finding] = {}
         """(physical network or "" for the host, measurement) -> what it says."""
+        self._cidrs: dict[str, dict[str, str]] = {}
+        """Physical network -> ExternalNetwork with a next hop -> its addresses."""
         self._ended_s: list[float] = []
         """When a hung ovn-controller was ended (monotonic)."""
 
@@ -58,6 +61,20 @@ class Fitness:
             (physnets[physnet] if physnet else host)[what] = finding.to_json()
         macs = {name: mac for probes in self._next_hops.values() for name, mac in probes.macs().items()}
         return {"host": host, "physnets": physnets, "next_hops": macs}
+
+    def upstreams(self) -> list[Upstream]:
+        """Return the next hops of external networks as they are now."""
+        return [
+            Upstream(
+                physnet=physnet,
+                vlan=target.vlan,
+                address=target.address,
+                cidr=self._cidrs[physnet][name],
+                mac=mac,
+            )
+            for physnet, probes in self._next_hops.items()
+            for name, target, mac in probes.seen()
+        ]
 
     @property
     def hangs(self) -> bool:
@@ -126,13 +143,14 @@ class Fitness:
             async for _ in replica.changes():
                 specs = {row["name"]: _spec(row["spec"]) for row in replica.table("Object").values()}
                 for physnet, probes in self._next_hops.items():
-                    ours = {name: spec for name, spec in specs.items() if spec.get("physnet") == physnet}
+                    ours = {
+                        name: spec
+                        for name, spec in specs.items()
+                        if spec.get("physnet") == physnet and spec.get("gateway")
+                    }
+                    self._cidrs[physnet] = {name: str(spec.get("cidr", "")) for name, spec in ours.items()}
                     probes.want(
-                        {
-                            name: (str(spec["gateway"]), int(spec.get("vlan") or 0))
-                            for name, spec in ours.items()
-                            if spec.get("gateway")
-                        }
+                        {name: (str(spec["gateway"]), int(spec.get("vlan") or 0)) for name, spec in ours.items()}
                     )
                     for key in [key for key in self._found if key[0] == physnet and key[1].startswith(NEXT_HOP)]:
                         if key[1].removeprefix(NEXT_HOP) not in probes.names:

@@ -46,7 +46,13 @@ class NextHops:
 
     def macs(self) -> dict[str, str]:
         """Return the hardware addresses of those that answer."""
-        return {name: hop.mac.hex(":") for name, hop in self._hops.items() if hop.mac != BROADCAST}
+        return {name: mac for name, _, mac in self.seen() if mac}
+
+    def seen(self) -> list[tuple[str, Target, str]]:
+        """Return each network with its next hop and that one's hardware address, "" while it does not answer."""
+        return [
+            (name, hop.target, hop.mac.hex(":") if hop.mac != BROADCAST else "") for name, hop in self._hops.items()
+        ]
 
     def want(self, targets: Mapping[str, tuple[str, int]]) -> None:
         """Ask these from now on: network -> (address, VLAN or 0). One that stays keeps what is known of it."""

@@ -18,8 +18,12 @@ from zlib import crc32
 
 OFFSETS_S = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 """After an address was taken."""
+LATE_OFFSETS_S = (8.0, 16.0, 32.0)
+"""Afterwards as well, as long as nobody outside has been heard to know."""
 REFRESH_S = 60.0
 """Afterwards: a switch that was restarted, or forgot, learns again."""
+LATELY_S = 5.0
+"""Longer than a gateway that lost an address may go on forwarding for it (`ovenbird.host.handover`)."""
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}$", re.IGNORECASE)
 
 
@@ -106,8 +110,14 @@ class Schedule:
             self._there[one] = _Progress(now_s, now_s)
         return new
 
-    def due(self, now_s: float) -> list[Announcement]:
-        """Return what should be sent now, the newest first; it counts as sent.
+    def repeat(self, now_s: float) -> None:
+        """Begin anew with what was taken lately."""
+        for progress in self._there.values():
+            if now_s - progress.since_s <= LATELY_S:
+                progress.since_s = progress.next_s = now_s
+
+    def due(self, now_s: float, unlearnt: Collection[str] = ()) -> list[Announcement]:
+        """Return what should be sent now, the newest first; it counts as sent. `unlearnt`: MACs nobody knows yet.
 
         Of several times that were missed, while this process did not run, one counts.
         """
@@ -115,7 +125,8 @@ class Schedule:
         ready.sort(key=lambda one: (-self._there[one].since_s, one))
         for one in ready:
             progress = self._there[one]
-            progress.next_s = progress.since_s + _next_offset_s(one, now_s - progress.since_s)
+            offsets_s = OFFSETS_S + LATE_OFFSETS_S if one.mac in unlearnt else OFFSETS_S
+            progress.next_s = progress.since_s + _next_offset_s(one, now_s - progress.since_s, offsets_s)
         return ready
 
     @property
@@ -124,10 +135,10 @@ class Schedule:
         return min((progress.next_s for progress in self._there.values()), default=math.inf)
 
 
-def _next_offset_s(one: Announcement, elapsed_s: float) -> float:
+def _next_offset_s(one: Announcement, elapsed_s: float, offsets_s: tuple[float, ...]) -> float:
     """Return when an announcement is sent after the time that has elapsed since its address was taken."""
     later_s = elapsed_s + 1e-6  # of two moments whose difference was not exact
-    for offset_s in OFFSETS_S:
+    for offset_s in offsets_s:
         if offset_s > later_s:
             return offset_s
     # Those that were taken together are spread over the time, in steps of a second: not all at once, nor each alone.

@@ -18,6 +18,7 @@ def gateway_findings(snapshot: Snapshot) -> Iterator[Found]:
     yield from _fitness(snapshot)
     yield from _autonomy(snapshot)
     yield from _apart(snapshot)
+    yield from _not_learnt(snapshot)
 
 
 def _fitness(snapshot: Snapshot) -> Iterator[Found]:
@@ -52,3 +53,13 @@ def _apart(snapshot: Snapshot) -> Iterator[Found]:
             message = f"gateway {known.lost} is dead, and {first if known.lost == second else second} is alone"
             hint = f"{known.lost} is taken back once it is seen again"
         yield "gateway.apart", subject, message, hint
+
+
+def _not_learnt(snapshot: Snapshot) -> Iterator[Found]:
+    for one in snapshot.not_learnt:
+        message = (
+            f"the outside has not learnt that gateway {one.gateway} carries {one.address} ({one.mac}): "
+            f"{one.next_hop} answers others there, not this address"
+        )
+        hint = f"look where the switches before {one.gateway} have {one.mac}; it is announced again and again"
+        yield "gateway.not_learnt", one.gateway, message, hint

@@ -166,6 +166,16 @@ class Autonomy:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotLearnt:
+    """An address that a gateway carries, and to which what its next hop sends does not arrive there."""
+
+    gateway: str
+    address: str
+    mac: str
+    next_hop: str
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Something declared that cannot be realised."""
@@ -210,6 +220,8 @@ class Snapshot:
     """Gateways with something bad, or that are unfit."""
     autonomy: tuple[Autonomy, ...] = ()
     """Every gateway host's."""
+    not_learnt: tuple[NotLearnt, ...] = ()
+    """Only of agents that were heard lately."""
     apart: frozenset[str] = frozenset()
     """Pairs of gateways that are in no group together (`ovenbird.plan.separation.written`)."""
     problems: tuple[Problem, ...] | None = ()

@@ -2,7 +2,8 @@
 
 The two scripts run inside namespaces, with the machine's Python: an echo that tells the sender under which address it
 is seen, and a sender that keeps every flow going and says at the end, per flow, which addresses it had and its largest
-gap. All flows send together every 20 ms.
+gap. All flows send together every 20 ms. The sender says when each of them has had some answers, and ends when each
+has had as many again after it was told to: however slow the machine, what is measured has begins and ends.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -19,6 +21,10 @@ from dataclasses import dataclass
 from ovenbird.lab.node import Node, Workload
 
 PORT = 7100
+ENOUGH = 25
+"""Answers of each flow that show that it goes."""
+STOP_S = 20.0
+"""A flow that has no answers for so long at the end has none any more."""
 ECHO = f"""
 import selectors, socket, sys
 selector = selectors.DefaultSelector()
@@ -41,13 +47,20 @@ for number in range(count):
     one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     one.setblocking(False)
     one.connect((targets[number % len(targets)], {PORT}))
-    flow = {{"addresses": [], "last": None, "gap_ms": 0.0}}
+    flow = {{"addresses": [], "last": None, "gap_ms": 0.0, "answers": 0}}
     flows.append(flow)
     selector.register(one, selectors.EVENT_READ, flow)
 stop = selectors.DefaultSelector()
 stop.register(sys.stdin, selectors.EVENT_READ)
-due = time.monotonic()
-while not stop.select(0):
+due, said, ends = time.monotonic(), False, None
+while ends is None or time.monotonic() < ends and any(flow["answers"] < {ENOUGH} for flow in flows):
+    if not said and all(flow["answers"] >= {ENOUGH} for flow in flows):
+        said = True
+        print("flowing", flush=True)
+    if ends is None and stop.select(0):
+        ends = time.monotonic() + {STOP_S}
+        for flow in flows:
+            flow["answers"] = 0
     if time.monotonic() >= due:
         for key in selector.get_map().values():
             try:
@@ -66,6 +79,7 @@ while not stop.select(0):
         if flow["addresses"][-1:] != [address]:
             flow["addresses"].append(address)
         flow["last"] = now
+        flow["answers"] += 1
 for flow in flows:
     if flow["last"] is not None:
         flow["gap_ms"] = max(flow["gap_ms"], 1000 * (time.monotonic() - flow["last"]))
@@ -84,15 +98,22 @@ class Flow:
 
 
 class Flows:
-    """Running flows; `stop` ends them and returns how they went."""
+    """Running flows: `wait_flowing` first; `stop` ends them and returns how they went."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
     def stop(self) -> list[Flow]:
         """End the flows."""
-        output, _ = self._process.communicate(b"\n", timeout=20)
+        output, _ = self._process.communicate(b"\n", timeout=3 * STOP_S)
         return [Flow(tuple(one["addresses"]), one["gap_ms"]) for one in json.loads(output)]
+
+    def wait_flowing(self) -> None:
+        """Return once each flow has had answers; raises AssertionError when some have none in time."""
+        stdout = self._process.stdout
+        assert stdout is not None
+        ready, _, _ = select.select([stdout], [], [], 3 * STOP_S)
+        assert ready and os.read(stdout.fileno(), 100) == b"flowing\n", "some flows have no answers"
 
 
 @contextlib.contextmanager

@@ -46,6 +46,19 @@ def flows(site: Site, stream: Stream) -> bool:
     return ping(node.workload(stream.workload) if stream.workload else node, stream.target)
 
 
+def passed(load: Load, since_ns: int, *, packets: int = 300, router: str = "r1") -> None:
+    """Wait until every stream has delivered so many packets (300: 1.5 s of a steady stream) after a moment."""
+
+    def have() -> bool:
+        counts = {
+            stream.name: sum(at_ns > since_ns for _, at_ns in load.received(stream.name)) for stream in STREAMS[router]
+        }
+        assert min(counts.values()) >= packets, counts
+        return True
+
+    eventually_sync(have, within_s=20, every_s=0.2)
+
+
 def outages_ms(records: Sequence[Record], start_ns: int, end_ns: int) -> dict[str, float]:
     return {record.name: largest(record, start_ns, end_ns).ms for record in records}
 

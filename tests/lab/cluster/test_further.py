@@ -123,4 +123,4 @@ def test_a_second_external_network_beside_the_first(two_ways: Site) -> None:
         lambda: not site.sb("Port_Binding", "logical_port", where=["logical_port=cr-r2_tenant-uplink"]), within_s=10
     )
     assert first_leg(site) == before
-    assert ping(vm8, OUTSIDE)
+    eventually_sync(lambda: ping(vm8, OUTSIDE), within_s=10)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from tests.lab.cluster.flows import flows
@@ -127,6 +127,10 @@ def vm(site: Site, port: str) -> Workload:
     return site.lab.node(PLACES[port]).workload(port)
 
 
+def reached(place: Node | Workload, target: str) -> None:
+    eventually_sync(lambda: ping(place, target), within_s=10)
+
+
 def carriers(site: Site) -> dict[str, str]:
     return {one["name"]: str(one["active"] or "") for one in site.api.get("/v1/gateways")["routers"]}
 
@@ -150,11 +154,11 @@ def chassis_of(site: Site, gateway_router: str) -> str:
 
 def test_packets_through_a_gateway_router(modes: Site) -> None:
     inside, served = vm(modes, "pinned-vm"), vm(modes, "pinned-served")
-    assert ping(inside, TRANSIT), "the gateway router, from a network behind it"
-    assert ping(inside, PINNED_ADDRESS), "its address outside, from within"
-    assert ping(inside, OUTSIDE), "by SNAT"
-    assert ping(served, OUTSIDE), "by the floating IP"
-    assert ping(modes.outside, FLOATING), "from outside to the floating IP"
+    reached(inside, TRANSIT)  # the gateway router, from a network behind it
+    reached(inside, PINNED_ADDRESS)  # its address outside, from within
+    reached(inside, OUTSIDE)  # by SNAT
+    reached(served, OUTSIDE)  # by the floating IP
+    reached(modes.outside, FLOATING)
     server = "import socket; s = socket.create_server(('', 8080)); c, _ = s.accept(); c.sendall(b'hello')"
     client = f"import socket; print(socket.create_connection(('{BALANCED}', 8080), 1).recv(9).decode())"
     process = inside.popen(["python3", "-c", server], start_new_session=True)
@@ -167,9 +171,9 @@ def test_packets_through_a_gateway_router(modes: Site) -> None:
 
 
 def test_what_comes_in_through_one_of_several_gateways_is_answered_there(modes: Site) -> None:
-    assert ping(modes.outside, WIDE_FLOATING)
+    reached(modes.outside, WIDE_FLOATING)
     with flows(vm(modes, "wide-served"), modes.outside, [OUTSIDE], 8) as running:
-        time.sleep(1)
+        running.wait_flowing()
         seen = {flow.addresses for flow in running.stop()}
     assert seen == {(WIDE_FLOATING,)}, "no reply leaves by another gateway, under its address"
 
@@ -202,7 +206,8 @@ def test_the_loss_of_a_gateway(site: Site) -> None:
         flows(vm(site, "wide-vm"), site.outside, FAR, FLOWS) as wide,
         flows(vm(site, "pinned-vm"), site.outside, FAR[:1], 2) as pinned,
     ):
-        time.sleep(1.5)
+        wide.wait_flowing()
+        pinned.wait_flowing()
         Kill(lab=site.lab, node=lost, daemon="vswitchd").inject()
         for leg in (PINNED, on_lost):
             eventually_sync(lambda leg=leg: carriers(site)[leg] not in ("", lost), within_s=15)
@@ -210,7 +215,6 @@ def test_the_loss_of_a_gateway(site: Site) -> None:
         assert survivor != lost
         assert chassis_of(site, f"{on_lost}_gw") == survivor
         eventually_sync(lambda: {carriers(site)[name] for name in SHARED} == {survivor}, within_s=10)
-        time.sleep(1)
         through_wide, through_pinned = wide.stop(), pinned.stop()
     by_address = {leg: [flow for flow in through_wide if flow.addresses == (at,)] for leg, at in addresses.items()}
     assert sum(map(len, by_address.values())) == FLOWS, "every flow kept its address: none was moved to another leg"
@@ -221,9 +225,17 @@ def test_the_loss_of_a_gateway(site: Site) -> None:
     assert max(hit) < REHOMED_MS
     history = site.api.get("/v1/gateways/history", query={"router": PINNED})["changes"]
     assert (lost, survivor, "failover") in [(one["from"], one["to"], one["cause"]) for one in history]
+    assert {one["decided_by"] for one in history if one["cause"] == "failover"} == {"controller"}
+    eventually_sync(lambda: failover_of(site, lost, survivor)["outside"] == "answered", within_s=30)
     settled_at_home(site)
     assert carriers(site)[PINNED] == lost, "home again, once it has been good for long enough"
     assert {carriers(site)[leg] for leg in LEGS} == {"g1", "g2"}
+
+
+def failover_of(site: Site, lost: str, survivor: str) -> dict[str, Any]:
+    """The latest change of the gateway router from one gateway to the other."""
+    changes = site.api.get("/v1/gateways/history", query={"router": PINNED})["changes"]
+    return next(one for one in changes if (one["from"], one["to"], one["cause"]) == (lost, survivor, "failover"))
 
 
 @contextlib.contextmanager

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from tests.lab.cluster.site import Site
-from tests.lab.cluster.test_failover import outages_ms, traffic
-from tests.waiting import eventually_sync
+from tests.lab.cluster.site import CENTRALS, Site
+from tests.lab.cluster.test_failover import outages_ms, passed, traffic
+from tests.waiting import eventually, eventually_sync
 
 from ovenbird.lab.faults import Kill
+from ovenbird.model.cluster import Database
+from ovenbird.ovsdb import Client, Replica, Transaction
+from ovenbird.plan.rows import row_uuid
 
 pytestmark = pytest.mark.lab
 
@@ -55,15 +59,15 @@ def declared_with(site: Site, router: str, failback: str) -> None:
 
 
 def gap_of(site: Site, *words: str) -> tuple[float, float]:
-    """Run a command under traffic; return the worst gap of any stream before it, and from it to two seconds after."""
+    """Run a command under traffic; return the worst gap of any stream before it, and from it until all flow again."""
     with traffic(site) as load:
-        assert load.wait_flowing(timeout_s=10) == ()
+        assert load.wait_flowing(timeout_s=60) == ()
         quiet_ns = time.time_ns()
-        time.sleep(1.5)
+        passed(load, quiet_ns)
         start_ns = time.time_ns()
         done = site.cli(*words)
         assert done.status == 0, done.err
-        time.sleep(2)
+        passed(load, time.time_ns())
         end_ns = time.time_ns()
         records, _ = load.stop()
     noise = max(outages_ms(records, quiet_ns, start_ns).values())
@@ -90,9 +94,11 @@ def test_a_drain_and_the_way_back_lose_nothing_beyond_the_noise(site: Site) -> N
         assert site.cli("gateway", "undrain", node).status == 0
         back_noise_ms, back_ms = gap_of(site, "gateway", "move", "r1", "--to", node, "--wait")
         print("drain", noise_ms, gap_ms, "move", back_noise_ms, back_ms)  # noqa: T201 - `pytest -rP` shows it
-        if max(gap_ms, back_ms) < PLANNED_LIMIT_MS:
+        # What the machine itself holds up counts for nothing.
+        felt_ms = max(gap_ms - noise_ms, back_ms - back_noise_ms)
+        if felt_ms < PLANNED_LIMIT_MS:
             break
-    assert max(gap_ms, back_ms) < PLANNED_LIMIT_MS
+    assert felt_ms < PLANNED_LIMIT_MS
     causes = [one["cause"] for one in site.cli("gateway", "history", "--router", "r1", "-o", "json").json["changes"]]
     assert causes[:2] == ["move", "drain"]
 
@@ -126,13 +132,13 @@ def test_a_killed_gateway_does_not_take_back_at_once_and_its_return_is_not_felt(
     for _attempt in range(TRIES):
         active, standby = site.active("r1"), site.standby("r1")
         with traffic(site) as load:
-            assert load.wait_flowing(timeout_s=10) == ()
+            assert load.wait_flowing(timeout_s=60) == ()
             Kill(lab=site.lab, node=active, daemon="vswitchd").inject()
             eventually_sync(lambda: site.active("r1") == standby, within_s=15)  # noqa: B023
             moved_s = time.monotonic()
             eventually_sync(lambda: site.active("r1") == active, within_s=60)  # noqa: B023
             away_s = time.monotonic() - moved_s
-            time.sleep(2)
+            passed(load, time.time_ns())
             end_ns = time.time_ns()
             records, _ = load.stop()
         back = next(one for one in history(site) if (one["to"], one["cause"]) == (active, "failback"))
@@ -143,7 +149,39 @@ def test_a_killed_gateway_does_not_take_back_at_once_and_its_return_is_not_felt(
             break
     assert gap_ms < PLANNED_LIMIT_MS
     assert [one["cause"] for one in history(site)[:2]] == ["failback", "failover"]
+    eventually_sync(lambda: all(one["outside"] == "answered" for one in history(site)[:2]), within_s=30)
+    planned, lost = history(site)[:2]
+    print("history", planned, lost)  # noqa: T201
+    assert lost["outage_ms"] > lost["detected_ms"] >= 600, "BFD's detection, the claim, and the answer of the outside"
+    assert (planned["detected_ms"], planned["outage_ms"] < lost["outage_ms"]) == (None, True)
+    shown = site.cli("gateway", "history", "--router", "r1", "--last", "2").out
+    assert f"~{lost['outage_ms']} ms" in shown and "answered after" in shown
 
 
-def history(site: Site) -> list[dict[str, int]]:
+def history(site: Site) -> list[dict[str, Any]]:
     return site.api.get("/v1/gateways/history", query={"router": "r1"})["changes"]  # type: ignore[no-any-return]
+
+
+async def test_a_gateway_that_nobody_lets_go_of_lets_go_by_itself(site: Site) -> None:
+    node = site.lab.node(site.standby("r1"))
+    control = ["ovn-appctl", "-t", "ovn-controller", "debug/status"]
+    remotes = [f"unix:{site.lab.node(name).path('/run/ovenbird/db.sock')}" for name in CENTRALS]
+    request, uuid = 1, row_uuid("Handover", f"{node.name} 1")
+    async with (
+        Client(Database.OVENBIRD.value, remotes, leader_only=True) as client,
+        Replica(client, {"Handover": None}) as replica,
+    ):
+        await replica.ready(timeout_s=30)
+        txn = Transaction("a controller that ends right after")
+        txn.insert("Handover", {"gateway": node.name, "request": request, "held": False}, uuid=uuid)
+        await client.transact(txn, timeout_s=30)
+        try:
+            await replica.wait_until(lambda there: there.table("Handover")[uuid]["held"], timeout_s=30)
+            # It was paused, and says so only then; that it still is when we come to ask is nobody's promise.
+            await eventually(lambda: node.run(control, timeout_s=10).stdout.strip() == "running", within_s=30)
+            log = node.path("/var/log/ovn/ovn-controller.log").read_text(encoding="utf-8")
+            assert log.rindex("execution pause") < log.rindex("execution resume") < log.rindex("force recompute")
+        finally:
+            txn = Transaction("the end of it")
+            txn.delete("Handover", uuid=uuid)
+            await client.transact(txn, timeout_s=30)

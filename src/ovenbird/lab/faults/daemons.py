@@ -122,8 +122,11 @@ class Stop(Fault):
         self.victim.signal(signal.SIGSTOP)
 
     def bites(self) -> bool:
-        """Whether the kernel says that the process is stopped."""
-        return self.victim is not None and self.victim.state == "T"
+        """Whether the kernel says that the process is stopped, or somebody has ended it for that already.
+
+        A stopped process cannot end by itself: one that is gone was killed, as an agent does with one that hangs.
+        """
+        return self.victim is not None and (self.victim.state == "T" or not self.victim.is_alive)
 
     def undo(self) -> None:
         """Continue it, if it still lives."""
