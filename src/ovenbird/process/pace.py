@@ -1,6 +1,6 @@
 """When an agent looks again at what it looks at all the time: at the same moments for all its parts.
 
-A look that comes alone finds the processor's caches cold, and costs several times as much as one that follows another.
+A look that comes alone finds the processor's caches cold, and costs more than one that follows another.
 So the parts of a process share one beat; processes have different ones, because the hosts of a lab share processors. A
 part never looks later than its period after its last look began.
 """
