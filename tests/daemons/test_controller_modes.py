@@ -12,6 +12,7 @@ from tests.daemons.test_controller_gateways import declare, history, order, orde
 from tests.gateway_bench import Chassis
 from tests.waiting import eventually
 
+from ovenbird.controller.events import GATEWAY_CHANGED
 from ovenbird.controller.gateway_operations import GatewayOperations
 from ovenbird.controller.service import ControllerService
 from ovenbird.model.cluster import Database
@@ -84,6 +85,13 @@ async def test_a_gateway_router_leaves_a_gateway_that_a_majority_sees_dead_and_g
     assert order(service, "r1") == ["g2", "g1"]
     await chassis.claim(LEG, "g2")
     await eventually(lambda: history(service)[-1:] == [("r1", "g1", "g2", "failover")], within_s=5)
+
+    def deciders() -> set[object]:
+        told = service.events.named(GATEWAY_CHANGED)
+        return {event.fields["decided_by"] for event in told if event.fields["cause"] == "failover"}
+
+    # OVN moves no gateway router.
+    await eventually(lambda: deciders() == {"controller"}, within_s=5)
     for name, peer in (("g1", "g2"), ("g2", "g1")):
         await chassis.report(name, bfd=sees(**{peer: "up"}, h1="up", h2="up"))
     await chassis.report("h1", bfd=sees(g1="up", g2="up"))

@@ -134,8 +134,9 @@ def test_what_is_seen_of_a_lost_leader_and_a_lost_gateway(scene: Scene) -> None:
     led = [event.data for event in of_kind(events, ROLE_CHANGED, "nb@") if event.data["role"] == "leader"]
     assert len({each["term"] for each in led}) == len({(each["node"], each["term"]) for each in led}) >= 2
     roles = [event.data["role"] for event in of_kind(events, ROLE_CHANGED, f"nb@{first}")]
-    # On a busy machine it may be elected once more before the end.
-    assert roles[:2] == ["leader", "follower"]
+    # On a busy machine it may be seen to be away, to stand, or to be elected once more before the end.
+    assert roles[0] == "leader"
+    assert "follower" in roles[1:]
     assert len([event for event in of_kind(events, DAEMON_CHANGED, f"{first}/ovnnb_db") if event.data["pid"]]) == 2
 
     # Gateways: who answered moved away and back, at the port of the switch where it is.

@@ -122,7 +122,7 @@ class Agent:
 
         news = self.chassis.news if self.chassis else None
         fitness = self._add_fitness(client)
-        outside = self._add_announcer(fitness, client) if fitness is not None else None
+        outside = self._add_followers_of_sb(fitness, client) if fitness is not None else None
         strain = self._add_strain()
 
         async def look() -> dict[str, Any]:
@@ -154,33 +154,30 @@ class Agent:
 
         fitness = Fitness(self._host, self.chassis, client)
         self._add("fitness", fitness.run)
-        self._add_membership()
         return fitness
 
-    def _add_announcer(self, fitness: Fitness, client: Client) -> Outside:
-        """Announce what is carried, and hand it over without a gap."""
+    def _add_followers_of_sb(self, fitness: Fitness, client: Client) -> Outside:
+        """Announce what this gateway carries, hand it over without a gap, and let go of what it should not carry."""
         from ovenbird.host.announcer import Announcer
         from ovenbird.host.handover import Handover
+        from ovenbird.host.membership import Membership
         from ovenbird.host.outside import Outside
+        from ovenbird.host.southbound_rows import SouthboundRows
 
         assert self.chassis is not None
 
         def is_ours() -> bool:
             return not (fitness.controller_is_bad or handover.holding)
 
-        remotes = self._cluster.remotes(Database.SB)
+        rows = SouthboundRows(self._cluster.remotes(Database.SB))
         outside = Outside(self._host, self.chassis, fitness.upstreams)
-        announcer = Announcer(self._host, self.chassis, self._layout, remotes, is_ours, outside)
+        announcer = Announcer(self._host, self.chassis, self._layout, rows, is_ours, outside)
         handover = Handover(self._host, self.chassis, client, announcer.repeat)
+        self._add("southbound-rows", rows.run)
         self._add("announcer", announcer.run)
+        self._add("membership", Membership(self._host, self.chassis, rows).run)
         self._add("handover", handover.run)
         return outside
-
-    def _add_membership(self) -> None:
-        from ovenbird.host.membership import Membership
-
-        assert self.chassis is not None
-        self._add("membership", Membership(self._host, self.chassis, self._cluster.remotes(Database.SB)).run)
 
     async def _stop(self) -> None:
         for task in self._tasks:

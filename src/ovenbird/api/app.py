@@ -148,7 +148,8 @@ class Api:
         router = request.query_params.get("router", "")
         changes = sorted(self._store.state.gateway_changes.values(), key=lambda change: (-change.at_ms, change.router))
         told = (change for change in changes if router in ("", change.router, router_of(change.router)))
-        return {"changes": [change.to_json() for change in told]}
+        pinned = self._service.gateways.pinned
+        return {"changes": [change.to_json(pinned=change.router in pinned) for change in told]}
 
     async def schema(self, request: Request) -> Any:
         """Return the JSON Schema of declarations."""

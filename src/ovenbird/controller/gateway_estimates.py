@@ -105,5 +105,6 @@ class GatewayEstimates:
         except OvsdbError as error:
             self._events.emit(GATEWAY_CHANGE_UNTOLD, error=str(error))
         else:
+            pinned = self._sight.pinned
             for change in changes:
-                self._events.emit(GATEWAY_OUTAGE, **change.to_json())
+                self._events.emit(GATEWAY_OUTAGE, **change.to_json(pinned=change.router in pinned))

@@ -168,5 +168,6 @@ class GatewayHistory:
             await asyncio.sleep(RETRY_S)
         else:
             self._untold = [change for change in self._untold if change not in changes]
+            pinned = self._sight.pinned
             for change in new:
-                self._events.emit(GATEWAY_CHANGED, **change.to_json())
+                self._events.emit(GATEWAY_CHANGED, **change.to_json(pinned=change.router in pinned))

@@ -137,6 +137,12 @@ class GatewaySight:
         return {leg.name: leg.mac for declared in routers for leg in legs_of(declared)}
 
     @property
+    def pinned(self) -> frozenset[str]:
+        """Legs that are gateway routers."""
+        routers = self._store.inventory.of_kind("Router").values()
+        return frozenset(leg.name for declared in routers for leg in legs_of(declared) if leg.pinned)
+
+    @property
     def detect_ms(self) -> int:
         """What BFD needs to find a gateway dead, at most."""
         return bfd_timers(self._cluster, self.strains(), time.time()).detect_ms

@@ -89,15 +89,16 @@ class GatewayChangeRecord:
     estimate: Estimate = NO_ESTIMATE
     """How long it was felt; filled in later."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as the API shows it."""
+    def to_json(self, *, pinned: bool = False) -> dict[str, Any]:
+        """Return it as the API shows it. `pinned`: the leg is a gateway router, which OVN never moves."""
+        by = _DECIDED_BY.get(self.cause, "controller" if pinned else "ovn")
         return {
             "at_ms": self.at_ms,
             "router": self.router,
             "from": self.before,
             "to": self.after,
             "cause": self.cause,
-            "decided_by": _DECIDED_BY.get(self.cause, "ovn"),
+            "decided_by": by,
             **self.estimate.to_json(),
         }
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
 from ovenbird.host.announcement import frame
@@ -20,18 +20,16 @@ from ovenbird.host.carried import Carried
 from ovenbird.host.chassis import Chassis
 from ovenbird.host.openflow import Connection
 from ovenbird.host.outside import Outside
-from ovenbird.model.cluster import Database, Host
+from ovenbird.host.southbound_rows import SouthboundRows
+from ovenbird.model.cluster import Host
 from ovenbird.model.errors import Unavailable
 from ovenbird.model.layout import Layout
-from ovenbird.ovsdb import Client, Replica, Row
+from ovenbird.ovsdb import Row
 from ovenbird.plan.announcing import Announcement, Binding, Schedule, announcements
 from ovenbird.plan.switch import INTEGRATION_BRIDGE, provider_bridge
 
 ANNOUNCED = "announce.taken"
 UNSENT = "announce.not_sent"
-TABLES = {"Port_Binding": ("logical_port", "type", "datapath", "nat_addresses", "options", "tag")}
-KINDS = ("patch", "l3gateway", "localnet")
-"""Types of the bindings that say what is to be announced, and where."""
 AT_ONCE = 256
 """Frames sent before other work of this process gets its turn."""
 RETRY_S = 0.1
@@ -47,15 +45,15 @@ class Announcer:
         host: Host,
         chassis: Chassis,
         layout: Layout,
-        sb: Sequence[str],
+        rows: SouthboundRows,
         trusted: Callable[[], bool],
         outside: Outside,
     ) -> None:
-        """`sb`: remotes of SB. `trusted`: whether the flows say what is carried; those of one that hangs do not."""
+        """`trusted`: whether the flows say what is carried; those of an ovn-controller that hangs do not."""
         self._host = host
         self._chassis = chassis
         self._layout = layout
-        self._sb = tuple(sb)
+        self._rows = rows
         self._trusted = trusted
         self._outside = outside
         self._woken = asyncio.Event()
@@ -67,6 +65,7 @@ class Announcer:
     def repeat(self) -> None:
         """Announce once more what was taken lately: whoever carried it before has only now let go of it."""
         self._schedule.repeat(time.monotonic())
+        self._outside.doubt()
         self._woken.set()
 
     async def run(self) -> None:
@@ -80,17 +79,11 @@ class Announcer:
 
     async def _watch_addresses(self) -> None:
         """Keep what is to be announced that of SB; while SB is away, what it was at last."""
-        where = {"Port_Binding": [("type", "==", kind) for kind in KINDS]}
-        async with (
-            Client(Database.SB.value, self._sb, leader_only=False) as client,
-            Replica(client, TABLES, where=where) as replica,
-        ):
-            async for _ in replica.changes():
-                rows = replica.table("Port_Binding").values()
-                known = announcements([_binding(row) for row in rows])
-                if known != self._known:
-                    self._known = known
-                    self._woken.set()
+        async for replica in self._rows.changes("Port_Binding"):
+            known = announcements([_binding(row) for row in replica.table("Port_Binding").values()])
+            if known != self._known:
+                self._known = known
+                self._woken.set()
 
     async def _announce(self) -> None:
         while True:

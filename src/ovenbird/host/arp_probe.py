@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
+import time
 from dataclasses import dataclass
 
 ETH_P_ALL = 0x0003
@@ -24,9 +25,12 @@ _SOL_PACKET = 263
 _PACKET_AUXDATA = 8
 _PACKET_IGNORE_OUTGOING = 23
 _SO_ATTACH_FILTER = 26
+_SO_TIMESTAMPNS = 35
+_TIMESTAMP = struct.Struct("@qq")
 _TP_STATUS_VLAN_VALID = 0x10
 _AUXDATA = struct.Struct("=IIIHHHH")
 _LARGEST = 2048
+_ANCILLARY = socket.CMSG_SPACE(_AUXDATA.size) + socket.CMSG_SPACE(_TIMESTAMP.size)
 _MIN_FRAME = 60
 
 
@@ -55,13 +59,15 @@ class Reply:
     who: Target
     mac: bytes
     """Hardware address of who answers."""
+    ago_s: float = 0.0
+    """How long ago the kernel got it: this process may have been busy with something else."""
 
 
-def reply(frame: bytes, vlan: int = 0) -> Reply | None:
+def reply(frame: bytes, vlan: int = 0, ago_s: float = 0.0) -> Reply | None:
     """Return the ARP reply in an untagged frame; None for what is none."""
     if len(frame) < 42 or frame[12:22] != struct.pack("!HHHBBH", ETH_P_ARP, 1, 0x0800, 6, 4, _REPLY):
         return None
-    return Reply(frame[:6], Target(socket.inet_ntoa(frame[28:32]), vlan), frame[22:28])
+    return Reply(frame[:6], Target(socket.inet_ntoa(frame[28:32]), vlan), frame[22:28], ago_s)
 
 
 class ArpSocket:
@@ -76,6 +82,7 @@ class ArpSocket:
         try:
             self._only_replies()
             self._socket.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
             self._socket.bind((interface, ETH_P_ALL if before_switch else ETH_P_ARP))
             self.own: bytes = self._socket.getsockname()[4]
@@ -104,10 +111,10 @@ class ArpSocket:
         found: list[Reply] = []
         while True:
             try:
-                frame, ancillary, _, _ = self._socket.recvmsg(_LARGEST, socket.CMSG_SPACE(_AUXDATA.size))
+                frame, ancillary, _, _ = self._socket.recvmsg(_LARGEST, _ANCILLARY)
             except BlockingIOError:
                 return found
-            if (one := reply(frame, _vlan(ancillary))) is not None:
+            if (one := reply(frame, _vlan(ancillary), _ago_s(ancillary))) is not None:
                 found.append(one)
 
     def _only_replies(self) -> None:
@@ -134,3 +141,12 @@ def _vlan(ancillary: list[tuple[int, int, bytes]]) -> int:
             status, _, _, _, _, tci, _ = _AUXDATA.unpack(data[: _AUXDATA.size])
             return int(tci & 0xFFF) if status & _TP_STATUS_VLAN_VALID else 0
     return 0
+
+
+def _ago_s(ancillary: list[tuple[int, int, bytes]]) -> float:
+    """Return how long ago the kernel got the frame (socket(7), SO_TIMESTAMPNS); 0 if it does not say."""
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS) and len(data) >= _TIMESTAMP.size:
+            seconds, nanoseconds = _TIMESTAMP.unpack(data[: _TIMESTAMP.size])
+            return max(0.0, time.time() - float(seconds) - float(nanoseconds) / 1e9)
+    return 0.0

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ovenbird.host.chassis import Chassis
-from ovenbird.model.cluster import Database, Host
-from ovenbird.ovsdb import Client, OvsdbError, Replica, Row
+from ovenbird.host.southbound_rows import SouthboundRows
+from ovenbird.model.cluster import Host
+from ovenbird.ovsdb import OvsdbError, Row
 from ovenbird.process import daemon
 
 RECOMPUTED = "membership.recomputed"
-TABLES = {"HA_Chassis_Group": ("name", "ha_chassis"), "HA_Chassis": ("chassis",), "Chassis": ("name",)}
+TABLES = ("HA_Chassis_Group", "HA_Chassis", "Chassis")
 AFTER_S = (0.1, 0.5, 2.0)
 """When it is told, after a change: ovn-controller hears of that by a connection of its own, which may be slower."""
 
@@ -27,11 +28,10 @@ _log = logging.getLogger(__name__)
 class Membership:
     """Watches the groups that one gateway belongs to."""
 
-    def __init__(self, host: Host, chassis: Chassis, sb: Sequence[str]) -> None:
-        """`sb`: remotes of SB."""
+    def __init__(self, host: Host, chassis: Chassis, rows: SouthboundRows) -> None:
         self._name = host.name
         self._chassis = chassis
-        self._sb = tuple(sb)
+        self._rows = rows
         self._left = asyncio.Event()
 
     async def run(self) -> None:
@@ -42,12 +42,11 @@ class Membership:
 
     async def _watch(self) -> None:
         groups: frozenset[str] = frozenset()
-        async with Client(Database.SB.value, self._sb, leader_only=False) as client, Replica(client, TABLES) as replica:
-            async for _ in replica.changes():
-                now = memberships(self._name, {table: replica.table(table) for table in TABLES})
-                if groups - now:
-                    self._left.set()
-                groups = now
+        async for replica in self._rows.changes(*TABLES):
+            now = memberships(self._name, {table: replica.table(table) for table in TABLES})
+            if groups - now:
+                self._left.set()
+            groups = now
 
     async def _recompute(self) -> None:
         while True:
