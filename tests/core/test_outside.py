@@ -117,6 +117,24 @@ def test_what_was_let_go_and_what_was_lost_before_is_told_for_a_while() -> None:
     assert claims.told(102.0 + TOLD_S) == {"claims": {}, "released": {}}
 
 
+def test_it_is_asked_again_when_the_old_gateway_has_let_go_and_the_first_answer_stays_told() -> None:
+    claims = carrying(one(), one("172.16.0.2", mac=OTHER))
+    for each in (one(), one("172.16.0.2", mac=OTHER)):
+        assert asked(claims, each, 100.0)
+    assert claims.hear(MAC, "172.16.0.254", 7, 100.02)
+    claims.doubt(100.4, 5.0)
+    assert claims.unlearnt == {MAC, OTHER}
+    assert not claims.hear(MAC, "172.16.0.254", 7, 100.41), "nobody has asked since"
+    assert asked(claims, one(), 100.45)
+    assert claims.look([UPSTREAM], 100.4 + PATIENCE_S)
+    assert (state(claims, 105.5), state(claims, 105.5, OTHER)) == ("silent", "silent")
+    assert claims.hear(MAC, "172.16.0.254", 7, 105.5)
+    told = claims.told(105.5)["claims"][MAC]
+    assert (told["state"], told["answered_ms"]) == ("answered", 20)
+    claims.doubt(200.0, 5.0)
+    assert MAC not in claims.unlearnt, "it was taken long ago"
+
+
 def test_announcements_go_on_longer_while_nobody_is_known_to_have_learnt() -> None:
     schedule = Schedule()
     schedule.want(frozenset({one()}), 100.0)

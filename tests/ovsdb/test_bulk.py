@@ -58,3 +58,28 @@ async def test_when_either_connection_ends_both_are_made_anew(server: OvsdbServe
             assert not set(after.connections) & set(before.connections)
             await client.transact(great(f"{which}-"))
         await eventually(lambda: len(replica.table("Logical_Switch")) == 2 * BULK, within_s=10)
+
+
+async def test_news_can_be_held_while_great_transactions_are_answered(server: OvsdbServer) -> None:
+    async with (
+        Client(server.database, [server.unix], bulk_operations=BULK) as client,
+        Replica(client, {"Logical_Switch": ["name"]}) as replica,
+    ):
+        await replica.ready(timeout_s=5)
+        client.hold_news(60)
+        await client.transact(great("a"))
+        await client.transact(great("b"))
+        assert not replica.table("Logical_Switch")
+        client.release_news()
+        await eventually(lambda: len(replica.table("Logical_Switch")) == 2 * BULK, within_s=10)
+
+
+async def test_held_news_comes_by_itself_when_nobody_releases_it(server: OvsdbServer) -> None:
+    async with (
+        Client(server.database, [server.unix], bulk_operations=BULK) as client,
+        Replica(client, {"Logical_Switch": ["name"]}) as replica,
+    ):
+        await replica.ready(timeout_s=5)
+        client.hold_news(0.05)
+        await client.transact(great("a"))
+        await eventually(lambda: len(replica.table("Logical_Switch")) == BULK, within_s=10)

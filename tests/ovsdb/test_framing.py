@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -67,7 +67,7 @@ class TestAnyCut:
 
         def converter_for(so_far: dict[str, Any], table: str):
             assert so_far["id"] == 7, "what came before is known"
-            return lambda uuid, row: ("typed", table, uuid, row)
+            return lambda rows: {uuid: ("typed", table, uuid, row) for uuid, row in rows.items()}
 
         (found,) = decoded(encoded([message], layout, False, ""), cuts, JsonStream(converter_for)) or [message]
         expected = {
@@ -93,9 +93,43 @@ def test_one_huge_value_is_walked_and_not_tried_again_with_every_piece(monkeypat
     row = {"initial": {"ports": ["set", [["uuid", f"{number:036}"] for number in range(2000)]], "name": 'x,]}\\"'}}
     message = {"id": 1, "result": [True, "0", {"T": {"u": row}}], "error": None}
     data = json.dumps(message).encode()
-    stream = JsonStream(lambda _message, _table: lambda uuid, value: (uuid, value))
+    stream = JsonStream(lambda _message, _table: lambda rows: {uuid: (uuid, row) for uuid, row in rows.items()})
     found = [message for start in range(0, len(data), 777) for message in stream.feed(data[start : start + 777])]
     assert found == [{"id": 1, "result": [True, "0", {"T": {"u": ("u", row)}}], "error": None}]
+
+
+class TestRowsAtOnce:
+    """Rows as ovsdb-server writes them; what looks like the end of one may be in a string, or end the table."""
+
+    TABLES: ClassVar = {
+        "A": {"1": {"initial": {"name": "x}}", "ids": ["map", [["k", '}},"']]]}}, "2": {"initial": {"name": "}},"}}},
+        "B": {},
+        "C": {f"{number}": {"insert": {"name": f"port-{number}"}} for number in range(50)},
+        "D": {"1": {"delete": None}, "2": {"modify": {"name": "\U0001f600"}}, "3": {"initial": {}}},
+    }
+
+    @pytest.mark.parametrize("rows_chars", [1, 40, 100, 32 * 1024])
+    @pytest.mark.parametrize("step", [1, 7, 100, 100_000])
+    def test_every_row_arrives_once_and_is_converted(self, monkeypatch, rows_chars, step):
+        monkeypatch.setattr("ovenbird.ovsdb.framing._WHOLE_CHARS", 0)
+        monkeypatch.setattr("ovenbird.ovsdb.framing._ROWS_CHARS", rows_chars)
+        message = {"id": 1, "result": [True, "0", self.TABLES], "error": None}
+        data = json.dumps(message, separators=(",", ":")).encode()
+        seen: list[tuple[str, str]] = []
+
+        def converter_for(_message: dict[str, Any], table: str):
+            def convert(rows):
+                seen.extend((table, uuid) for uuid in rows)
+                return {uuid: ("typed", row) for uuid, row in rows.items()}
+
+            return convert
+
+        stream = JsonStream(converter_for)
+        (found,) = [message for at in range(0, len(data), step) for message in stream.feed(data[at : at + step])]
+        assert found["result"][2] == {
+            table: {uuid: ("typed", row) for uuid, row in rows.items()} for table, rows in self.TABLES.items()
+        }
+        assert sorted(seen) == sorted((table, uuid) for table, rows in self.TABLES.items() for uuid in rows)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 from typing import Any
 
 from ovenbird import __version__
@@ -21,10 +22,12 @@ from ovenbird.host.strain import Strain
 from ovenbird.host.switch import root_row
 from ovenbird.ovsdb import OvsdbError
 from ovenbird.process import daemon
-from ovenbird.process.daemon import DaemonSpec
+from ovenbird.process.daemon import DaemonSpec, Running
 
 UNKNOWN = "unknown"
 _VERSION = re.compile(r"\d+(\.\d+)+")
+_known_versions: dict[Path, tuple[Running, str]] = {}
+"""Pid file of a daemon -> the process that was asked, and its version."""
 
 
 async def gather_facts(
@@ -38,21 +41,27 @@ async def gather_facts(
     """Return the facts of a host; sections that its roles do not have are absent."""
     specs: list[DaemonSpec] = []
     facts: dict[str, Any] = {"versions": {"ovenbird": __version__}}
+    answered: set[str] = set()
     if tier is not None:
         specs += [member.spec for member in tier.members.values()] + [tier.northd.spec]
         facts["databases"] = {database.short: await _database(member) for database, member in tier.members.items()}
         facts["northd"] = await _northd(tier.northd.spec)
+        answered |= {member.spec.name for db, member in tier.members.items() if "term" in facts["databases"][db.short]}
+        if facts["northd"] != UNKNOWN:
+            answered.add(tier.northd.spec.name)
     if chassis is not None:
         specs += chassis.specs
         hangs = fitness is not None and fitness.hangs
         facts["controller"] = UNKNOWN if hangs else await _controller(chassis.controller_spec)
+        if facts["controller"] != UNKNOWN:
+            answered.add(chassis.controller_spec.name)
         facts["bfd"] = _bfd(chassis)
         facts["datapath"] = chassis.datapath.value
     if southbound is not None:
         specs += southbound.specs
         if southbound.told():
             facts["southbound"] = southbound.told()
-    answers = await asyncio.gather(*(_daemon(spec) for spec in specs))
+    answers = await asyncio.gather(*(_daemon(spec, answered=spec.name in answered) for spec in specs))
     facts["daemons"] = {spec.name: answer for spec, (answer, _) in zip(specs, answers, strict=True)}
     if fitness is not None:
         facts["fitness"] = fitness.told()
@@ -64,16 +73,23 @@ async def gather_facts(
     return facts
 
 
-async def _daemon(spec: DaemonSpec) -> tuple[dict[str, Any], str]:
-    """Return {pid, alive} and the version. alive: true, false (no process), or unknown (it does not answer)."""
+async def _daemon(spec: DaemonSpec, *, answered: bool) -> tuple[dict[str, Any], str]:
+    """Return {pid, alive} and the version. alive: true, false (no process), or unknown (it does not answer).
+
+    One that has `answered` another question just now is asked for its version only once.
+    """
     running = daemon.find(spec)
     if running is None:
         return {"pid": 0, "alive": False}, ""
+    known = _known_versions.get(spec.pidfile)
+    if answered and known is not None and known[0] == running:
+        return {"pid": running.pid, "alive": True}, known[1]
     try:
         version = await daemon.ask(spec, "version")
     except (OvsdbError, OSError):
         return {"pid": running.pid, "alive": UNKNOWN}, ""
     found = _VERSION.search(version)
+    _known_versions[spec.pidfile] = (running, found[0] if found else "")
     return {"pid": running.pid, "alive": True}, found[0] if found else ""
 
 
@@ -88,7 +104,7 @@ def _versions(specs: list[DaemonSpec], versions: list[str]) -> dict[str, str]:
 
 async def _database(member: Member) -> dict[str, Any]:
     try:
-        status = await member.status()
+        status = await member.recent_status()
     except (OvsdbError, OSError):
         return {"status": UNKNOWN}
     return {

@@ -23,6 +23,7 @@ from ovenbird.plan.bootstrap import Create, Join, Observation, Peer, PeerAnswer,
 from ovenbird.process import daemon
 from ovenbird.process.command import run
 from ovenbird.process.daemon import DaemonSpec
+from ovenbird.process.pace import next_beat
 from ovenbird.process.supervisor import Kept
 
 DATABASE_CREATED = "database.created"
@@ -43,6 +44,7 @@ LONGEST_PEER_POLL_S = 1.0
 JOIN_DEADLINE_S = 15.0
 """A join that took longer is started again: OVS 3.1.0 can hang in it for ever (fixed by af5a99737 in 3.1.5)."""
 FAILURE_POLL_S = 0.2
+RECENT_S = 0.3
 LOW_WATER_BYTES = 4 << 20
 """A member whose disk has less room is ended, while its log is still whole."""
 PROBE_BYTES = LOW_WATER_BYTES + len(Database) * RESERVE_BYTES
@@ -89,6 +91,8 @@ class Member:
         self._layout = layout
         self._file = layout.database_file(database)
         self._reserve = Reserve(self._file)
+        self._seen: tuple[float, RaftStatus] | None = None
+        """When the server was asked last (monotonic), and what it said."""
         self._kept = Kept(self.spec, before_start=self._need_room, on_up=self._tune)
 
     async def run(self) -> None:
@@ -101,7 +105,16 @@ class Member:
 
     async def status(self) -> RaftStatus:
         """Ask the server. Raises `OvsdbError` or `OSError` when it cannot be asked."""
-        return parse_raft_status(await daemon.ask(self.spec, "cluster/status", self.database.value))
+        status = parse_raft_status(await daemon.ask(self.spec, "cluster/status", self.database.value))
+        self._seen = (time.monotonic(), status)
+        return status
+
+    async def recent_status(self) -> RaftStatus:
+        """Return what the server said a moment ago: it is asked all the time (`_watch_failure`). Raises as `status`."""
+        at_s, status = self._seen or (0.0, None)
+        if status is not None and time.monotonic() - at_s <= RECENT_S:
+            return status
+        return await self.status()
 
     async def _obtain_file(self) -> None:
         peers: tuple[Peer, ...] = ()
@@ -205,7 +218,7 @@ class Member:
         """
         await self.ready.wait()
         while True:
-            await asyncio.sleep(FAILURE_POLL_S)
+            await next_beat(FAILURE_POLL_S)
             why = "the disk is nearly full" if _free_bytes(self._file.parent) < LOW_WATER_BYTES else ""
             if not why:
                 await self._reserve.keep()

@@ -26,6 +26,8 @@ from ovenbird.plan.rows import Plan
 
 LEAST_OBJECTS = 200
 """A smaller change is planned within milliseconds when its turn comes."""
+HOLD_NEWS_S = 1.0
+"""Longest time for which we leave unread what a committed change wrote: NB waits for the plan, not for our reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +107,12 @@ class Foresight:
         loop = asyncio.get_running_loop()
         self._task = loop.run_in_executor(None, _foresee, prospect, inventory, index, context, schema)
 
-    def confirm(self, prospect: Prospect) -> None:
-        """Take note that the change is committed."""
-        if self._premise is not None and self._premise.objects is prospect.objects:
-            self._revision = prospect.revision
+    def confirm(self, prospect: Prospect) -> bool:
+        """Take note that the change is committed; return whether there is, or soon will be, a plan for it."""
+        if self._premise is None or self._premise.objects is not prospect.objects:
+            return False
+        self._revision = prospect.revision
+        return True
 
     async def confirmed(self) -> bool:
         """Whether there is a plan for a change that is committed; returns when the plan is finished."""

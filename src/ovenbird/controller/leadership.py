@@ -152,9 +152,11 @@ class Leadership:
         *,
         rows: int = 0,
         revision: int | None = None,
+        on_sent: Callable[[], None] | None = None,
     ) -> Result:
         """Write to NB what `fill` puts into a fenced transaction, about so many rows; say which revision NB then holds.
 
+        `on_sent` is called when all of it is on its way.
         LeadershipLost: nothing was written. TransactionError: refused, nothing was written (`operation_index` counts
         the fence). ConnectionLost and DeadlineExceeded: look before writing again.
         """
@@ -172,7 +174,7 @@ class Leadership:
             sent_s = self._clock()
             self._set_tenure(tenure.epoch, in_flight_rows=rows)
             try:
-                result = await self._send(txn, rows)
+                result = await self._send(txn, rows, on_sent)
             except BaseException:
                 # The time that a great write was allowed is not held against its leader once it has failed.
                 allowed_s = min(self._clock() - sent_s, self.timers.row_s * rows)
@@ -182,12 +184,12 @@ class Leadership:
             self._set_tenure(tenure.epoch, in_flight_rows=None, confirmed_s=self._clock())
             return result
 
-    async def _send(self, txn: Transaction, rows: int) -> Result:
+    async def _send(self, txn: Transaction, rows: int, on_sent: Callable[[], None] | None) -> Result:
         timeout_s = self.timers.deadline_s + self.timers.row_s * rows
         client = self._nb.client
         try:
             await client.wait_connected(timeout_s=timeout_s)
-            return await client.transact(txn, timeout_s=timeout_s)
+            return await client.transact(txn, timeout_s=timeout_s, on_sent=on_sent)
         except WaitFailed as error:
             if error.operation_index != FENCE_INDEX:
                 raise

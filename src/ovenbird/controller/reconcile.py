@@ -18,7 +18,7 @@ from ovenbird.controller.apart import apart_in_nb
 from ovenbird.controller.events import DRIFT_REPAIRED, NB_COMMITTED, NB_UNREACHABLE, Events
 from ovenbird.controller.fence import is_passing
 from ovenbird.controller.fitness import GatewayFitness
-from ovenbird.controller.foresight import Ahead, Foreseen, Foresight
+from ovenbird.controller.foresight import HOLD_NEWS_S, Ahead, Foreseen, Foresight
 from ovenbird.controller.gateway_sight import GatewaySight
 from ovenbird.controller.handover import Handover
 from ovenbird.controller.leadership import Leadership, LeadershipLost
@@ -149,7 +149,8 @@ class Reconciler:
             self._foresight.look_ahead(prospect, self._store.inventory, self._nb.index, self._context(), schema)
 
     def _on_confirmed(self, prospect: Prospect) -> None:
-        self._foresight.confirm(prospect)
+        if self._foresight.confirm(prospect):
+            self._store.client.hold_news(HOLD_NEWS_S)
         self._woken.set()
 
     # Turns.
@@ -189,6 +190,7 @@ class Reconciler:
         if self._epoch != self._leadership.epoch:
             await self._take_over()
         await self._go_ahead()
+        self._store.client.release_news()
         if self._store.revision < self._awaited:
             return  # NB is ahead of what is known here to be declared; that comes, and wakes us
         if self._place_again or self._work.kinds_changed() & PLACED_KINDS:
@@ -330,7 +332,8 @@ class Reconciler:
 
         started_s = self._clock()
         comment = f"{self._leadership.name} epoch {self._leadership.epoch} revision {revision}"
-        await self._leadership.commit(comment, fill, rows=len(plan.steps), revision=revision)
+        sent = self._store.client.release_news
+        await self._leadership.commit(comment, fill, rows=len(plan.steps), revision=revision, on_sent=sent)
         took_ms = round(1000 * (self._clock() - started_s))
         self._events.emit(
             NB_COMMITTED, revision=revision, steps=len(plan.steps), took_ms=took_ms, foreseen=foreseen is not None

@@ -348,11 +348,14 @@ def say(line: dict[str, Any]) -> None:
 def make(streams: list[dict[str, str]], selector: selectors.BaseSelector) -> list[Stream]:
     """Return the streams that the argument describes."""
     made: list[Stream] = []
+    # Not the pid: hosts of a lab count pids of their own, alike. Two senders behind one SNAT address with the same
+    # identifier are one to a userspace conntrack, which translates no ICMP identifiers: the second hears nothing.
+    first = int.from_bytes(os.urandom(2), "big")
     for at, one in enumerate(streams):
         if kind := {"tcp": TcpStream, "pull": PullStream}.get(one["kind"]):
             made.append(kind(one["name"], one["target"], selector))
         else:
-            identifier = (os.getpid() + at) & 0xFFFF if one["kind"] == "icmp" else None
+            identifier = (first + at) & 0xFFFF if one["kind"] == "icmp" else None
             made.append(DatagramStream(one["name"], one["target"], selector, identifier=identifier))
     return made
 

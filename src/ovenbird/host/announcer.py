@@ -65,6 +65,7 @@ class Announcer:
     def repeat(self) -> None:
         """Announce once more what was taken lately: whoever carried it before has only now let go of it."""
         self._schedule.repeat(time.monotonic())
+        self._outside.doubt()
         self._woken.set()
 
     async def run(self) -> None:

@@ -44,6 +44,8 @@ class Fitness:
         self._client = client
         self._daemons = {OVS_VSWITCHD: Working(chassis.vswitchd_spec), OVN_CONTROLLER: Working(chassis.controller_spec)}
         self._next_hops = {physnet: NextHops(provider_bridge(physnet)) for physnet in host.uplinks}
+        self._bridges: dict[str, tuple[Replica, int, Finding]] = {}
+        """Physical network -> what its bridge was like in which version of Open vSwitch's database."""
         self._found: dict[tuple[str, str], Finding] = {}
         """(physical network or "" for the host, measurement) -> what it says."""
         self._cidrs: dict[str, dict[str, str]] = {}
@@ -129,23 +131,10 @@ class Fitness:
         replica = self._chassis.replica
         if replica is None or not replica.synced:
             return Finding(State.UNKNOWN, "Open vSwitch's database cannot be read")
-        bridge = provider_bridge(physnet)
-        there = next((row for row in replica.table("Bridge").values() if row["name"] == bridge), None)
-        if there is None:
-            return Finding(State.BAD, f"{bridge} does not exist")
-        ports = {row["name"]: row for uuid in there["ports"] if (row := replica.table("Port").get(uuid)) is not None}
-        if interface not in ports:
-            return Finding(State.BAD, f"{bridge} has no port {interface}")
-        errors = (
-            row["error"] for uuid in ports[interface]["interfaces"] if (row := replica.table("Interface").get(uuid))
-        )
-        if error := next((str(error) for error in errors if error), ""):
-            return Finding(State.BAD, error)
-        root = next(iter(replica.table("Open_vSwitch").values()), None)
-        mappings = root["external_ids"].get("ovn-bridge-mappings", "").split(",") if root is not None else []
-        if f"{physnet}:{bridge}" not in mappings:
-            return Finding(State.BAD, f"{physnet} is not mapped to {bridge}")
-        return Finding(State.OK)
+        known = self._bridges.get(physnet)
+        if known is None or known[0] is not replica or known[1] != replica.version:
+            known = self._bridges[physnet] = (replica, replica.version, _bridge(replica, physnet, interface))
+        return known[2]
 
     async def _watch_networks(self) -> None:
         """Keep the next hops those of the declared external networks; what cannot be read stays as it was."""
@@ -187,6 +176,24 @@ class Fitness:
         if finding.state is State.OK and len(lately) > 1:
             return Finding(State.BAD, f"it hung {len(lately)} times within {REPEATED_S:.0f} s")
         return finding
+
+
+def _bridge(replica: Replica, physnet: str, interface: str) -> Finding:
+    bridge = provider_bridge(physnet)
+    there = next((row for row in replica.table("Bridge").values() if row["name"] == bridge), None)
+    if there is None:
+        return Finding(State.BAD, f"{bridge} does not exist")
+    ports = {row["name"]: row for uuid in there["ports"] if (row := replica.table("Port").get(uuid)) is not None}
+    if interface not in ports:
+        return Finding(State.BAD, f"{bridge} has no port {interface}")
+    errors = (row["error"] for uuid in ports[interface]["interfaces"] if (row := replica.table("Interface").get(uuid)))
+    if error := next((str(error) for error in errors if error), ""):
+        return Finding(State.BAD, error)
+    root = next(iter(replica.table("Open_vSwitch").values()), None)
+    mappings = root["external_ids"].get("ovn-bridge-mappings", "").split(",") if root is not None else []
+    if f"{physnet}:{bridge}" not in mappings:
+        return Finding(State.BAD, f"{physnet} is not mapped to {bridge}")
+    return Finding(State.OK)
 
 
 def _carrier(interface: str) -> Finding:

@@ -19,7 +19,7 @@ from ovenbird.host.arp_probe import ArpSocket
 from ovenbird.host.chassis import Chassis
 from ovenbird.model.cluster import Host
 from ovenbird.ovsdb import Replica
-from ovenbird.plan.announcing import Announcement
+from ovenbird.plan.announcing import LATELY_S, Announcement
 from ovenbird.plan.outside import Claims, Upstream
 
 LEARNT = "outside.learnt"
@@ -66,6 +66,10 @@ class Outside:
         """Note what this host carries now."""
         if self._claims.carry(held, self._lost_s, time.monotonic(), int(1000 * time.time())):
             self._chassis.news.set()
+
+    def doubt(self) -> None:
+        """Ask again for what was taken lately: whoever carried it before has only now let go of it."""
+        self._claims.doubt(time.monotonic(), LATELY_S)
 
     def question(self, one: Announcement, now_s: float) -> bytes | None:
         """Return the question to send behind an announcement; `now_s` is that of the round (monotonic)."""

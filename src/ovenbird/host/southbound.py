@@ -23,6 +23,7 @@ from ovenbird.plan.southbound_path import Path, Seen, Step, next_step, works_alo
 from ovenbird.process import daemon
 from ovenbird.process.command import run
 from ovenbird.process.daemon import DaemonSpec
+from ovenbird.process.pace import next_beat
 from ovenbird.process.supervisor import Kept
 
 COPY_TAKEN = "southbound.copy_taken"
@@ -135,7 +136,7 @@ class Southbound:
                     self._copy_task = group.create_task(self._copy.run())
             while True:
                 await self._look(group, members)
-                await asyncio.sleep(LOOK_S)
+                await next_beat(LOOK_S)
 
     async def _look(self, group: asyncio.TaskGroup, client: Client) -> None:
         members = client.connected

@@ -6,16 +6,16 @@ of a busy host, without being misled by how busy this process is itself. Must ne
 
 from __future__ import annotations
 
-import asyncio
+import os
 import time
 from collections import deque
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from ovenbird.host.chassis import Chassis
 from ovenbird.plan.bfd_timers import wait_class
 from ovenbird.process import daemon
+from ovenbird.process.pace import next_beat
 
 LOOK_S = 0.2
 REMEMBERED_S = 60.0
@@ -23,6 +23,8 @@ REMEMBERED_S = 60.0
 BEFORE_FLAP_S = 3.0
 PATIENT = ("revalidator", "urcu", "ct_clean", "dpif_")
 """How ovs-vswitchd's threads are called that have nothing to do with BFD."""
+NAMED_S = 5.0
+"""How long the names of threads are remembered."""
 STARTING_S = 5.0
 """A process that has just started builds everything at once; what it waits for then says nothing of later."""
 SHORT_S = 1.0
@@ -36,6 +38,11 @@ class Strain:
         self._chassis = chassis
         self._waited_ns: dict[str, int] = {}
         """Thread -> how long it has waited since it began."""
+        self._patient: set[str] = set()
+        """Threads that have nothing to do with BFD."""
+        self._known: set[str] = set()
+        """Threads whose names were read; a thread has its own a moment after it began."""
+        self._named_s = 0.0
         self._worst: deque[tuple[float, float]] = deque()
         """(monotonic moment, wait in ms), falling: each is the worst since."""
         self._started, self._since_s, self._looked_s = 0, 0.0, 0.0
@@ -53,11 +60,11 @@ class Strain:
         await self._chassis.settled.wait()
         while True:
             self._look(time.monotonic())
-            await asyncio.sleep(LOOK_S)
+            await next_beat(LOOK_S)
 
     def _look(self, now_s: float) -> None:
         running = daemon.find(self._chassis.vswitchd_spec)
-        counts = _waits_ns(running.pid) if running is not None else {}
+        counts = self._waits_ns(running.pid, now_s) if running is not None else {}
         waited_ms = max(
             ((count - self._waited_ns[thread]) / 1e6 for thread, count in counts.items() if thread in self._waited_ns),
             default=0.0,
@@ -103,13 +110,32 @@ class Strain:
             self._chassis.news.set()
         self._flap_counts[peer], self._up_s[peer] = count, now_s
 
+    def _waits_ns(self, pid: int, now_s: float) -> dict[str, int]:
+        """Return how long each of its threads that may handle BFD has waited for a processor since it began."""
+        tasks = f"/proc/{pid}/task"
+        try:
+            threads = {thread.name for thread in os.scandir(tasks)}
+        except OSError:  # it has ended
+            return {}
+        if threads != self._known or now_s - self._named_s > NAMED_S:
+            self._known, self._named_s = threads, now_s
+            self._patient = {thread for thread in threads if _text(f"{tasks}/{thread}/comm").startswith(PATIENT)}
+        found = {}
+        for thread in threads - self._patient:
+            with suppress(ValueError, IndexError):
+                found[thread] = int(_text(f"{tasks}/{thread}/schedstat").split()[1])
+        return found
 
-def _waits_ns(pid: int) -> dict[str, int]:
-    """Return how long each thread of ovs-vswitchd that may handle BFD has waited for a processor since it began."""
-    found = {}
-    with suppress(OSError):  # it has ended
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            with suppress(OSError, ValueError, IndexError):
-                if not (thread / "comm").read_text(encoding="utf-8", errors="replace").startswith(PATIENT):
-                    found[thread.name] = int((thread / "schedstat").read_text(encoding="ascii").split()[1])
-    return found
+
+def _text(path: str) -> str:
+    """Return a file of /proc, "" when its thread has ended. By system calls alone: this is done all the time."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return os.read(fd, 4096).decode(errors="replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)

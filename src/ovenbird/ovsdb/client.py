@@ -206,6 +206,19 @@ class Client:
         """One round trip: proves that the server's event loop answers, not that a commit would."""
         await self.call("echo", [], timeout_s=timeout_s)
 
+    def hold_news(self, for_s: float) -> None:
+        """Have what the server tells of its own accord wait a little, while something more urgent is done.
+
+        Replicas do not change meanwhile. Only with `bulk_operations`: replies to great transactions come all the same.
+        """
+        if self._session is not None and self._session.bulk is not None:
+            self._session.connection.hold(for_s)
+
+    def release_news(self) -> None:
+        """End `hold_news` before its time."""
+        if self._session is not None:
+            self._session.connection.hold(0)
+
     def lock(self, name: str) -> Lock:
         """Return the handle of a named lock (one per name). Nothing is asked for yet."""
         if name not in self._locks:
@@ -337,9 +350,9 @@ class Client:
 async def _encoded(txn: Transaction, schema: Schema) -> list[str]:
     """Encode a transaction in slices, so that one with many thousand operations does not hold the event loop."""
     texts: list[str] = []
-    for text in txn.texts(schema):
-        texts.append(text)
-        if len(texts) % ENCODE_SLICE == 0:
+    for number, part in enumerate(txn.parts(schema), start=1):
+        texts += part
+        if number % ENCODE_SLICE == 0:
             await asyncio.sleep(0)
     return texts
 

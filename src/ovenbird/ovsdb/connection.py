@@ -81,6 +81,8 @@ class Connection:
         self._pending: dict[int, _Pending] = {}
         self._subscriptions: dict[str, _Subscription] = {}
         self._last_id = 0
+        self._hold_until_s = 0.0
+        self._hold_changed = asyncio.Event()
         self.released = False
         """Whether `close` is done."""
         loop = asyncio.get_running_loop()
@@ -134,6 +136,11 @@ class Connection:
     def subscribe(self, key: Any, notify: Notify, converter_for: ConverterForTable | None = None) -> None:
         """Have notifications whose first parameter is `key` (a monitor's id or a lock's name) handled by `notify`."""
         self._subscriptions[json.dumps(key)] = _Subscription(notify, converter_for)
+
+    def hold(self, for_s: float) -> None:
+        """Leave what the peer sends from now on unread for at most so long (0: read on now); it must be short."""
+        self._hold_until_s = time.monotonic() + for_s if for_s > 0 else 0.0
+        self._hold_changed.set()
 
     def unsubscribe(self, key: Any) -> None:
         """Undo `subscribe`."""
@@ -210,6 +217,7 @@ class Connection:
                 self._activity.reading = True
                 data = await self._reader.read(READ_BYTES)
                 self._activity.reading, self._activity.heard_s = False, time.monotonic()
+                await self._while_held()
                 if not data:
                     self._end("closed by the server")
                     break
@@ -223,6 +231,13 @@ class Connection:
         finally:
             self._end("reader stopped")
             self._writer.transport.abort()
+
+    async def _while_held(self) -> None:
+        while (left_s := self._hold_until_s - time.monotonic()) > 0:
+            self._hold_changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._hold_changed.wait()
 
     def _converter_for(self, message: dict[str, Any], table: str) -> Converter | None:
         if message.get("method") in {"update2", "update3"}:

@@ -2,7 +2,7 @@
 
 A dump of a large database is one document of tens of megabytes. Decoded in one `json.loads` it would hold the
 interpreter for seconds, so the outer levels (message, result, tables, rows) are walked here and only the innermost
-values, one row at a time, go to the C decoder, as soon as their bytes are here. Memory holds the unread tail, not
+values, rows, go to the C decoder, as many at a time as their bytes are here. Memory holds the unread tail, not
 the document; work per `feed` is proportional to what was fed; and rows may be turned into what the receiver wants
 while the rest of the dump is still on its way.
 
@@ -20,7 +20,8 @@ from typing import Any
 
 from ovenbird.ovsdb.errors import ProtocolError
 
-Converter = Callable[[str, Any], Any]
+Converter = Callable[[dict[str, Any]], dict[str, Any]]
+"""From rows as they were decoded to what is kept of them, both by UUID."""
 ConverterFor = Callable[[dict[str, Any], str], Converter | None]
 
 _SCAN: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
@@ -31,6 +32,9 @@ _RESULT_DEPTH = 2
 """message {} > result []: where the answers to the operations of a transaction are."""
 _ANSWERS = re.compile(r"(?:\{[^{}]*\},)+")
 """Answers that hold no rows, as far as it can be told without reading strings."""
+_BETWEEN_ROWS = '}},"'
+_ROWS_CHARS = 32 * 1024
+"""So much text of rows is decoded in one go: what it becomes still fits the processor's cache when it is typed."""
 _WHOLE_CHARS = 32 * 1024
 """Up to this much text a message is tried in one go: almost every message but a dump."""
 _DESCEND_CHARS = 512 * 1024
@@ -64,7 +68,7 @@ class JsonStream:
     """Incremental decoder of concatenated JSON objects.
 
     `converter_for(message so far, key)` is asked when a container four levels down is entered (the rows of one table in
-    a monitor reply or update); the function that it returns maps (row UUID, decoded row) to what is kept instead.
+    a monitor reply or update); the function that it returns maps decoded rows to what is kept instead.
     """
 
     def __init__(self, converter_for: ConverterFor | None = None) -> None:
@@ -168,13 +172,40 @@ class JsonStream:
         self._attach(value)
 
     def _read_rows(self, frame: _Frame) -> bool:
-        """Read as many `"key":value,` as are here in compact form, which is how ovsdb-server writes; the hot path.
+        """Read rows in compact form, which is how ovsdb-server writes, as many as are here; the hot path.
 
         Whatever looks different is left to the general steps. Returns whether there was any.
         """
-        text, pos, convert, container = self._text, self._pos, frame.convert, frame.container
+        rows = self._rows_at_once() or self._rows_one_by_one()
+        if not rows:
+            return False
+        frame.container.update(rows if frame.convert is None else frame.convert(rows))
+        frame.state = _AFTER_COMMA
+        return True
+
+    def _rows_at_once(self) -> dict[str, Any]:
+        """Read all up to the last place that looks like the end of a row, if that is what it is.
+
+        Where it is not (in a string, or behind the table's last row), the text up to there is no JSON object.
+        """
+        text, pos = self._text, self._pos
+        cut = text.rfind(_BETWEEN_ROWS, pos, pos + _ROWS_CHARS)
+        if cut < 0 or text[pos] != '"':
+            return {}
+        try:
+            rows, end = _SCAN(whole := f"{{{text[pos : cut + 2]}}}", 0)
+        except (StopIteration, json.JSONDecodeError, RecursionError):
+            return {}
+        if end != len(whole):
+            return {}
+        self._pos = cut + 3
+        found: dict[str, Any] = rows
+        return found
+
+    def _rows_one_by_one(self) -> dict[str, Any]:
+        """Read `"key":value,` again and again, as long as they look so."""
+        text, pos, found = self._text, self._pos, dict[str, Any]()
         end = len(text)
-        start = pos
         while True:
             quote = text.find('"', pos + 1)
             if quote < 0 or text[pos] != '"' or text[quote + 1 : quote + 2] != ":":
@@ -188,13 +219,10 @@ class JsonStream:
                 break
             if after + 1 >= end or text[after] != ",":
                 break
-            container[key] = value if convert is None else convert(key, value)
+            found[key] = value
             pos = after + 1
         self._pos = pos
-        if pos == start:
-            return False
-        frame.state = _AFTER_COMMA
-        return True
+        return found
 
     def _read_answers(self, frame: _Frame) -> bool:
         """Read a run of `{...},` without rows in it in one go: a large transaction has as many as operations.
@@ -246,7 +274,8 @@ class JsonStream:
         if frame.key is None:
             frame.container.append(value)
             return
-        frame.container[frame.key] = value if frame.convert is None else frame.convert(frame.key, value)
+        row = {frame.key: value}
+        frame.container.update(row if frame.convert is None else frame.convert(row))
         frame.key = None
 
     def _peek(self) -> str:

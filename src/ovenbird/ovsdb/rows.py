@@ -11,7 +11,10 @@ from sys import intern
 from typing import Any
 
 from ovenbird.ovsdb.schema import ColumnType, TableSchema
-from ovenbird.ovsdb.values import Decoder, Merger, decoder, merger
+from ovenbird.ovsdb.values import Decoder, Merger, as_is, decoder, merger
+
+_EMPTY_MAP: dict[Any, Any] = {}
+"""Stands for the default of a map; each reader gets a map of its own."""
 
 
 class Layout:
@@ -24,8 +27,11 @@ class Layout:
         self.columns = columns
         """The replicated columns, in order."""
         self.types: dict[str, ColumnType] = {name: table.column(name) for name in columns}
-        self.defaults: dict[str, Any] = {name: kind.default() for name, kind in self.types.items()}
-        self._decoders: dict[str, tuple[str, Decoder]] = {n: (n, decoder(kind)) for n, kind in self.types.items()}
+        self.defaults: dict[str, Any] = {n: kind.default() or _none(kind) for n, kind in self.types.items()}
+        decoders = {name: decoder(kind) for name, kind in self.types.items()}
+        self._decoders: dict[str, tuple[str, Decoder | None]] = {
+            name: (name, None if decode is as_is else decode) for name, decode in decoders.items()
+        }
         self._mergers: dict[str, Merger] = {name: merger(kind) for name, kind in self.types.items()}
 
     def row(self, uuid: str, wire: Mapping[str, Any]) -> Row:
@@ -34,13 +40,18 @@ class Layout:
         values = {}
         for key, value in wire.items():
             name, decode = decoders[key]  # the schema's own string: one copy of each name, whatever the row count
-            values[name] = decode(value)
+            values[name] = value if decode is None else decode(value)
         return Row(uuid, self, values)
 
-    def convert(self, uuid: str, change: Mapping[str, Any]) -> Any:
-        """Type a new row of update2/update3 while the message is being read; leave all else for later."""
-        wire = change.get("initial") or change.get("insert")
-        return change if wire is None else self.row(intern(uuid), wire)
+    def convert(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Type the new rows of update2/update3 while the message is being read; leave all else for later."""
+        found: dict[str, Any] = {}
+        row = self.row
+        for text, change in changes.items():
+            wire = change.get("initial") or change.get("insert")
+            uuid = intern(text)
+            found[uuid] = change if wire is None else row(uuid, wire)
+        return found
 
     def full_row(self, uuid: str, wire: Mapping[str, Any]) -> Row:
         """Return the row of a plain `monitor` or `select`, where defaults are written out."""
@@ -53,11 +64,16 @@ class Layout:
         for key, value in wire.items():
             name, decode = self._decoders[key]
             old = values[name] if name in values else self.defaults[name]
-            values[name] = self._mergers[name](old, decode(value))
+            values[name] = self._mergers[name](old, value if decode is None else decode(value))
         return Row(row.uuid, self, self._without_defaults(values))
 
     def _without_defaults(self, values: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in values.items() if value != self.defaults[name]}
+
+
+def _none(kind: ColumnType) -> Any:
+    """Return a default that is empty or zero; that of all maps is one and the same."""
+    return _EMPTY_MAP if kind.is_map else kind.default()
 
 
 class Row(Mapping[str, Any]):
@@ -84,7 +100,7 @@ class Row(Mapping[str, Any]):
         if column in values:
             return values[column]
         default = self._layout.defaults[column]
-        return {} if type(default) is dict and not default else default
+        return {} if default is _EMPTY_MAP else default
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._layout.columns)

@@ -194,15 +194,20 @@ class Transaction:
 
     def texts(self, schema: Schema) -> Iterator[str]:
         """Yield the operations as JSON texts. Raises SchemaError when one does not fit the schema."""
+        for part in self.parts(schema):
+            yield from part
+
+    def parts(self, schema: Schema) -> Iterator[Sequence[str]]:
+        """Yield those texts so that each part is the work of one operation: all that was encoded beforehand is one."""
         for each in self._encoders:
             if not isinstance(each, Prepared):
-                yield _to_json(each(schema))
+                yield (_to_json(each(schema)),)
             elif each.schema is schema:
-                yield from each.texts
+                yield each.texts
             else:
-                yield from each.source.texts(schema)
+                yield from each.source.parts(schema)
         if self._comment is not None:
-            yield _to_json({"op": "comment", "comment": self._comment})
+            yield (_to_json({"op": "comment", "comment": self._comment}),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,8 @@ def decoder(column: ColumnType) -> Decoder:
     return _set_decoder(column.key)
 
 
-def _same(wire: Any) -> Any:
+def as_is(wire: Any) -> Any:
+    """Return what needs no decoding."""
     return wire
 
 
@@ -51,16 +52,19 @@ def _uuid(wire: Any) -> str:
 
 
 _ATOM_DECODERS: dict[str, Decoder] = {
-    "integer": _same,
+    "integer": as_is,
     "real": float,
-    "boolean": _same,
-    "string": _same,
+    "boolean": as_is,
+    "string": as_is,
     "uuid": _uuid,
 }
 
 
 def _optional_decoder(key: str) -> Decoder:
     atom = _ATOM_DECODERS[key]
+
+    if atom is as_is:
+        return lambda wire: (wire[1][0] if wire[1] else None) if type(wire) is list else wire
 
     def decode(wire: Any) -> Any:
         if type(wire) is list and wire[0] == "set":
@@ -81,6 +85,8 @@ def _set_decoder(key: str) -> Decoder:
         return decode_uuids
 
     atom = _ATOM_DECODERS[key]
+    if atom is as_is:
+        return lambda wire: frozenset(wire[1] if type(wire) is list else (wire,))
 
     def decode(wire: Any) -> frozenset[Any]:
         if type(wire) is list:

@@ -134,10 +134,11 @@ class Checks:
             self.inward.check_router_address(key, leg.network, address)
 
     def _port(self, declared: Declared, spec: Port) -> None:
-        space = Key("Network", spec.network)
         network = self.view.spec(Network, spec.network)
-        if network:
+        if not network:
+            self.found.missing(Key("Network", spec.network), Place(declared.key, ("network",)))
+        elif declared.assigned.address:
+            space = Key("Network", spec.network)
             self.addresses.check(declared, space, parse_subnet(network.cidr), ("address",))
-        else:
-            self.found.missing(space, Place(declared.key, ("network",)))
-        self.addresses.mac(declared)
+        if declared.assigned.mac or spec.mac:
+            self.addresses.mac(declared)

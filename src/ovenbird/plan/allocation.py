@@ -40,6 +40,7 @@ from ovenbird.plan.legs import leg_networks
 
 _KIND_ORDER = {kind: at for at, kind in enumerate(KINDS)}
 _DIGITS = re.compile(r"(\d+)")
+_NOTHING = Assigned()
 
 
 def kind_order(key: Key) -> int:
@@ -65,14 +66,15 @@ def kept(old: Declared | None, spec: Spec, view: InventoryView) -> Assigned:
 
     An address that no longer fits (another network, another cidr) is dropped, to be allocated anew.
     """
-    had = old.assigned if old else Assigned()
+    had = old.assigned if old else _NOTHING
     match spec:
         case Network():
             return Assigned(address=gateway_of(spec.cidr, spec.gateway), mac=had.mac)
         case Port():
             same = bool(old and isinstance(old.spec, Port) and old.spec.network == spec.network)
             address = spec.address or (had.address if same and _fits(had.address, spec, view) else "")
-            return Assigned(address=address, mac=spec.mac or had.mac)
+            mac = spec.mac or had.mac
+            return Assigned(address=address, mac=mac) if address or mac else _NOTHING
         case FloatingIP() | LoadBalancer():
             same = bool(old and isinstance(old.spec, type(spec)) and old.spec.network == spec.network)
             address = spec.address or (had.address if same and _fits(had.address, spec, view) else "")
@@ -80,7 +82,7 @@ def kept(old: Declared | None, spec: Spec, view: InventoryView) -> Assigned:
         case Router(external=external) if external:
             addresses = _kept_legs(old, spec, view)
             return Assigned(address=addresses[0], mac=had.mac, others=addresses[1:])
-    return Assigned()
+    return _NOTHING
 
 
 def _kept_legs(old: Declared | None, spec: Router, view: InventoryView) -> tuple[str, ...]:
@@ -153,7 +155,7 @@ def allocate(draft: Draft, keys: Iterable[Key]) -> list[Key]:
             free, address = lowest, format_address(lowest)
         # A load balancer is only ever seen behind its router's MAC.
         if not mac and not isinstance(spec, LoadBalancer):
-            mac = _free_mac(draft, declared, address)
+            mac = _free_mac(draft, key, spec, address)
         # Not dataclasses.replace: a file may have 10,000 objects, and it takes three times as long.
         declared = Declared(
             kind=key.kind,
@@ -163,8 +165,8 @@ def allocate(draft: Draft, keys: Iterable[Key]) -> list[Key]:
             revision=declared.revision,
         )
         took_mac = not assigned.mac and bool(mac)
-        draft.assign(declared, space, free, took_address=not assigned.address, took_mac=took_mac)
-        if not _allocate_further(draft, declared):
+        draft.assign(key, declared, space, free, took_address=not assigned.address, took_mac=took_mac)
+        if "" in assigned.others and not _allocate_further(draft, declared):
             without.append(key)
     return without
 
@@ -185,7 +187,7 @@ def _room(
 def _allocate_further(draft: Draft, declared: Declared) -> bool:
     """Give a router the addresses of its second and further legs; return whether there were enough."""
     spec, others = declared.spec, list(declared.assigned.others)
-    for at, network in enumerate(leg_networks(spec)[1:] if isinstance(spec, Router) and "" in others else ()):
+    for at, network in enumerate(leg_networks(spec)[1:] if isinstance(spec, Router) else ()):
         external = draft.spec(ExternalNetwork, network)
         if others[at] or external is None:
             continue
@@ -197,15 +199,12 @@ def _allocate_further(draft: Draft, declared: Declared) -> bool:
     return True
 
 
-def _free_mac(draft: Draft, declared: Declared, address: str) -> str:
-    identity: tuple[str | int, ...]
-    match declared.spec:
-        case Router() | FloatingIP():
-            identity = (*declared.key, address)
-        case Network():
-            identity = ("router-port", declared.name)
-        case _:
-            identity = declared.key
+def _free_mac(draft: Draft, key: Key, spec: Spec, address: str) -> str:
+    identity: tuple[str | int, ...] = key
+    if isinstance(spec, Router | FloatingIP):
+        identity = (*key, address)
+    elif isinstance(spec, Network):
+        identity = ("router-port", key.name)
     mac, salts = derived_mac(*identity), count(1)
     while draft.mac_owners(mac):
         mac = derived_mac(*identity, next(salts))

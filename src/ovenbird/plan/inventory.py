@@ -152,9 +152,10 @@ class _Indexed(ABC):
         if key[0] == "Port":
             self._index_translated(key, present=True)
 
-    def assign(self, declared: Declared, space: Key, address: int, *, took_address: bool, took_mac: bool) -> None:
+    def assign(
+        self, key: Key, declared: Declared, space: Key, address: int, *, took_address: bool, took_mac: bool
+    ) -> None:
         """Put an object that was given an address of a network, a MAC, or both, and is as it was otherwise."""
-        key = declared.key
         self._store(key, declared)
         if took_mac:
             self._add((MAC, declared.assigned.mac), key)
@@ -244,6 +245,26 @@ def _bits(low: int, high: int) -> int:
 
 
 _NOBODY: frozenset[Key] = frozenset()
+_Members = dict[Term, Key | set[Key]]
+"""Who stands under a term. Most addresses and MACs have one owner: a set is made only for the second."""
+
+
+def _add_member(members: _Members, term: Term, key: Key) -> None:
+    found = members.setdefault(term, key)
+    if found is key:
+        return
+    if isinstance(found, set):
+        found.add(key)
+    elif found != key:
+        members[term] = {found, key}
+
+
+def _discard_member(members: _Members, term: Term, key: Key) -> None:
+    found = members.get(term)
+    if isinstance(found, set):
+        found.discard(key)
+    if found == key or not found:
+        members.pop(term, None)
 
 
 class Inventory(_Indexed):
@@ -251,7 +272,7 @@ class Inventory(_Indexed):
 
     def __init__(self, objects: Iterable[Declared] = ()) -> None:
         self._kinds: dict[str, dict[str, Declared]] = {}
-        self._terms: dict[Term, Key | set[Key]] = {}
+        self._terms: _Members = {}
         self._bitmaps: dict[tuple[Key, int], int] = {}
         self.version = 0
         """Grows by one with each object that is put or removed."""
@@ -288,19 +309,10 @@ class Inventory(_Indexed):
         return found if isinstance(found, set) else {found}
 
     def _add(self, term: Term, key: Key) -> None:
-        # Most addresses and MACs have one owner: a set is made only for the second.
-        found = self._terms.setdefault(term, key)
-        if isinstance(found, set):
-            found.add(key)
-        elif found != key:
-            self._terms[term] = {found, key}
+        _add_member(self._terms, term, key)
 
     def _discard(self, term: Term, key: Key) -> None:
-        found = self._terms.get(term)
-        if isinstance(found, set):
-            found.discard(key)
-        if found == key or not found:
-            self._terms.pop(term, None)
+        _discard_member(self._terms, term, key)
 
     def _bitmap(self, block: tuple[Key, int]) -> int:
         return self._bitmaps.get(block, 0)
@@ -318,7 +330,7 @@ class Draft(_Indexed):
     def __init__(self, base: Inventory) -> None:
         self._base = base
         self._changed: dict[Key, Declared | None] = {}
-        self._added: dict[Term, set[Key]] = {}
+        self._added: _Members = {}
         self._removed: dict[Term, set[Key]] = {}
         self._bitmaps: dict[tuple[Key, int], int] = {}
 
@@ -340,21 +352,22 @@ class Draft(_Indexed):
         self._changed[key] = declared
 
     def _members(self, term: Term) -> AbstractSet[Key]:
-        base = self._base._members(term)
-        removed, added = self._removed.get(term), self._added.get(term)
-        if removed:
+        base, found = self._base._members(term), self._added.get(term)
+        if removed := self._removed.get(term):
             base = base - removed
-        return base | added if added else base
+        if found is None:
+            return base
+        added = found if isinstance(found, set) else {found}
+        return base | added if base else added
 
     def _add(self, term: Term, key: Key) -> None:
         if removed := self._removed.get(term):
             removed.discard(key)
         if key not in self._base._members(term):
-            self._added.setdefault(term, set()).add(key)
+            _add_member(self._added, term, key)
 
     def _discard(self, term: Term, key: Key) -> None:
-        if added := self._added.get(term):
-            added.discard(key)
+        _discard_member(self._added, term, key)
         if key in self._base._members(term):
             self._removed.setdefault(term, set()).add(key)
 

@@ -72,7 +72,20 @@ class Claim:
     """Who was asked."""
     asked_s: float | None = None
     answered_s: float | None = None
+    """The first time."""
+    doubted_s: float | None = None
+    """Since when it must be asked again: who carried it before has only then let go."""
     learnt: Learnt = Learnt.WAITING
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an answer is wanted."""
+        return self.answered_s is None or self.doubted_s is not None
+
+    @property
+    def open_since_s(self) -> float:
+        """Since when."""
+        return self.taken_s if self.doubted_s is None else self.doubted_s
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the facts hold it."""
@@ -112,7 +125,13 @@ class Claims:
     @property
     def unlearnt(self) -> frozenset[str]:
         """MAC addresses of which nobody outside has been heard to know."""
-        return frozenset(mac for mac, claim in self._there.items() if claim.answered_s is None)
+        return frozenset(mac for mac, claim in self._there.items() if claim.is_open)
+
+    def doubt(self, now_s: float, lately_s: float) -> None:
+        """Ask again for what was taken lately: an answer of who carried it before may have turned a switch back."""
+        for claim in self._there.values():
+            if now_s - claim.taken_s <= lately_s:
+                claim.doubted_s = now_s
 
     def asking(self, now_s: float) -> frozenset[str]:
         """Return the physical networks from which an answer may still come."""
@@ -121,7 +140,7 @@ class Claims:
             for claim in self._there.values()
             if claim.upstream is not None
             and claim.asked_s is not None
-            and claim.answered_s is None
+            and claim.is_open
             and now_s - claim.asked_s < PATIENCE_S
         )
 
@@ -131,7 +150,7 @@ class Claims:
         Each MAC address is asked for once in a moment, whatever the number of its addresses.
         """
         claim = self._there.get(one.mac)
-        if claim is None or claim.answered_s is not None or claim.asked_s == now_s:
+        if claim is None or not claim.is_open or claim.asked_s == now_s:
             return None
         return next((each for each in upstreams if each.mac and each.serves(one)), None)
 
@@ -143,11 +162,14 @@ class Claims:
     def hear(self, mac: str, next_hop: str, vlan: int, now_s: float) -> bool:
         """Note an answer to a MAC address of ours. Returns whether it was the one that was awaited."""
         claim = self._there.get(mac)
-        if claim is None or claim.answered_s is not None or claim.upstream is None:
+        if claim is None or not claim.is_open or claim.upstream is None or claim.asked_s is None:
             return False
         if (claim.upstream.address, claim.upstream.vlan) != (next_hop, vlan):
             return False
-        claim.answered_s, claim.learnt = now_s, Learnt.ANSWERED
+        if claim.asked_s < claim.open_since_s:
+            return False  # the answer to a question of before
+        claim.answered_s = now_s if claim.answered_s is None else claim.answered_s
+        claim.doubted_s, claim.learnt = None, Learnt.ANSWERED
         self._proven.add(next_hop)
         return True
 
@@ -156,7 +178,7 @@ class Claims:
         changed = False
         alive = {each.address for each in upstreams if each.mac}
         for claim in self._there.values():
-            if claim.answered_s is None and now_s - claim.taken_s >= PATIENCE_S:
+            if claim.is_open and now_s - claim.open_since_s >= PATIENCE_S:
                 asked = claim.upstream.address if claim.upstream is not None else ""
                 found = Learnt.SILENT if asked in alive & self._proven else Learnt.UNKNOWN
                 changed |= claim.learnt is not found

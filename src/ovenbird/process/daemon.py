@@ -20,6 +20,7 @@ from ovenbird.model.errors import Timeout
 from ovenbird.ovsdb import OvsdbError, unixctl
 from ovenbird.process.command import run
 
+_MOST_BYTES = 64 * 1024
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 
@@ -73,8 +74,8 @@ class Running:
 def find(spec: DaemonSpec) -> Running | None:
     """Return the daemon's process if the pid file names a live process that was started with this very pid file."""
     try:
-        pid = int(spec.pidfile.read_text(encoding="ascii"))
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        pid = int(_read(spec.pidfile))
+        words = _read(f"/proc/{pid}/cmdline").split("\0")
         running = process_of(pid)
     except (OSError, ValueError):
         return None
@@ -86,13 +87,21 @@ def find(spec: DaemonSpec) -> Running | None:
 def process_of(pid: int) -> Running | None:
     """Return the process of a pid, or None when it is gone or a zombie (proc(5), /proc/pid/stat fields 3, 4 and 22)."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     except OSError:
         return None
-    fields = stat.rpartition(")")[2].split()
-    if fields[0] in "ZX":
+    if not fields or fields[0] in "ZX":
         return None
     return Running(pid, int(fields[19]), int(fields[1]))
+
+
+def _read(path: str | Path) -> str:
+    """Return a small file: by system calls alone, because it is done dozens of times per second. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, _MOST_BYTES).decode(errors="replace")
+    finally:
+        os.close(fd)
 
 
 async def gone(running: Running) -> None:
@@ -130,9 +139,11 @@ async def start(spec: DaemonSpec) -> Running:
 
 async def ask(spec: DaemonSpec, command: str, *args: str, timeout_s: float = 2.0) -> str:
     """Send a control command and return the answer. Raises `OvsdbError` or `OSError` when it cannot be asked."""
-    running = find(spec)
-    pid = str(running.pid) if running else "none"
-    return await unixctl(spec.control.replace("{pid}", pid), command, *args, timeout_s=timeout_s)
+    control = spec.control
+    if "{pid}" in control:
+        running = find(spec)
+        control = control.replace("{pid}", str(running.pid) if running else "none")
+    return await unixctl(control, command, *args, timeout_s=timeout_s)
 
 
 async def answers(spec: DaemonSpec) -> bool:

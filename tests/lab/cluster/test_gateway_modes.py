@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 from tests.lab.cluster.flows import flows
@@ -224,9 +225,17 @@ def test_the_loss_of_a_gateway(site: Site) -> None:
     assert max(hit) < REHOMED_MS
     history = site.api.get("/v1/gateways/history", query={"router": PINNED})["changes"]
     assert (lost, survivor, "failover") in [(one["from"], one["to"], one["cause"]) for one in history]
+    assert {one["decided_by"] for one in history if one["cause"] == "failover"} == {"controller"}
+    eventually_sync(lambda: failover_of(site, lost, survivor)["outside"] == "answered", within_s=30)
     settled_at_home(site)
     assert carriers(site)[PINNED] == lost, "home again, once it has been good for long enough"
     assert {carriers(site)[leg] for leg in LEGS} == {"g1", "g2"}
+
+
+def failover_of(site: Site, lost: str, survivor: str) -> dict[str, Any]:
+    """The latest change of the gateway router from one gateway to the other."""
+    changes = site.api.get("/v1/gateways/history", query={"router": PINNED})["changes"]
+    return next(one for one in changes if (one["from"], one["to"], one["cause"]) == (lost, survivor, "failover"))
 
 
 @contextlib.contextmanager

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.lab.cluster.site import Site
+from tests.lab.cluster.site import CENTRALS, Site
 from tests.lab.cluster.test_failover import outages_ms, passed, traffic
-from tests.waiting import eventually_sync
+from tests.waiting import eventually, eventually_sync
 
 from ovenbird.lab.faults import Kill
+from ovenbird.model.cluster import Database
+from ovenbird.ovsdb import Client, Replica, Transaction
+from ovenbird.plan.rows import row_uuid
 
 pytestmark = pytest.mark.lab
 
@@ -157,3 +160,28 @@ def test_a_killed_gateway_does_not_take_back_at_once_and_its_return_is_not_felt(
 
 def history(site: Site) -> list[dict[str, Any]]:
     return site.api.get("/v1/gateways/history", query={"router": "r1"})["changes"]  # type: ignore[no-any-return]
+
+
+async def test_a_gateway_that_nobody_lets_go_of_lets_go_by_itself(site: Site) -> None:
+    node = site.lab.node(site.standby("r1"))
+    control = ["ovn-appctl", "-t", "ovn-controller", "debug/status"]
+    remotes = [f"unix:{site.lab.node(name).path('/run/ovenbird/db.sock')}" for name in CENTRALS]
+    request, uuid = 1, row_uuid("Handover", f"{node.name} 1")
+    async with (
+        Client(Database.OVENBIRD.value, remotes, leader_only=True) as client,
+        Replica(client, {"Handover": None}) as replica,
+    ):
+        await replica.ready(timeout_s=30)
+        txn = Transaction("a controller that ends right after")
+        txn.insert("Handover", {"gateway": node.name, "request": request, "held": False}, uuid=uuid)
+        await client.transact(txn, timeout_s=30)
+        try:
+            await replica.wait_until(lambda there: there.table("Handover")[uuid]["held"], timeout_s=30)
+            # It was paused, and says so only then; that it still is when we come to ask is nobody's promise.
+            await eventually(lambda: node.run(control, timeout_s=10).stdout.strip() == "running", within_s=30)
+            log = node.path("/var/log/ovn/ovn-controller.log").read_text(encoding="utf-8")
+            assert log.rindex("execution pause") < log.rindex("execution resume") < log.rindex("force recompute")
+        finally:
+            txn = Transaction("the end of it")
+            txn.delete("Handover", uuid=uuid)
+            await client.transact(txn, timeout_s=30)
