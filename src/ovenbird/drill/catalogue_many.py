@@ -31,7 +31,7 @@ MANY: tuple[Drill, ...] = (
             Inject("drain", "gateway-active"),
             Hold(4.0),
             Heal(),
-            Hold(1.0),
+            Hold(3.0),  # until everybody has heard that it is drained no more
             Inject("rebalance", "gateway-standby"),
             Hold(3.0),
             Count(),
