@@ -138,6 +138,8 @@ def _is_applied(state: DeclaredState, changes: Sequence[Change], revision: int) 
         return False
     for change in changes:
         there = state.inventory.get(change.key)
+        if there is change.new:
+            continue  # nearly always: the state takes what was proposed for what it reads back (`DeclaredState.expect`)
         if change.new is None:
             if there is not None:
                 return False

@@ -23,6 +23,7 @@ from ovenbird.ovsdb import Client, Replica
 from ovenbird.plan.fitness import BRIDGE, NEXT_HOP, OVN_CONTROLLER, OVS_VSWITCHD, UPLINK, Finding, State
 from ovenbird.plan.outside import Upstream
 from ovenbird.plan.switch import provider_bridge
+from ovenbird.process.daemon import small_file
 
 FITNESS_CHANGED = "fitness.changed"
 CONTROLLER_ENDED = "fitness.hung_controller_ended"
@@ -198,7 +199,7 @@ def _bridge(replica: Replica, physnet: str, interface: str) -> Finding:
 
 def _carrier(interface: str) -> Finding:
     try:
-        carrier = (SYSFS / interface / "carrier").read_text(encoding="ascii").strip()
+        carrier = small_file(f"{SYSFS}/{interface}/carrier").strip()
     except FileNotFoundError:
         return Finding(State.BAD, f"{interface} does not exist")
     except OSError:  # EINVAL: the interface is switched off by the host itself

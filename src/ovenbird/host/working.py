@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import dataclass
-from pathlib import Path
 
 from ovenbird.ovsdb import OvsdbError
 from ovenbird.plan.fitness import Finding, State
@@ -107,7 +106,7 @@ class Working:
 def _process(running: Running) -> tuple[str, int]:
     """Return state letter and used processor time of a process (proc(5), stat fields 3, 14 and 15)."""
     try:
-        stat = Path(f"/proc/{running.pid}/stat").read_text(encoding="utf-8", errors="replace")
+        stat = daemon.small_file(f"/proc/{running.pid}/stat")
     except OSError:
         return "X", 0
     fields = stat.rpartition(")")[2].split()

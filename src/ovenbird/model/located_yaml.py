@@ -152,7 +152,11 @@ class _Builder:
                 self._problem(event, f"{key!r} is given twice; first on line {self._lines[at]}", "keep one of them")
             else:
                 self._lines[at] = line
-            found[key] = self._value(self._next(), at)
+            value = self._next()
+            if value.__class__ is ScalarEvent and value.anchor is None and value.tag is None:
+                found[key] = _scalar(value.value) if value.implicit[0] else value.value  # nearly all values are scalars
+            else:
+                found[key] = self._value(value, at)
         return found
 
     def _sequence(self, path: Path) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ Needs OVS 2.13 or later on the server for inserts (the client chooses row UUIDs)
 from ovenbird.ovsdb.backoff import Backoff
 from ovenbird.ovsdb.changes import Change, ChangeSet
 from ovenbird.ovsdb.client import Client, ConnectionState
+from ovenbird.ovsdb.collector import BulkLoad
 from ovenbird.ovsdb.connection import CallError
 from ovenbird.ovsdb.errors import (
     Aborted,
@@ -50,6 +51,7 @@ __all__ = [
     "Aborted",
     "AppCtl",
     "Backoff",
+    "BulkLoad",
     "CallError",
     "Canceled",
     "Change",

@@ -205,7 +205,10 @@ def _free_mac(draft: Draft, key: Key, spec: Spec, address: str) -> str:
         identity = (*key, address)
     elif isinstance(spec, Network):
         identity = ("router-port", key.name)
-    mac, salts = derived_mac(*identity), count(1)
+    mac = derived_mac(*identity)
+    if not draft.mac_owners(mac):
+        return mac
+    salts = count(1)
     while draft.mac_owners(mac):
         mac = derived_mac(*identity, next(salts))
     return mac

@@ -74,8 +74,8 @@ class Running:
 def find(spec: DaemonSpec) -> Running | None:
     """Return the daemon's process if the pid file names a live process that was started with this very pid file."""
     try:
-        pid = int(_read(spec.pidfile))
-        words = _read(f"/proc/{pid}/cmdline").split("\0")
+        pid = int(small_file(spec.pidfile))
+        words = small_file(f"/proc/{pid}/cmdline").split("\0")
         running = process_of(pid)
     except (OSError, ValueError):
         return None
@@ -87,7 +87,7 @@ def find(spec: DaemonSpec) -> Running | None:
 def process_of(pid: int) -> Running | None:
     """Return the process of a pid, or None when it is gone or a zombie (proc(5), /proc/pid/stat fields 3, 4 and 22)."""
     try:
-        fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+        fields = small_file(f"/proc/{pid}/stat").rpartition(")")[2].split()
     except OSError:
         return None
     if not fields or fields[0] in "ZX":
@@ -95,8 +95,8 @@ def process_of(pid: int) -> Running | None:
     return Running(pid, int(fields[19]), int(fields[1]))
 
 
-def _read(path: str | Path) -> str:
-    """Return a small file: by system calls alone, because it is done dozens of times per second. Raises OSError."""
+def small_file(path: str | Path) -> str:
+    """Return a file of /proc or the like: by system calls alone, since it is done all the time. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(fd, _MOST_BYTES).decode(errors="replace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from typing import Any
 
 import pytest
 from tests.lab.cluster.gateway_watch import GatewayWatch
@@ -93,13 +94,15 @@ async def test_a_gateway_without_a_way_out_loses_its_routers_and_gets_them_back_
             await eventually(lambda: flows(site, THROUGH["r1"][0]), within_s=10)
             expect_shown(site, active, what)
             outages = outages_ms(load.stop()[0], fault_ns, time.time_ns())
+            told = await eventually(lambda: estimated(site, active, standby), within_s=20)
             healed_s = time.monotonic()
             fault.heal()
         await eventually(lambda: watch.chassis == active, within_s=4 * HOLD_DOWN_S + FAILBACK_S + 20)
         assert time.monotonic() - healed_s >= HOLD_DOWN_S
         # A release and a claim each: what counts is who claimed, in order.
         claims = [claim.chassis for claim in watch.history if claim.at_ns > fault_ns and claim.chassis]
-    print("outages_ms", outages)  # noqa: T201 - `pytest -rP` shows it
+    print("outages_ms", outages, told)  # noqa: T201 - `pytest -rP` shows it
+    assert told["outage_ms"] >= told["detected_ms"] > 100, "from the last good measurement to the answer of the outside"
     assert all(0 < outage < MOVED_WITHIN_MS for outage in outages.values()), outages
     assert [one for at, one in enumerate(claims) if at == 0 or one != claims[at - 1]] == [standby, active]
 
@@ -116,6 +119,13 @@ def test_a_next_hop_that_nobody_reaches_moves_nothing(breakable: Site) -> None:
     fault.heal()
     eventually_sync(lambda: ping(site.workload("vm1"), OUTSIDE), within_s=10)
     assert site.bound_to(PORTS["r1"]) == active
+
+
+def estimated(site: Site, lost: str, carrier: str) -> dict[str, Any]:
+    """What the history says of the latest change for unfitness, once it says how long that was felt."""
+    changes = site.api.get("/v1/gateways/history", query={"router": "r1"})["changes"]
+    found = next((one for one in changes if (one["from"], one["to"], one["cause"]) == (lost, carrier, "unfit")), {})
+    return found if found.get("outside") == "answered" else {}
 
 
 def silent_on(site: Site) -> set[str]:
