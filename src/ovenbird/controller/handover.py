@@ -28,6 +28,8 @@ MOVED_S = 1.0
 SETTLE_S, MOST_SETTLE_S = 0.15, 0.5
 """Hosts of workloads hear of it when the new gateway does. They get as long after its claim as that took, in these
 bounds."""
+MOST_MOVES = 8
+"""More legs at once are moved without a hold: the new gateway then takes so long that none was gained by it."""
 WRITE_S = 1.0
 
 
@@ -48,7 +50,7 @@ class Handover:
     @contextlib.asynccontextmanager
     async def during(self, moves: Collection[Move]) -> AsyncIterator[None]:
         """Change NB inside. Gateways that lose legs wait before it, and are let go some time after it."""
-        if not moves:
+        if not moves or len(moves) > MOST_MOVES:
             yield
             return
         await self._hold(moves)
