@@ -53,7 +53,7 @@ def test_gateway_crash_gives_the_outage_that_workloads_saw(breakable: Site, tmp_
     done = drilled(breakable, "gateway-crash", tmp_path)
     found = done.json
     assert found["name"] == "gateway-crash"
-    assert found["detect_limit_ms"] == 600
+    assert found["detect_limit_ms"] >= 600, "three times 200 ms, and slower while a host is too busy for that"
     assert 200 < found["outage_ms"] < 20_000
     assert 0 <= found["return_outage_ms"] < 20_000
     assert found["streams"]["distributed"]["outage_ms"] < found["streams"]["snat"]["outage_ms"]

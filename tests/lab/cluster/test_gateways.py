@@ -184,9 +184,14 @@ async def test_a_gateway_that_nobody_lets_go_of_lets_go_by_itself(site: Site) ->
         try:
             assert uuid in rows
             # It was paused, and says so only then; that it still is when we come to ask is nobody's promise.
-            await eventually(lambda: node.run(control, timeout_s=10).stdout.strip() == "running", within_s=30)
-            log = node.path("/var/log/ovn/ovn-controller.log").read_text(encoding="utf-8")
-            assert log.rindex("execution pause") < log.rindex("execution resume") < log.rindex("force recompute")
+            log = node.path("/var/log/ovn/ovn-controller.log")
+
+            def let_go() -> bool:
+                told = log.read_text(encoding="utf-8")
+                return told.rindex("execution pause") < told.rindex("execution resume") < told.rindex("force recompute")
+
+            await eventually(let_go, within_s=30)
+            assert node.run(control, timeout_s=10).stdout.strip() == "running"
         finally:
             txn = Transaction("the end of it")
             txn.delete("Handover", uuid=uuid)
