@@ -190,6 +190,33 @@ async def test_a_gateway_that_loses_a_router_goes_on_until_the_other_has_it(
     await eventually(lambda: not asked, within_s=15)
 
 
+async def test_many_planned_moves_are_made_a_few_at_a_time(
+    dbs: Databases, service: ControllerService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "HELD_S", 0.1)
+    monkeypatch.setattr(handover, "MOVED_S", 60.0)
+    names = [f"r{number:02}" for number in range(20)]
+    async with Chassis(dbs, *map(LEG.format, names)) as chassis:
+        await chassis.register("g1", "g2")
+        await chassis.report("g1", "g2")
+        await declare(service, **dict.fromkeys(names, "{failback: manual}"))
+        at = {name: order(service, name)[0] for name in names}
+        for name in names:
+            await chassis.claim(LEG.format(name), at[name])
+        await eventually(lambda: len(service.gateways.look()[0].good_since_s) == 2, within_s=15)
+        await eventually(lambda: len(history(service)) == len(names), within_s=15)
+        await GatewayOperations(service).drain("g1")
+        moving = {name for name in names if at[name] == "g1"}
+        groups: list[int] = []
+        while moving:
+            moved = await eventually(lambda: {name for name in moving if order(service, name)[0] == "g2"}, within_s=15)  # noqa: B023
+            for name in moved:
+                await chassis.claim(LEG.format(name), "g2")
+            groups.append(len(moved))
+            moving -= moved
+        assert groups == [8, 2]
+
+
 async def test_the_history_is_completed_with_what_agents_tell_of_a_change(
     service: ControllerService, chassis: Chassis
 ) -> None:

@@ -43,7 +43,9 @@ PEER_POLL_S = 0.15
 LONGEST_PEER_POLL_S = 1.0
 JOIN_DEADLINE_S = 15.0
 """A join that took longer is started again: OVS 3.1.0 can hang in it for ever (fixed by af5a99737 in 3.1.5)."""
-FAILURE_POLL_S = 0.2
+DISK_POLL_S = 0.2
+FAILURE_POLL_S = 1.0
+"""With blocks in reserve a write fails only where the disk itself does: asking the server is what costs most here."""
 RECENT_S = 0.3
 LOW_WATER_BYTES = 4 << 20
 """A member whose disk has less room is ended, while its log is still whole."""
@@ -217,14 +219,16 @@ class Member:
         then it writes into the reserve.
         """
         await self.ready.wait()
+        asked_s = 0.0
         while True:
-            await next_beat(FAILURE_POLL_S)
+            await next_beat(DISK_POLL_S)
             why = "the disk is nearly full" if _free_bytes(self._file.parent) < LOW_WATER_BYTES else ""
             if not why:
                 await self._reserve.keep()
-            with suppress(OvsdbError, OSError):
-                if not why and (await self.status()).status == "failed":
-                    why = "a write failed"
+            if not why and time.monotonic() - asked_s >= FAILURE_POLL_S:
+                asked_s = time.monotonic()
+                with suppress(OvsdbError, OSError):
+                    why = "a write failed" if (await self.status()).status == "failed" else ""
             if why and self._kept.up.is_set():
                 extra = {"database": self.database.value, "file": str(self._file), "why": why}
                 _log.error(DATABASE_FAILED, extra=extra)

@@ -28,8 +28,6 @@ MOVED_S = 1.0
 SETTLE_S, MOST_SETTLE_S = 0.15, 0.5
 """Hosts of workloads hear of it when the new gateway does. They get as long after its claim as that took, in these
 bounds."""
-MOST_MOVES = 8
-"""More legs at once are moved without a hold: the new gateway then takes so long that none was gained by it."""
 WRITE_S = 1.0
 
 
@@ -50,7 +48,7 @@ class Handover:
     @contextlib.asynccontextmanager
     async def during(self, moves: Collection[Move]) -> AsyncIterator[None]:
         """Change NB inside. Gateways that lose legs wait before it, and are let go some time after it."""
-        if not moves or len(moves) > MOST_MOVES:
+        if not moves:
             yield
             return
         await self._hold(moves)
@@ -62,6 +60,11 @@ class Handover:
             if self._letting_go is not None:
                 self._letting_go.cancel()
             self._letting_go = asyncio.create_task(self._let_go(began_s), name="handover")
+
+    async def over(self) -> None:
+        """Return when no gateway is to be let go any more."""
+        if self._letting_go is not None:
+            await asyncio.wait((self._letting_go,))
 
     async def _hold(self, moves: Collection[Move]) -> None:
         """Return when all that lose a leg wait, or have been given the time to."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from ovenbird.controller.apart import apart_in_nb, barred_gateways, watched_networks, with_separation
 from ovenbird.controller.events import PLACEMENT_CHANGED, Events
+from ovenbird.controller.handed import Handed
 from ovenbird.controller.problems import Trouble
 from ovenbird.controller.records import NodeRecord
 from ovenbird.controller.state import DeclaredState
@@ -79,15 +80,15 @@ class Placing:
         """Leg -> the legs that share its order."""
         self._moves: dict[str, tuple[str, Cause, float]] = {}
         """router -> the gateway that was last put first, why, and when."""
-        self._handed: dict[str, Move] = {}
-        """Legs that are to leave a gateway that could go on: see `take_handed`."""
+        self.handed = Handed()
+        """Legs that are to leave a gateway that could go on: no packet need be lost by that."""
 
     def take_over(self, state: DeclaredState, index: NbIndex, sight: Sight) -> None:
         """Start from what NB holds."""
         self._memories.clear()
         self._restless.clear()
         self._moves.clear()
-        self._handed.clear()
+        self.handed.clear()
         self.placement = placement_in_nb(state.inventory, index)
         self.update(state, sight)
 
@@ -100,9 +101,8 @@ class Placing:
         return cause if now_s - at_s < PENDING_S else None
 
     def take_handed(self) -> tuple[Move, ...]:
-        """Return, once, the moves between two gateways that both work: no packet need be lost by them."""
-        handed, self._handed = tuple(self._handed.values()), {}
-        return handed
+        """Return, once, the planned moves whose turn it is."""
+        return self.handed.take(lambda leg: next((name for name, _ in self.placement.routers.get(leg, ())), ""))
 
     def update(self, state: DeclaredState, sight: Sight) -> frozenset[Key]:
         """Place anew what must be; return the routers whose gateways changed."""
@@ -167,7 +167,7 @@ class Placing:
                 if verdict.cause is not None:
                     self._moves[name] = (verdict.order[0], verdict.cause, sight.now_s)
                     if verdict.cause in HANDED_OVER and router.carrier not in (None, verdict.order[0]):
-                        self._handed[name] = Move(name, router.carrier or "", verdict.order[0])
+                        self.handed.add(Move(name, router.carrier or "", verdict.order[0]))
                 settled = verdict.order[0] == verdict.home == router.carrier
                 (self._restless.discard if settled else self._restless.add)(name)
         return replace(placed, routers=routers, homes=homes, requests=requests)

@@ -12,9 +12,10 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from ovenbird.controller.apart import apart_in_nb
+from ovenbird.controller.audit import differing, whole_plan
 from ovenbird.controller.events import DRIFT_REPAIRED, NB_COMMITTED, NB_UNREACHABLE, Events
 from ovenbird.controller.fence import is_passing
 from ovenbird.controller.fitness import GatewayFitness
@@ -38,11 +39,9 @@ from ovenbird.plan.bfd_timers import bfd_timers
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.diff import diff
 from ovenbird.plan.failback import Cause
-from ovenbird.plan.rows import Conflict, Plan, Step
+from ovenbird.plan.rows import Plan
 from ovenbird.plan.separation import Why, read
 
-AUDIT_SLICE = 100
-"""Objects that the audit compares between two turns of the event loop."""
 AUDIT_EVERY_S = 60.0
 IDLE_S = 1.0
 """Longest time after which the loop looks again by itself."""
@@ -182,6 +181,8 @@ class Reconciler:
         self._woken.clear()
 
     async def _turn(self) -> None:
+        if self._placing.handed.routers:
+            await self._handover.over()
         if not (self._leadership.is_leader and self._nb.synced and self._store.synced):
             if not self._leadership.is_leader:
                 self._step_down()
@@ -193,22 +194,34 @@ class Reconciler:
         self._store.client.release_news()
         if self._store.revision < self._awaited:
             return  # NB is ahead of what is known here to be declared; that comes, and wakes us
+        self._place()
+        self._work.again(self.problems.due(self._clock()))
+        if self._work.doubts:
+            self._ahead = None
+        await self._do()
+
+    def _place(self) -> None:
+        """Look where routers' gateways should be, if that may have changed."""
         if self._place_again or self._work.kinds_changed() & PLACED_KINDS:
             self._place_again = self._look_again = False
             self._work.again(self._placing.update(self._store.state, self._look()))
         elif self._look_again or self._clock() - self._looked_s >= min(IDLE_S, self._look_again_s):
             self._look_again = False
             self._work.again(self._placing.look_again(self._store.state, self._look()))
-        self._work.again(self.problems.due(self._clock()))
-        revision = self._store.revision
-        if self._work.doubts:
-            self._ahead = None
-        batch = self._work.take(self._store.inventory)
+
+    async def _do(self) -> None:
+        """Do the work there is. Of many planned moves only a few: the other routers' turn comes when these are over."""
+        moves, later = self._placing.take_handed(), self._placing.handed.routers
+        batch = self._work.take(self._store.inventory).without(later)
+        revision = None if later else self._store.revision  # which NB holds when the last of them has moved
+        if later:
+            self._work.again(later)
+            self._woken.set()
         options = missing_options(self._nb.replica, self._bfd())
         if not batch.owners and not options and revision == self._leadership.committed_revision:
             return
         try:
-            async with self._handover.during(self._placing.take_handed()):
+            async with self._handover.during(moves):
                 await self._realise(batch.owners, batch.suspects, revision)
         except OvsdbError:
             self._work.again(batch.declared)
@@ -255,8 +268,8 @@ class Reconciler:
         context, inventory = self._context(), self._store.inventory
         return diff(owners, {key: compile_object(key, inventory, context) for key in owners}, self._nb.index)
 
-    async def _realise(self, owners: Collection[Key], suspects: Collection[Key], revision: int) -> None:
-        """Commit what these objects need, and say that NB holds the revision."""
+    async def _realise(self, owners: Collection[Key], suspects: Collection[Key], revision: int | None) -> None:
+        """Commit what these objects need, and say that NB holds the revision, if that is known."""
         repairs = self._plan(suspects) if suspects else Plan()
         repaired = [key for key in sorted(suspects) if self._plan((key,))] if repairs else []
         try:
@@ -342,10 +355,8 @@ class Reconciler:
     def _judge(self, owners: Collection[Key], plan: Plan) -> None:
         found: dict[Key, tuple[Trouble, ...]] = {}
         for conflict in plan.conflicts:
-            found[conflict.owner] = (
-                *found.get(conflict.owner, ()),
-                Trouble(conflict.kind.value, conflict.detail),
-            )
+            trouble = Trouble(conflict.kind.value, conflict.detail)
+            found[conflict.owner] = (*found.get(conflict.owner, ()), trouble)
         for key, trouble in self._placing.troubles.items():
             if key in owners:
                 found[key] = (*found.get(key, ()), trouble)
@@ -378,26 +389,12 @@ class Reconciler:
         if self._epoch is None or self._epoch != self._leadership.epoch or not current:
             raise LeadershipLost("not the acting controller, or not up to date")
         await self._nb.settle(self._leadership.confirmed)
-        steps: list[Step] = []
-        conflicts: list[Conflict] = []
-        async for _part, plan in self._slices():
-            steps += plan.steps
-            conflicts += plan.conflicts
-        return Plan(tuple(steps), tuple(conflicts))
+        return await whole_plan(self._everything(), self._plan)
 
     async def _audit(self) -> set[Key]:
         """Return the objects whose rows in NB are not as they should be."""
-        found: set[Key] = set()
-        async for part, plan in self._slices():
-            if plan.steps:
-                found.update(part)
-            found.update(conflict.owner for conflict in plan.conflicts)
-        return found
+        return await differing(self._everything(), self._plan)
 
-    async def _slices(self) -> AsyncIterator[tuple[Sequence[Key], Plan]]:
-        """Compare everything, slice by slice so that others get a turn."""
-        keys = sorted({declared.key for declared in self._store.inventory} | set(self._nb.index.owners()))
-        for start in range(0, len(keys), AUDIT_SLICE):
-            part = keys[start : start + AUDIT_SLICE]
-            yield part, self._plan(part)
-            await asyncio.sleep(0)
+    def _everything(self) -> set[Key]:
+        """Return what is declared, and what has rows in NB."""
+        return {declared.key for declared in self._store.inventory} | set(self._nb.index.owners())

@@ -27,6 +27,10 @@ class Batch:
         """All of them."""
         return self.declared | self.suspects
 
+    def without(self, owners: Collection[Key]) -> Batch:
+        """Return it without some objects."""
+        return Batch(self.declared.difference(owners), self.suspects.difference(owners)) if owners else self
+
 
 class Worklist:
     """Changed objects as they were before, and objects to look at for other reasons."""

@@ -94,7 +94,7 @@ async def test_a_gateway_without_a_way_out_loses_its_routers_and_gets_them_back_
             await eventually(lambda: flows(site, THROUGH["r1"][0]), within_s=10)
             expect_shown(site, active, what)
             outages = outages_ms(load.stop()[0], fault_ns, time.time_ns())
-            told = await eventually(lambda: estimated(site, active, standby), within_s=20)
+            told = await eventually(lambda: estimated(site, active, standby, fault_ns // 1_000_000), within_s=20)
             healed_s = time.monotonic()
             fault.heal()
         await eventually(lambda: watch.chassis == active, within_s=4 * HOLD_DOWN_S + FAILBACK_S + 20)
@@ -121,11 +121,11 @@ def test_a_next_hop_that_nobody_reaches_moves_nothing(breakable: Site) -> None:
     assert site.bound_to(PORTS["r1"]) == active
 
 
-def estimated(site: Site, lost: str, carrier: str) -> dict[str, Any]:
-    """What the history says of the latest change for unfitness, once it says how long that was felt."""
+def estimated(site: Site, lost: str, carrier: str, since_ms: int) -> dict[str, Any]:
+    """What the history says of the change for unfitness since then, once it says how long that was felt."""
     changes = site.api.get("/v1/gateways/history", query={"router": "r1"})["changes"]
     found = next((one for one in changes if (one["from"], one["to"], one["cause"]) == (lost, carrier, "unfit")), {})
-    return found if found.get("outside") == "answered" else {}
+    return found if found.get("outside") == "answered" and found["at_ms"] >= since_ms else {}
 
 
 def silent_on(site: Site) -> set[str]:
