@@ -12,6 +12,7 @@ from ovenbird.model.errors import UserError
 @pytest.mark.parametrize("drill", DRILLS, ids=lambda drill: drill.name)
 def test_a_drill_can_be_carried_out(drill: Drill) -> None:
     assert drill.what
+    assert all("*" not in name[:-1] for name in drill.expect.streams), "only the end of a pattern is left open"
     for inject in drill.faults:
         assert inject.kind == "noop" or inject.kind in fault.FAULTS
         assert inject.target in (*SINGLE, *SEVERAL, IT) or inject.target.startswith(CARRIER_OF)

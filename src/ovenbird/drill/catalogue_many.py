@@ -14,7 +14,8 @@ TCP_MS = 4000.0
 PLANNED_MS = 250.0
 """What a planned move may cost on a machine that is busy."""
 MOVED = {
-    "*-tcp": TCP_MS,
+    "snat-tcp": TCP_MS,
+    "from-outside-tcp": TCP_MS,
     "snat*": FAILOVER_MS,
     "floating-ip*": FAILOVER_MS,
     "from-outside*": FAILOVER_MS,
