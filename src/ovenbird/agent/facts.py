@@ -104,7 +104,7 @@ def _versions(specs: list[DaemonSpec], versions: list[str]) -> dict[str, str]:
 
 async def _database(member: Member) -> dict[str, Any]:
     try:
-        status = await member.recent_status()
+        status = await member.status()
     except (OvsdbError, OSError):
         return {"status": UNKNOWN}
     return {

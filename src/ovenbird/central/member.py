@@ -46,7 +46,6 @@ JOIN_DEADLINE_S = 15.0
 DISK_POLL_S = 0.2
 FAILURE_POLL_S = 1.0
 """With blocks in reserve a write fails only where the disk itself does: asking the server is what costs most here."""
-RECENT_S = 0.3
 LOW_WATER_BYTES = 4 << 20
 """A member whose disk has less room is ended, while its log is still whole."""
 PROBE_BYTES = LOW_WATER_BYTES + len(Database) * RESERVE_BYTES
@@ -93,8 +92,6 @@ class Member:
         self._layout = layout
         self._file = layout.database_file(database)
         self._reserve = Reserve(self._file)
-        self._seen: tuple[float, RaftStatus] | None = None
-        """When the server was asked last (monotonic), and what it said."""
         self._kept = Kept(self.spec, before_start=self._need_room, on_up=self._tune)
 
     async def run(self) -> None:
@@ -107,16 +104,7 @@ class Member:
 
     async def status(self) -> RaftStatus:
         """Ask the server. Raises `OvsdbError` or `OSError` when it cannot be asked."""
-        status = parse_raft_status(await daemon.ask(self.spec, "cluster/status", self.database.value))
-        self._seen = (time.monotonic(), status)
-        return status
-
-    async def recent_status(self) -> RaftStatus:
-        """Return what the server said a moment ago: it is asked all the time (`_watch_failure`). Raises as `status`."""
-        at_s, status = self._seen or (0.0, None)
-        if status is not None and time.monotonic() - at_s <= RECENT_S:
-            return status
-        return await self.status()
+        return parse_raft_status(await daemon.ask(self.spec, "cluster/status", self.database.value))
 
     async def _obtain_file(self) -> None:
         peers: tuple[Peer, ...] = ()

@@ -15,8 +15,7 @@ FENCE_INDEX = 0
 
 def raise_epoch(claim: Claim, holder: str) -> Transaction:
     """Return the transaction that makes this candidate the holder in the Ovenbird database."""
-    txn = Transaction(f"{holder} claims epoch {claim.epoch}")
-    txn.wait_exists("Cluster", uuid=CLUSTER_UUID, where=[("epoch", "==", claim.store_epoch)])
+    txn = begin_in_store(claim.store_epoch, f"{holder} claims epoch {claim.epoch}")
     txn.update("Cluster", {"epoch": claim.epoch, "holder": holder}, uuid=CLUSTER_UUID)
     return txn
 
@@ -44,6 +43,13 @@ def begin_fenced(epoch: int, comment: str) -> Transaction:
     """Return a transaction that fails as a whole unless this epoch is the one in NB."""
     txn = Transaction(comment)
     txn.wait_exists(CONTROL_TABLE, uuid=CONTROL_UUID, where=[("external_ids", "includes", {EPOCH: str(epoch)})])
+    return txn
+
+
+def begin_in_store(epoch: int | None, comment: str) -> Transaction:
+    """Return a transaction that fails as a whole unless this epoch is the one in the Ovenbird database."""
+    txn = Transaction(comment)
+    txn.wait_exists("Cluster", uuid=CLUSTER_UUID, where=[("epoch", "==", epoch)])
     return txn
 
 

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from ovenbird.controller.events import GATEWAY_CHANGE_UNTOLD, GATEWAY_OUTAGE, Events
+from ovenbird.controller.fence import begin_in_store
 from ovenbird.controller.fitness import GatewayFitness
 from ovenbird.controller.gateway_sight import GatewaySight
 from ovenbird.controller.leadership import Leadership
 from ovenbird.controller.node_facts import claims, released
-from ovenbird.controller.records import CLUSTER_UUID, GatewayChangeRecord, gateway_change_uuid
+from ovenbird.controller.records import GatewayChangeRecord, gateway_change_uuid
 from ovenbird.controller.store import Store
-from ovenbird.ovsdb import OvsdbError, Transaction, WaitFailed
+from ovenbird.ovsdb import OvsdbError, WaitFailed
 from ovenbird.plan.outage_estimate import Seen, estimate
 
 LOOK_S = 1.0
@@ -93,8 +94,7 @@ class GatewayEstimates:
         )
 
     async def _write(self, changes: list[GatewayChangeRecord]) -> None:
-        txn = Transaction("estimates of outages")
-        txn.wait_exists("Cluster", uuid=CLUSTER_UUID, where=[("epoch", "==", self._leadership.epoch)])
+        txn = begin_in_store(self._leadership.epoch, "estimates of outages")
         for change in changes:
             row = {"estimate": json.dumps(change.estimate.to_json(), sort_keys=True)}
             txn.update("GatewayChange", row, uuid=gateway_change_uuid(change))

@@ -14,12 +14,13 @@ from dataclasses import replace
 from typing import Protocol
 
 from ovenbird.controller.events import GATEWAY_CHANGE_UNTOLD, GATEWAY_CHANGED, Events
+from ovenbird.controller.fence import begin_in_store
 from ovenbird.controller.gateway_estimates import GatewayEstimates
 from ovenbird.controller.gateway_sight import GatewaySight
 from ovenbird.controller.leadership import Leadership
-from ovenbird.controller.records import CLUSTER_UUID, GatewayChangeRecord, gateway_change_uuid
+from ovenbird.controller.records import GatewayChangeRecord, gateway_change_uuid
 from ovenbird.controller.store import Store
-from ovenbird.ovsdb import OvsdbError, Transaction, WaitFailed
+from ovenbird.ovsdb import OvsdbError, WaitFailed
 from ovenbird.plan.failback import Cause
 from ovenbird.plan.separation import Why
 
@@ -144,8 +145,7 @@ class GatewayHistory:
         return found
 
     async def _write(self, changes: list[GatewayChangeRecord]) -> None:
-        txn = Transaction("changes of active gateways")
-        txn.wait_exists("Cluster", uuid=CLUSTER_UUID, where=[("epoch", "==", self._leadership.epoch)])
+        txn = begin_in_store(self._leadership.epoch, "changes of active gateways")
         known = self._store.state.gateway_changes
         new = [change for change in changes if (change.at_ms, change.router) not in known]
         for change in new:

@@ -14,11 +14,12 @@ import time
 from collections.abc import AsyncIterator, Collection
 
 from ovenbird.controller.events import GATEWAY_NOT_HELD, Events
+from ovenbird.controller.fence import begin_in_store
 from ovenbird.controller.gateway_sight import GatewaySight
 from ovenbird.controller.leadership import Leadership
-from ovenbird.controller.records import CLUSTER_UUID, handover_uuid
+from ovenbird.controller.records import handover_uuid
 from ovenbird.controller.store import Store
-from ovenbird.ovsdb import OvsdbError, Transaction
+from ovenbird.ovsdb import OvsdbError
 from ovenbird.plan.rebalance import Move
 
 HELD_S = 0.4
@@ -97,8 +98,7 @@ class Handover:
         stale = {each for each in self._store.state.handovers if each not in ours} | set(gone.items())
         if not new and not stale:
             return False
-        txn = Transaction("gateways that go on forwarding")
-        txn.wait_exists("Cluster", uuid=CLUSTER_UUID, where=[("epoch", "==", self._leadership.epoch)])
+        txn = begin_in_store(self._leadership.epoch, "gateways that go on forwarding")
         for each in stale:
             txn.delete("Handover", uuid=handover_uuid(*each))
         for name, number in new.items():

@@ -102,7 +102,7 @@ class Placing:
 
     def take_handed(self) -> tuple[Move, ...]:
         """Return, once, the planned moves whose turn it is."""
-        return self.handed.take(lambda leg: next((name for name, _ in self.placement.routers.get(leg, ())), ""))
+        return self.handed.take(self.placement.first)
 
     def update(self, state: DeclaredState, sight: Sight) -> frozenset[Key]:
         """Place anew what must be; return the routers whose gateways changed."""
@@ -177,8 +177,8 @@ class Placing:
     ) -> None:
         """Remember the moves that follow from a first gateway's having been taken out."""
         for router, gone in barred.items():
-            first = next((name for name, _ in after.routers.get(router, ())), "")
-            was = next((name for name, _ in before.routers.get(router, ())), "")
+            first = after.first(router)
+            was = before.first(router)
             if was in gone and first:
                 self._moves[router] = (first, Cause.UNPAIRED, sight.now_s)
                 self._memories[router] = Memory(changed_s=sight.now_s)

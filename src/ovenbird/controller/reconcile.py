@@ -138,7 +138,7 @@ class Reconciler:
 
     def first_gateway(self, router: str) -> str:
         """Return the gateway that should carry a router; "" when it has none."""
-        return next((name for name, _ in self._placing.placement.routers.get(router, ())), "")
+        return self._placing.placement.first(router)
 
     def _on_prospect(self, prospect: Prospect) -> None:
         if self._epoch is None or self._epoch != self._leadership.epoch or self._work or not self._nb.synced:

@@ -50,7 +50,8 @@ def described(drill: Drill) -> dict[str, Any]:
 
 def in_words(drill: Drill) -> str:
     """Return the same as lines for people."""
-    told, load, expect = described(drill), described(drill)["load"], described(drill)["expect"]
+    told = described(drill)
+    load, expect = told["load"], told["expect"]
     needs = ", ".join(f"{count} {role}" for role, count in told["needs"].items())
     writes = f"{load['writes_per_s']:g} writes and {load['reads_per_s']:g} reads per second"
     floors = (

@@ -44,6 +44,8 @@ SB_POLL_S = 0.1
 SETTLE_TIMEOUT_S = 30.0
 REPAIR_PAUSE_S = 1.0
 """At least this between two repairs, so that a quarrel over a setting does not become a storm."""
+RECOMPUTE = "inc-engine/recompute"
+"""Command of ovn-controller: compute everything anew."""
 
 _log = logging.getLogger(__name__)
 

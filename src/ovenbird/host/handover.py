@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from ovenbird.host.chassis import Chassis
+from ovenbird.host.chassis import RECOMPUTE, Chassis
 from ovenbird.model.cluster import Host
 from ovenbird.ovsdb import Client, OvsdbError, Replica, Transaction
 from ovenbird.process import daemon
@@ -33,7 +33,7 @@ RESCUE_S = 4
 ANSWER_S = 0.3
 RETRY_S = 0.2
 WRITE_S = 1.0
-PAUSE, RESUME, STATUS, RECOMPUTE = "debug/pause", "debug/resume", "debug/status", "inc-engine/recompute"
+PAUSE, RESUME, STATUS = "debug/pause", "debug/resume", "debug/status"
 TABLES = {"Handover": ("gateway", "request", "held")}
 
 _log = logging.getLogger(__name__)

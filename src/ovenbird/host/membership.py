@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from ovenbird.host.chassis import Chassis
+from ovenbird.host.chassis import RECOMPUTE, Chassis
 from ovenbird.host.southbound_rows import SouthboundRows
 from ovenbird.model.cluster import Host
 from ovenbird.ovsdb import OvsdbError, Row
@@ -55,7 +55,7 @@ class Membership:
             for wait_s in AFTER_S:
                 await asyncio.sleep(wait_s)
                 try:
-                    await daemon.ask(self._chassis.controller_spec, "inc-engine/recompute")
+                    await daemon.ask(self._chassis.controller_spec, RECOMPUTE)
                 except (OvsdbError, OSError) as error:
                     _log.info(RECOMPUTED, extra={"error": str(error)})
                 else:

@@ -184,4 +184,8 @@ class Placement:
 
     def home(self, router: str) -> str:
         """Return a router's home gateway; "" when it has none."""
-        return self.homes.get(router) or next((name for name, _ in self.routers.get(router, ())), "")
+        return self.homes.get(router) or self.first(router)
+
+    def first(self, router: str) -> str:
+        """Return the gateway that is most wanted for a router; "" when it has none."""
+        return next((name for name, _ in self.routers.get(router, ())), "")
