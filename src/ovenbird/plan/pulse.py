@@ -85,5 +85,5 @@ def suspect(pulse: Pulse, doubt: Doubt | None, thefts: int, now_s: float, timers
 def evidence(pulse: Pulse, now_s: float) -> str:
     """Return why the place of this heartbeat's holder is taken, for people."""
     still_s = now_s - pulse.since_s
-    which = f"beat {pulse.beat} of its epoch {pulse.epoch}"
-    return f"from {pulse.holder}: {which} stood still for {still_s:.1f} s, and the database took a write meanwhile"
+    which = f"beat {pulse.beat} of epoch {pulse.epoch}"
+    return f"from {pulse.holder}: {which} stood still for {still_s:.1f} s, though writes were taken"
