@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PATIENCE_DOUBLINGS = 3
-"""With so many recent thefts nobody is robbed sooner than the database server itself gives a silent client up."""
+"""With so many nobody is robbed sooner than the database server itself gives a silent client up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +25,9 @@ class PulseTimers:
     """A beat that has stood still for so long is doubted: one was missed, and the next is late."""
     grace_s: float = 1.0
     """Time to beat once the database has committed a doubt: it works, and nothing else keeps the holder from it."""
-    memory_s: float = 60.0
-    """A theft makes all candidates more patient for so long: what robs one that works must not go on."""
+    memory_s: float = 120.0
+    """A second theft within so long, and each further one, makes all candidates twice as patient: one host may well
+    fail after another, but machines too busy to beat must not rob each other in turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ class Take:
 
 def suspect(pulse: Pulse, doubt: Doubt | None, thefts: int, now_s: float, timers: PulseTimers) -> Wait | Ask | Take:
     """Return what to do about a heartbeat; `thefts` counts those of the last `memory_s`."""
-    patience = 2 ** min(thefts, PATIENCE_DOUBLINGS)
+    patience = 2 ** min(max(0, thefts - 1), PATIENCE_DOUBLINGS)
     if doubt is None or (doubt.epoch, doubt.beat) != (pulse.epoch, pulse.beat) or doubt.at_s < pulse.since_s:
         doubt_s = pulse.since_s + patience * timers.doubt_s
         return Wait(doubt_s) if now_s < doubt_s else Ask(pulse)
