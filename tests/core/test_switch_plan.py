@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ovenbird.model.addresses import parse_mac
 from ovenbird.model.cluster import Cluster, Host, Role
 from ovenbird.plan.switch import (
     AddBridge,
@@ -77,6 +78,9 @@ def test_a_gateways_settings():
     assert ids["ovn-remote"] == "tcp:10.0.0.1:6642,tcp:10.0.0.2:6642,tcp:10.0.0.3:6642"
     assert ids["ovn-encap-ip"] == "10.0.0.11"
     assert ids["ovn-bridge-mappings"] == "ext:br-ext"
+    physnet, _, mac = str(ids["ovn-chassis-mac-mappings"]).partition(":")
+    assert (physnet, parse_mac(mac)) == ("ext", mac)
+    assert mac != wanted(replace(GATEWAY, name="g2")).external_ids["ovn-chassis-mac-mappings"]
     assert ids["ovn-cms-options"] == "enable-chassis-as-gw"
     assert ids["ovn-bridge-datapath-type"] == "netdev"
 

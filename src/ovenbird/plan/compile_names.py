@@ -25,9 +25,9 @@ def peer_port(network: str, router: str) -> str:
     return f"{network}_to_{router}"
 
 
-def localnet_port(external: str) -> str:
-    """Return the name of the switch port that leads an ExternalNetwork to its physical network."""
-    return f"{external}_localnet"
+def localnet_port(network: str) -> str:
+    """Return the name of the switch port that leads an ExternalNetwork, or a Network with a VLAN, to its physnet."""
+    return f"{network}_localnet"
 
 
 def watch(external: str) -> str:

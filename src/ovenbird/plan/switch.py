@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from zlib import crc32
 
+from ovenbird.model.addresses import derived_mac
 from ovenbird.model.cluster import Cluster, Database, Host, Role
 
 MARK = "ovenbird-port"
@@ -153,6 +154,11 @@ class RemovePort:
 SwitchStep = SetKeys | AddBridge | SetBridge | AddPort | SetInterface | RemovePort
 
 
+def chassis_mac(host: str, physnet: str) -> str:
+    """Return the MAC address of what routers send from a host into VLANs of a physical network."""
+    return derived_mac("chassis", host, physnet)
+
+
 def provider_bridge(physnet: str) -> str:
     """Return the name of a physical network's bridge."""
     return interface_name("br-", physnet)
@@ -202,6 +208,7 @@ def wanted_switch(
 def _external_ids(cluster: Cluster, host: Host, datapath: Datapath) -> dict[str, str | None]:
     """Return ovn-controller's settings (ovn-controller(8), "Configuration")."""
     mappings = ",".join(f"{physnet}:{provider_bridge(physnet)}" for physnet in sorted(host.uplinks))
+    macs = ",".join(f"{physnet}:{chassis_mac(host.name, physnet)}" for physnet in sorted(host.uplinks))
     return {
         "system-id": host.name,
         "hostname": host.name,
@@ -211,6 +218,9 @@ def _external_ids(cluster: Cluster, host: Host, datapath: Datapath) -> dict[str,
         "ovn-bridge": INTEGRATION_BRIDGE,
         "ovn-bridge-datapath-type": datapath.value if datapath is Datapath.NETDEV else None,
         "ovn-bridge-mappings": mappings or None,
+        # What a router sends from here into a VLAN has this host's address, not the router's, which every host has:
+        # switches would see it wander (ovn-architecture(7), "Multiple localnet logical switches").
+        "ovn-chassis-mac-mappings": macs or None,
         "ovn-cms-options": _cms_options(host),
         # Every chassis sees all of SB: cheaper for the SB servers than one condition per chassis, and a standby gateway
         # already has what it needs when it takes over.

@@ -12,6 +12,7 @@
 | gateway.encapsulation | gateways of one list have no kind of tunnel in common | unsafe |
 | gateway.not_one_l2 | gateways see different hardware addresses of one upstream router | warning |
 | floating_ip.no_uplink | a distributed floating IP's workload is on a host without an uplink there | unsafe |
+| network.no_uplink | a workload in a VLAN's network is on a host without an uplink to its physical network | unsafe |
 | loop.two_localnets | a switch joins two physical networks | unsafe |
 | loop.one_bridge | a chassis maps two physical networks to one bridge | unsafe |
 | obsolete.redirect_chassis | a router port has `options:redirect-chassis`, which OVN ignores | unsafe |
@@ -30,6 +31,7 @@ from enum import Enum
 from ovenbird.model.cluster import Cluster, Role
 from ovenbird.model.objects import ExternalNetwork, FloatingIP, Router
 from ovenbird.plan.inventory import InventoryView
+from ovenbird.plan.reach import uplinks_needed
 
 
 class Severity(Enum):
@@ -235,6 +237,16 @@ def floating_rules(topology: Topology) -> Iterator[Finding]:
             yield _unsafe("floating_ip.no_uplink", f"FloatingIP/{name}", message, hint)
 
 
+def carried_rules(topology: Topology) -> Iterator[Finding]:
+    """Judge where workloads of networks are that a physical network carries."""
+    for port, node in sorted((topology.places or {}).items()):
+        host = topology.cluster.host(node)
+        for physnet, why in uplinks_needed(port, topology.inventory) if host is not None else ():
+            if host is not None and physnet not in host.uplinks:
+                message = f"it is on {host.name}, without an uplink to {physnet}: nothing reaches it; {why}"
+                yield _unsafe("network.no_uplink", f"Port/{port}", message, f"give {host.name} an uplink, or move it")
+
+
 RULES: tuple[Callable[[Topology], Iterator[Finding]], ...] = (
     database_rules,
     gateway_rules,
@@ -242,4 +254,5 @@ RULES: tuple[Callable[[Topology], Iterator[Finding]], ...] = (
     obsolete_rules,
     wiring_rules,
     floating_rules,
+    carried_rules,
 )
