@@ -77,10 +77,7 @@ def test_a_gateways_settings():
     assert ids["system-id"] == "g1"
     assert ids["ovn-remote"] == "tcp:10.0.0.1:6642,tcp:10.0.0.2:6642,tcp:10.0.0.3:6642"
     assert ids["ovn-encap-ip"] == "10.0.0.11"
-    assert ids["ovn-bridge-mappings"] == "ext:br-ext"
-    physnet, _, mac = str(ids["ovn-chassis-mac-mappings"]).partition(":")
-    assert (physnet, parse_mac(mac)) == ("ext", mac)
-    assert mac != wanted(replace(GATEWAY, name="g2")).external_ids["ovn-chassis-mac-mappings"]
+    assert ids["ovn-bridge-mappings"] == "ext:br-ext,ext_vlans:br-ext"
     assert ids["ovn-cms-options"] == "enable-chassis-as-gw"
     assert ids["ovn-bridge-datapath-type"] == "netdev"
 
@@ -89,6 +86,20 @@ def test_a_hosts_zone_is_told_as_other_managers_of_ovn_read_it():
     assert wanted(replace(GATEWAY, zone="east")).external_ids["ovn-cms-options"] == (
         "enable-chassis-as-gw,availability-zones=east"
     )
+
+
+def chassis_macs(host: Host) -> dict[str, str]:
+    said = str(wanted(host).external_ids["ovn-chassis-mac-mappings"])
+    return {name: parse_mac(mac) for name, _, mac in (each.partition(":") for each in said.split(","))}
+
+
+def test_each_host_has_addresses_of_its_own_where_routers_speak_from_every_host():
+    compute = replace(COMPUTE, uplinks=GATEWAY.uplinks)
+    # A gateway must speak with its routers' own address on their external networks.
+    assert set(chassis_macs(GATEWAY)) == {"ext_vlans"}
+    assert set(chassis_macs(compute)) == {"ext", "ext_vlans"}
+    macs = [mac for host in (GATEWAY, replace(GATEWAY, name="g2"), compute) for mac in chassis_macs(host).values()]
+    assert len(set(macs)) == 4
 
 
 def test_a_compute_host_offers_itself_not_as_gateway():

@@ -79,7 +79,7 @@ CASES = {
     "gateway.encapsulation": replace(SAFE, chassis={**CHASSIS, "g2": sight("g2", "vxlan", ext="br-ext")}),
     "gateway.not_one_l2": replace(SAFE, next_hops={"public": {"g1": "aa:aa", "g2": "bb:bb"}}),
     "floating_ip.no_uplink": replace(SAFE, cluster=cluster(compute_uplink=False)),
-    "network.no_uplink": replace(
+    "network.unfit_host": replace(
         SAFE,
         inventory=applied(
             "{kind: Network, name: red, spec: {cidr: 192.168.7.0/24, physnet: ext, vlan: 7}}",

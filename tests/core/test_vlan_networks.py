@@ -6,6 +6,7 @@ import pytest
 from tests.core.samples import declared
 
 from ovenbird.controller.placing import router_needs
+from ovenbird.model.cluster import Host, Role
 from ovenbird.model.documents import parse_documents
 from ovenbird.model.errors import Problem, UserError
 from ovenbird.model.objects import Declared, ExternalNetwork, Key, Network, Port, Router, RouterExternal, RouterGateways
@@ -14,7 +15,7 @@ from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.dirty import dirty
 from ovenbird.plan.gateways import schedule
 from ovenbird.plan.inventory import Inventory
-from ovenbird.plan.reach import uplinks_needed
+from ovenbird.plan.reach import why_not_on
 from ovenbird.plan.rows import Gateway, NbRow, Placement
 
 PUBLIC = declared("public", ExternalNetwork(physnet="ext", cidr="172.16.0.0/24", gateway="172.16.0.254"))
@@ -142,7 +143,7 @@ def test_a_network_may_take_the_vlan_that_another_leaves_in_the_same_file():
 
 def test_its_switch_has_a_port_to_the_physical_network():
     row = the(compiled(RED.key, PUBLIC, OVERLAY, RED), "Logical_Switch_Port", type="localnet")
-    assert (row.columns["options"], row.columns["tag"]) == ({"network_name": "racks"}, 201)
+    assert (row.columns["options"], row.columns["tag"]) == ({"network_name": "racks_vlans"}, 201)
     assert row.parent is not None
     assert row.parent.uuid == the(compiled(RED.key, PUBLIC, OVERLAY, RED), "Logical_Switch").uuid
 
@@ -171,8 +172,27 @@ def test_its_routers_gateways_have_an_uplink_to_both_physical_networks():
     assert "none of g1 has an uplink to ext and racks" in unplaced.detail
 
 
+def host(*roles: Role, **uplinks: str) -> Host:
+    return Host(name="h", address="10.0.0.1", roles=frozenset(roles), uplinks=uplinks)
+
+
 def test_a_workloads_host_needs_the_uplinks_that_its_packets_take():
-    assert [physnet for physnet, _ in uplinks_needed("vm", Inventory([PUBLIC, OVERLAY, RED, VM]))] == ["racks"]
-    assert [physnet for physnet, _ in uplinks_needed("vm", Inventory([PUBLIC, BRIDGED, RED, VM]))] == ["racks", "ext"]
+    racks, both = host(Role.COMPUTE, racks="e1"), host(Role.COMPUTE, racks="e1", ext="e2")
+    overlay, bridged = Inventory([PUBLIC, OVERLAY, RED, VM]), Inventory([PUBLIC, BRIDGED, RED, VM])
+    assert why_not_on(host(Role.COMPUTE, ext="e2"), "vm", overlay) == (
+        "h has no uplink to racks",
+        "Network/red is VLAN 201 of racks",
+    )
+    assert why_not_on(racks, "vm", overlay) is None
+    assert (why_not_on(racks, "vm", bridged) or ("",))[0] == "h has no uplink to ext"
+    assert why_not_on(both, "vm", bridged) is None
+    # With the mapping that a standby gateway lacks, its workloads would speak with the active gateway's address.
+    assert (why_not_on(host(Role.GATEWAY, Role.COMPUTE, racks="e1", ext="e2"), "vm", bridged) or ("",))[
+        0
+    ] == "h is a gateway"
+    assert why_not_on(host(Role.GATEWAY, Role.COMPUTE, racks="e1", ext="e2"), "vm", overlay) is None
     blue = declared("blue", Network(cidr="192.168.1.0/24", router="r1"))
-    assert not list(uplinks_needed("vm", Inventory([PUBLIC, OVERLAY, blue, declared("vm", Port(network="blue"))])))
+    assert (
+        why_not_on(host(Role.COMPUTE), "vm", Inventory([PUBLIC, OVERLAY, blue, declared("vm", Port(network="blue"))]))
+        is None
+    )

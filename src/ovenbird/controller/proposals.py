@@ -30,7 +30,7 @@ from ovenbird.ovsdb import Transaction
 from ovenbird.plan.admission import admit, admit_delete
 from ovenbird.plan.change import Admission, Change
 from ovenbird.plan.legs import leg_names, router_of
-from ovenbird.plan.reach import uplinks_needed
+from ovenbird.plan.reach import why_not_on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,15 +163,14 @@ def attach(
     if host is None or not host.is_chassis:
         chassis = ", ".join(host.name for host in cluster.hosts if host.is_chassis)
         raise UserError(f"{node} is not a host that runs workloads", code="not_found", hint=f"there are: {chassis}")
-    for physnet, why in uplinks_needed(port, state.inventory):
-        if physnet not in host.uplinks:
-            raise Refused(
-                f"Port/{port} cannot be on {node}, which has no uplink to {physnet}",
-                code="no_uplink",
-                subject=f"Port/{port}",
-                evidence=why,
-                hint=f"choose another host, or give {node} an uplink in cluster.yaml",
-            )
+    if reason := why_not_on(host, port, state.inventory):
+        raise Refused(
+            f"Port/{port} cannot be on {node}: {reason[0]}",
+            code="unfit_host",
+            subject=f"Port/{port}",
+            evidence=reason[1],
+            hint="choose another host, or change what cluster.yaml says of this one",
+        )
     wanted = AttachmentRecord(port=port, node=node, spec=dict(spec))
     there = state.attachments.get(port)
     if there is not None:

@@ -30,6 +30,16 @@ def localnet_port(network: str) -> str:
     return f"{network}_localnet"
 
 
+def vlans_of(physnet: str) -> str:
+    """Return the name that OVN knows a physical network by where Networks have VLANs of it.
+
+    It is mapped to the same bridge. A name of its own has chassis use MAC addresses of their own there and not on the
+    external networks, where a gateway must speak with its router's: ovn-controller 23.03.1 goes on replacing that one
+    after it took the router over.
+    """
+    return f"{physnet}_vlans"
+
+
 def watch(external: str) -> str:
     """Return the name of the port, and of its group, by which an ExternalNetwork's gateways watch each other."""
     return f"{external}_watch"

@@ -72,7 +72,7 @@ def network_rows(
     ]
     router_spec = router.spec if router and isinstance(router.spec, Router) else None
     if spec.physnet is not None:
-        rows.append(_localnet_row(declared, switch, spec.physnet, spec.vlan))
+        rows.append(_localnet_row(declared, switch, names.vlans_of(spec.physnet), spec.vlan))
     if spec.dhcp:
         options = _dhcp_options(declared, spec, router_spec, context)
         rows.append(

@@ -1,12 +1,11 @@
-"""What leads to a port: the router from an external network, and the physical networks that its host must be on.
+"""What leads to a port: the router from an external network, and what its host must have.
 
 Floating IPs and load balancers stand on the first. It must never say why there is none: that is for admission.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+from ovenbird.model.cluster import Host, Role
 from ovenbird.model.objects import ExternalNetwork, Network, Port, Router
 from ovenbird.plan.compile_context import is_bridged
 from ovenbird.plan.inventory import InventoryView
@@ -22,15 +21,22 @@ def router_between(external: str, port: str, inventory: InventoryView) -> str | 
     return network.router
 
 
-def uplinks_needed(port: str, inventory: InventoryView) -> Iterator[tuple[str, str]]:
-    """Yield the physical networks that a port's host must have an uplink to, each with the reason."""
+def why_not_on(host: Host, port: str, inventory: InventoryView) -> tuple[str, str] | None:
+    """Return what keeps a port from working on a host, and why it matters; None when nothing does."""
     spec = inventory.spec(Port, port)
     network = inventory.spec(Network, spec.network) if spec else None
     if spec is None or network is None or network.physnet is None:
-        return
-    yield network.physnet, f"Network/{spec.network} is VLAN {network.vlan} of {network.physnet}"
+        return None
+    if network.physnet not in host.uplinks:
+        why = f"Network/{spec.network} is VLAN {network.vlan} of {network.physnet}"
+        return f"{host.name} has no uplink to {network.physnet}", why
     router = inventory.spec(Router, network.router) if network.router else None
-    if router is not None and router.external is not None and is_bridged(router):
-        external = inventory.spec(ExternalNetwork, router.external.network)
-        if external is not None and external.physnet != network.physnet:
-            yield external.physnet, f"Router/{network.router} hands its gateway what leaves over {external.physnet}"
+    if router is None or router.external is None or not is_bridged(router):
+        return None
+    external = inventory.spec(ExternalNetwork, router.external.network)
+    why = f'Router/{network.router} has redirect "bridged"'
+    if external is not None and external.physnet not in host.uplinks:
+        return f"{host.name} has no uplink to {external.physnet}", f"{why}: what leaves goes to its gateway there"
+    if Role.GATEWAY in host.roles:
+        return f"{host.name} is a gateway", f"{why}: a standby gateway would send with the active one's MAC address"
+    return None

@@ -33,7 +33,8 @@ DECLARED = [
 @pytest.fixture(scope="module")
 def racks(whole: Site) -> Iterator[Site]:
     """The cluster with the example's networks and workloads."""
-    whole.apply(EXAMPLE.read_text(encoding="utf-8"))
+    declared = EXAMPLE.read_text(encoding="utf-8")
+    whole.apply(declared.replace("redirect: bridged", "redirect: bridged, failback_delay_s: 5"))
     for port, node in PLACES.items():
         spec = {"type": "namespace", "address": "dhcp"}
         whole.api.post("/v1/attachments", {"port": port, "node": node, "spec": spec})
@@ -77,10 +78,10 @@ def test_between_hosts_a_router_sends_with_the_hosts_own_address(racks: Site) ->
         eventually_sync(lambda: ping(web1, WEB2), within_s=10)
         eventually_sync(lambda: seen.matching(WEB2, "echo request"), within_s=5)
     (routed, *_), (switched, *_) = seen.matching(DB1, "echo request"), seen.matching(WEB2, "echo request")
-    assert chassis_mac("n1", "ext") in routed
+    assert chassis_mac("n1", "ext_vlans") in routed
     assert "vlan 202," in routed
     assert "vlan 201," in switched
-    assert chassis_mac("n1", "ext") not in switched, "the workload's own address"
+    assert chassis_mac("n1", "ext_vlans") not in switched, "the workload's own address"
     assert not flooded.matching(WEB2, "echo request"), "the switches know where the workload is"
 
 
@@ -94,9 +95,11 @@ def test_the_way_out_is_over_the_external_network_to_the_active_gateway(racks: S
     (redirected, *_) = seen.matching(f"{WEB2} > {OUTSIDE}", "echo request")
     assert chassis_mac("n2", "ext") in redirected
     assert "vlan" not in redirected
+    (translated, *_) = seen.matching(f"> {OUTSIDE}: ICMP echo request")[1:]
+    assert racks.api.get("/v1/objects/Router/rack")["assigned"]["mac"] in translated.partition(" > ")[0]
     (back, *_) = seen.matching(f"{OUTSIDE} > {WEB2}", "echo reply")
     assert "vlan 201," in back
-    assert chassis_mac(gateway, "ext") in back
+    assert chassis_mac(gateway, "ext_vlans") in back
 
 
 def test_another_gateway_takes_over(racks: Site, breakable: Site) -> None:
@@ -110,13 +113,15 @@ def test_another_gateway_takes_over(racks: Site, breakable: Site) -> None:
     eventually_sync(lambda: ping(racks.outside, FLOATING, size=FULL_MTU), within_s=20)
 
 
-def test_a_host_without_the_uplink_is_refused(racks: Site) -> None:
+def test_hosts_that_cannot_are_refused(racks: Site) -> None:
     racks.api.delete("/v1/attachments/rack-web2")
-    refused = racks.cli("port", "attach", "rack-web2", "--node", "g3")
+    refused, at_gateway = (racks.cli("port", "attach", "rack-web2", "--node", node) for node in ("g3", "g1"))
     again = racks.cli("port", "attach", "rack-web2", "--node", PLACES["rack-web2"], "--wait")
     assert refused.status == 3
-    assert "Port/rack-web2 cannot be on g3, which has no uplink to ext" in refused.err
+    assert "Port/rack-web2 cannot be on g3: g3 has no uplink to ext" in refused.err
     assert "Network/rack-web is VLAN 201 of ext" in refused.err
+    assert at_gateway.status == 3
+    assert "a standby gateway would send with the active one's MAC address" in at_gateway.err
     assert again.status == 0, again.err
 
 
