@@ -15,6 +15,7 @@ from typing import Any
 
 LEADERSHIP_WON = "leadership.won"
 LEADERSHIP_LOST = "leadership.lost"
+LEADERSHIP_TAKEN = "leadership.taken"
 LEADERSHIP_CLAIM_FAILED = "leadership.claim_failed"
 STORE_READY = "store.ready"
 STORE_WRONG_CLUSTER = "store.wrong_cluster"
@@ -39,7 +40,14 @@ TASK_FAILED = "task.failed"
 
 _LOG = logging.getLogger("ovenbird.controller")
 _LOUD = frozenset(
-    {LEADERSHIP_CLAIM_FAILED, STORE_WRONG_CLUSTER, STORE_OBJECT_UNREADABLE, NB_UNREACHABLE, DRIFT_REPAIRED}
+    {
+        LEADERSHIP_CLAIM_FAILED,
+        LEADERSHIP_TAKEN,
+        STORE_WRONG_CLUSTER,
+        STORE_OBJECT_UNREADABLE,
+        NB_UNREACHABLE,
+        DRIFT_REPAIRED,
+    }
     | {PROBLEM_RAISED, TASK_FAILED, GATEWAY_UNFIT, GATEWAYS_APART}
 )
 

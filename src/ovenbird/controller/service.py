@@ -20,6 +20,7 @@ from ovenbird.controller.gateway_sight import GatewaySight
 from ovenbird.controller.leadership import Leadership
 from ovenbird.controller.nb_watch import NbWatch
 from ovenbird.controller.problems import Problems
+from ovenbird.controller.pulse import PulseWatch, beat_for_ever
 from ovenbird.controller.realisation import Realisation
 from ovenbird.controller.reconcile import AUDIT_EVERY_S, Reconciler
 from ovenbird.controller.sb_watch import SbWatch
@@ -50,7 +51,9 @@ class ControllerService:
         self.store = Store(cluster, self.events, remotes=chosen.get(Database.OVENBIRD))
         self.nb = NbWatch(cluster, self.events, remotes=chosen.get(Database.NB))
         self.sb = SbWatch(cluster, self.events, remotes=chosen.get(Database.SB))
-        self.leadership = Leadership(node, self.store, self.nb, self.events, timers=timers)
+        timers = timers or Timers()
+        self.pulses = PulseWatch(self.store.client, self.events, timers.pulse)
+        self.leadership = Leadership(node, self.store, self.nb, self.pulses, self.events, timers=timers)
         self.realisation = Realisation(cluster, self.store, self.nb, self.sb)
         self.fitness = GatewayFitness(cluster, self.events)
         self.gateways = GatewaySight(
@@ -75,6 +78,7 @@ class ControllerService:
         self.sb.subscribe(self.reconciler.look_at_gateways)
         self.store.subscribe(lambda _: self.leadership.wake())
         self.nb.subscribe(lambda _: self.leadership.wake())
+        self.pulses.subscribe(self.leadership.wake)
         self._parts = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -83,13 +87,18 @@ class ControllerService:
         """What cannot be realised, by object; known to the acting controller only."""
         return self.reconciler.problems
 
+    async def _beat(self) -> None:
+        leadership = self.leadership
+        await beat_for_ever(self.store.client, self.pulses, leadership.timers.pulse, lambda: leadership.epoch)
+
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as parts:
-            for part in (self.store, self.nb, self.sb):
+            for part in (self.store, self.pulses, self.nb, self.sb):
                 await parts.enter_async_context(part)
             self._parts = parts.pop_all()
         runs = {
             "election": self.leadership.run,
+            "pulse": self._beat,
             "reconcile": self.reconciler.run,
             "gateway-history": self.gateway_history.run,
             "gateway-estimates": self.gateway_estimates.run,
