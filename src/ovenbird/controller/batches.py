@@ -85,9 +85,9 @@ class Batch(NamedTuple):
         return {"revision": self.id[0], "part": self.id[1], "objects": self.text}
 
 
-def pack(changes: Sequence[Change], revision: int) -> list[Batch]:
+def pack(changes: Sequence[Change], revision: int, *, part_objects: int = PART_OBJECTS) -> list[Batch]:
     """Return the batches of one change."""
-    parts = (changes[at : at + PART_OBJECTS] for at in range(0, len(changes), PART_OBJECTS))
+    parts = (changes[at : at + part_objects] for at in range(0, len(changes), part_objects))
     return [_packed((revision, number), [_entry(change) for change in part]) for number, part in enumerate(parts)]
 
 
