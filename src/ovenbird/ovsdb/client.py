@@ -69,7 +69,8 @@ class Client:
     ) -> None:
         """Nothing is opened yet.
 
-        `bulk_operations`: transactions of at least so many go over a second connection, on which nothing is monitored.
+        `bulk_operations`: transactions of at least so many, or of `BULK_BYTES`, go over a second connection, on which
+        nothing is monitored.
         Their reply comes before a replica here shows what they changed; any other's comes after.
 
         `probe_interval_ms`: a server that is silent for twice this long is given up; 0 turns probing off. A server does
