@@ -3,6 +3,7 @@
     python -m tests.candidate_process NODE STUBBORN FENCED NB_REMOTES OVENBIRD_REMOTES
 
 It writes a row of its own to NB every 20 ms as long as it believes that it leads, through the controller's own commit.
+It says when it lost its place and why, and each heartbeat of another that it sees.
 A stubborn one believes so for ever, whatever it hears; an unfenced one leaves the wait on the epoch out. Both are there
 to show what keeps it from writing.
 """
@@ -16,6 +17,7 @@ import sys
 from tests.controller_bench import CLUSTER
 
 from ovenbird.controller import leadership
+from ovenbird.controller.events import LEADERSHIP_LOST
 from ovenbird.controller.leadership import LeadershipLost
 from ovenbird.controller.service import ControllerService
 from ovenbird.model.cluster import Database
@@ -66,6 +68,17 @@ async def main(node: str, stubborn: str, fenced: str, nb: str, ovenbird: str) ->
         leadership.begin_fenced = unfenced
     remotes = {Database.NB: nb.split(","), Database.OVENBIRD: ovenbird.split(","), Database.SB: ["tcp:127.0.0.1:9"]}
     async with ControllerService(CLUSTER, node, remotes=remotes) as service:
+
+        def tell_heard() -> None:
+            if (pulse := service.pulses.pulse) is not None and not service.leadership.is_leader:
+                say(f"heard {pulse.beat}")
+
+        def tell_lost() -> None:
+            if not service.leadership.is_leader:
+                say(f"lost {service.events.named(LEADERSHIP_LOST)[-1].fields}")
+
+        service.pulses.subscribe(tell_heard)
+        service.leadership.on_change(tell_lost)
         await scribble(service)
 
 

@@ -124,9 +124,10 @@ async def scribbler(dbs: Databases, *traits: str) -> AsyncIterator[asyncio.subpr
         await process.communicate()
 
 
-async def said(process: asyncio.subprocess.Process, word: str) -> None:
-    """Wait until that candidate says a line that begins with this word."""
+async def said(process: asyncio.subprocess.Process, word: str) -> str:
+    """Wait until that candidate says a line that begins with this word; return it."""
     assert process.stdout is not None
     async with asyncio.timeout(20):
-        while not (await process.stdout.readline()).decode().startswith(word):
+        while not (line := (await process.stdout.readline()).decode()).startswith(word):
             pass
+    return line

@@ -12,12 +12,13 @@ import pytest
 from tests.controller_bench import Databases, databases, documents, network, port, said, scribbler
 from tests.waiting import eventually
 
-from ovenbird.controller.events import LEADERSHIP_LOST, LEADERSHIP_WON
+from ovenbird.controller.events import LEADERSHIP_LOST, LEADERSHIP_TAKEN, LEADERSHIP_WON
+from ovenbird.controller.fence import raise_epoch
 from ovenbird.controller.leadership import LOCK
 from ovenbird.controller.service import ControllerService
 from ovenbird.model.cluster import Database
-from ovenbird.ovsdb import Client, Replica
-from ovenbird.plan.election import CONTROL_UUID
+from ovenbird.ovsdb import Client, Replica, WaitFailed
+from ovenbird.plan.election import CONTROL_UUID, Claim
 
 pytestmark = pytest.mark.daemons
 
@@ -146,3 +147,89 @@ async def test_a_leader_that_slept_cannot_write_when_it_wakes(dbs: Databases, fe
                 assert new.leadership.epoch == 2
             else:
                 await eventually(lambda: scribbles() > before, within_s=20)
+
+
+async def test_a_leader_that_hangs_is_robbed_by_one_candidate_and_steps_down_when_it_wakes(dbs: Databases) -> None:
+    async with scribbler(dbs, "obedient", "fenced") as old:
+        await said(old, "wrote")
+        async with dbs.candidate("one") as one, dbs.candidate("two") as two:
+            await eventually(lambda: all(each.pulses.pulse is not None for each in (one, two)), within_s=20)
+            old.send_signal(signal.SIGSTOP)
+            (new,) = await eventually(lambda: leaders([one, two]), within_s=20)
+            # Not by the database server's own probe, which gives a silent client up after 10 s.
+            assert "from old: beat" in new.events.named(LEADERSHIP_TAKEN)[0].fields["evidence"]
+            epoch = new.leadership.epoch
+            assert epoch is not None and epoch >= 2
+            await new.store.ready(10)
+            await new.store.apply(documents(network("blue", "10.0.0.0/24")))
+            await eventually(lambda: new.nb.last_control.revision == 1, within_s=10)
+            old.send_signal(signal.SIGCONT)
+            assert "'epoch': 1" in await said(old, "lost")
+            # It hears the new one's heartbeats, and leaves it alone.
+            for _ in range(4):
+                await said(old, "heard")
+            assert leaders([one, two])
+            assert "old" not in (one.nb.last_control.holder, two.nb.last_control.holder)
+
+
+async def test_a_candidate_that_slept_does_not_rob_a_leader_that_went_on(dbs: Databases) -> None:
+    """When it wakes, the last heartbeat that it has seen is an old one, and its clock says so."""
+    async with dbs.candidate("new") as leader:
+        await eventually(lambda: leader.leadership.is_leader, within_s=30)
+        async with scribbler(dbs, "obedient", "fenced") as sleeper:
+            await said(sleeper, "heard")
+            sleeper.send_signal(signal.SIGSTOP)
+            beat = beats(leader)
+            await eventually(lambda: beats(leader) >= beat + 5, within_s=15)
+            sleeper.send_signal(signal.SIGCONT)
+            for _ in range(4):
+                await said(sleeper, "heard")
+            assert (leader.leadership.is_leader, leader.leadership.epoch) == (True, 1)
+
+
+async def test_a_heartbeat_that_moved_after_all_leaves_its_leader_everything(dbs: Databases) -> None:
+    """Whoever robs by an old view is refused by the database itself: neither epoch nor lock change."""
+    async with dbs.candidate("one") as service:
+        await eventually(lambda: service.leadership.is_leader and beats(service) >= 1, within_s=30)
+        seen, control = service.pulses.pulse, service.nb.control
+        assert seen is not None and control is not None
+        await eventually(lambda: beats(service) > seen.beat, within_s=10)
+        claim = Claim(2, 1, control, robbed=seen)
+        with pytest.raises(WaitFailed):
+            await service.store.client.transact(raise_epoch(claim, "thief", beats=True), timeout_s=10)
+        assert (service.leadership.is_leader, service.store.epoch) == (True, 1)
+        # The same without that wait is what a theft is.
+        now = Claim(2, 1, control)
+        await service.store.client.transact(raise_epoch(now, "thief", beats=True, taken="from one"), timeout_s=10)
+        await eventually(lambda: service.events.counts[LEADERSHIP_LOST], within_s=10)
+        assert service.events.named(LEADERSHIP_LOST)[0].fields["epoch"] == 1
+
+
+async def test_while_the_databases_have_no_leader_nobody_is_robbed(dbs: Databases) -> None:
+    """Nobody can beat meanwhile; afterwards the one that comes first acts, by the lock alone."""
+    async with dbs.candidate("one") as one, dbs.candidate("two") as two:
+        await eventually(lambda: leaders([one, two]) and one.pulses.pulse and two.pulses.pulse, within_s=30)
+        members = dbs[Database.OVENBIRD].members
+        try:
+            for member in members:
+                member.signal(signal.SIGSTOP)
+            await asyncio.wait_for(silence(one, 5.0), 30)
+        finally:
+            for member in members:
+                member.signal(signal.SIGCONT)
+        await eventually(lambda: leaders([one, two]) and one.store.synced and two.store.synced, within_s=30)
+        (acting,) = leaders([one, two])
+        beat = beats(acting)
+        await eventually(lambda: beats(acting) >= beat + 2, within_s=15)
+        assert not one.events.counts[LEADERSHIP_TAKEN] and not two.events.counts[LEADERSHIP_TAKEN]
+
+
+def beats(service: ControllerService) -> int:
+    return service.pulses.last.beat if service.pulses.last else 0
+
+
+async def silence(service: ControllerService, for_s: float) -> None:
+    """Return when this candidate has not seen a heartbeat for so long."""
+    clock = asyncio.get_running_loop().time
+    while (last := service.pulses.last) is None or clock() - last.since_s < for_s:
+        await asyncio.sleep(0.1)

@@ -12,6 +12,7 @@ from ovenbird.api.render import rendered
 from ovenbird.cli.status import as_text
 from ovenbird.plan.health import judge
 from ovenbird.plan.observation import Member, MemberState, NorthdState
+from ovenbird.plan.pulse import Pulse, evidence
 
 IN_ORDER = """\
 HEALTHY  cluster lab, as seen from c1 at 13:46:40
@@ -85,6 +86,15 @@ def test_in_trouble_the_reasons_come_first(monkeypatch):
         routers=(router(active="g2"),),
     )
     assert text_of(trouble, monkeypatch) == IN_TROUBLE
+
+
+def test_a_controller_that_robbed_another_says_so_within_a_line(monkeypatch):
+    pulse = Pulse(epoch=12345, holder="central-1", beat=12_345_678, since_s=100.0)
+    seen = replace(healthy(), controller=replace(healthy().controller, taken=evidence(pulse, 103.04)))
+    lines = text_of(seen, monkeypatch).splitlines()
+    (line,) = [line for line in lines if "took the place" in line]
+    assert line.strip().startswith("took the place from central-1: beat 12345678 of epoch 12345 stood still for 3.0")
+    assert len(line) <= 120
 
 
 def test_unknown_routers_are_shown_as_unknown(monkeypatch):

@@ -104,6 +104,7 @@ def _controller(snapshot: Snapshot) -> dict[str, Any]:
         "declared_revision": seen.declared_revision,
         "nb_revision": seen.nb_revision,
         "confirmed_age_s": _rounded(seen.confirmed_age_s),
+        "taken": seen.taken,
         "why": seen.why,
     }
 

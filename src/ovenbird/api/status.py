@@ -188,7 +188,7 @@ class StatusReporter:
         if not service.store.synced:
             return Controller(why="the Ovenbird database cannot be reached")
         record = service.store.state.cluster
-        control = service.nb.control
+        control, pulse = service.nb.control, service.pulses.pulse
         return Controller(
             holder=record.holder if record else "",
             epoch=record.epoch if record else 0,
@@ -196,6 +196,7 @@ class StatusReporter:
             declared_revision=service.store.revision,
             nb_revision=control.revision if control else None,
             confirmed_age_s=None if self._moved_s is None else time.monotonic() - self._moved_s,
+            taken=pulse.taken if pulse and record and pulse.epoch == record.epoch else "",
             why="" if control else "NB cannot be reached",
         )
 

@@ -117,6 +117,8 @@ def _central(seen: Status) -> Iterator[str]:
         f"controller:  {leader}, epoch {_known(controller['epoch'])}, last confirmed write {confirmed}; "
         f"revision declared {_known(controller['declared_revision'])}, in NB {_known(controller['nb_revision'])}"
     )
+    if controller.get("taken"):
+        yield f"             took the place {controller['taken']}"
 
 
 def _northd(one: Mapping[str, Any]) -> str:

@@ -15,12 +15,14 @@ from typing import Any
 
 LEADERSHIP_WON = "leadership.won"
 LEADERSHIP_LOST = "leadership.lost"
+LEADERSHIP_TAKEN = "leadership.taken"
 LEADERSHIP_CLAIM_FAILED = "leadership.claim_failed"
 STORE_READY = "store.ready"
 STORE_WRONG_CLUSTER = "store.wrong_cluster"
 STORE_OBJECT_UNREADABLE = "store.object_unreadable"
 APPLY_COMMITTED = "apply.committed"
 APPLY_OUTCOME_RESOLVED = "apply.outcome_resolved"
+BATCH_UNPACKED = "batch.unpacked"
 NB_COMMITTED = "nb.committed"
 NB_UNREACHABLE = "nb.unreachable"
 DRIFT_REPAIRED = "drift.repaired"
@@ -39,7 +41,14 @@ TASK_FAILED = "task.failed"
 
 _LOG = logging.getLogger("ovenbird.controller")
 _LOUD = frozenset(
-    {LEADERSHIP_CLAIM_FAILED, STORE_WRONG_CLUSTER, STORE_OBJECT_UNREADABLE, NB_UNREACHABLE, DRIFT_REPAIRED}
+    {
+        LEADERSHIP_CLAIM_FAILED,
+        LEADERSHIP_TAKEN,
+        STORE_WRONG_CLUSTER,
+        STORE_OBJECT_UNREADABLE,
+        NB_UNREACHABLE,
+        DRIFT_REPAIRED,
+    }
     | {PROBLEM_RAISED, TASK_FAILED, GATEWAY_UNFIT, GATEWAYS_APART}
 )
 

@@ -13,9 +13,15 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Protocol
 
-from ovenbird.controller.events import LEADERSHIP_CLAIM_FAILED, LEADERSHIP_LOST, LEADERSHIP_WON, Events
-from ovenbird.controller.fence import FENCE_INDEX, begin_fenced, claim_nb, raise_epoch, stamp
-from ovenbird.ovsdb import Client, OvsdbError, Result, Transaction, TransactionError, WaitFailed
+from ovenbird.controller.events import (
+    LEADERSHIP_CLAIM_FAILED,
+    LEADERSHIP_LOST,
+    LEADERSHIP_TAKEN,
+    LEADERSHIP_WON,
+    Events,
+)
+from ovenbird.controller.fence import FENCE_INDEX, begin_fenced, claim_nb, doubt_in_store, raise_epoch, stamp
+from ovenbird.ovsdb import Client, DeadlineExceeded, OvsdbError, Result, Transaction, WaitFailed
 from ovenbird.plan.election import (
     Beat,
     Claim,
@@ -31,6 +37,7 @@ from ovenbird.plan.election import (
     decide,
     stand_again_s,
 )
+from ovenbird.plan.pulse import Ask, Doubt, Pulse, evidence
 
 LOCK = "ovenbird_controller"
 RELEASE_TIMEOUT_S = 2.0
@@ -64,6 +71,25 @@ class NbSight(Protocol):
         """Our row there; None while unknown."""
 
 
+class PulseSight(Protocol):
+    """What a candidate needs to see of the acting controller's heartbeat."""
+
+    @property
+    def has_place(self) -> bool:
+        """Whether the database has a place for heartbeats."""
+
+    @property
+    def pulse(self) -> Pulse | None:
+        """The heartbeat; None while unknown."""
+
+    @property
+    def last(self) -> Pulse | None:
+        """The heartbeat as it was last seen, current or not."""
+
+    def thefts(self) -> int:
+        """Return how often a place was taken of late."""
+
+
 class Leadership:
     """A candidate. `run` until cancelled; `wake` when what it sees may have changed."""
 
@@ -72,6 +98,7 @@ class Leadership:
         name: str,
         store: StoreSight,
         nb: NbSight,
+        pulses: PulseSight,
         events: Events,
         *,
         timers: Timers | None = None,
@@ -81,6 +108,7 @@ class Leadership:
         self.timers = timers or Timers()
         self._store = store
         self._nb = nb
+        self._pulses = pulses
         self._events = events
         self._clock = clock
         self._lock = store.client.lock(LOCK)
@@ -91,6 +119,10 @@ class Leadership:
         self._failures = 0
         self._stand_from_s = 0.0
         self._drop_lock = False
+        self._looked_s = clock()
+        self._paused_s = 0.0
+        """Time between the two latest looks."""
+        self._doubt: Doubt | None = None
         self._woken = asyncio.Event()
         self._writing = asyncio.Lock()
         self._jobs: dict[str, asyncio.Task[None]] = {}
@@ -133,7 +165,9 @@ class Leadership:
         try:
             while True:
                 self._woken.clear()
-                await self._act(decide(self._sight(), self.timers))
+                sight = self._sight()
+                self._paused_s, self._looked_s = sight.now_s - self._looked_s, sight.now_s
+                await self._act(decide(sight, self.timers))
                 if self._drop_lock:
                     await self._release()
         finally:
@@ -210,6 +244,10 @@ class Leadership:
             tenure=self._tenure,
             stand_from_s=self._stand_from_s,
             fit=self._store.is_readable,
+            looked_s=self._looked_s,
+            pulse=self._pulses.pulse,
+            doubt=self._doubt,
+            thefts=self._pulses.thefts(),
         )
 
     async def _act(self, decision: Decision) -> None:
@@ -222,13 +260,20 @@ class Leadership:
                 # A job of its own: while NB does not answer, a lost lock must still be noticed.
                 self._start("beat", self._beat())
                 await self._sleep(None)
-            case Queue():
+            case Queue(until_s=until_s):
                 self._start("queue", self._queue())
+                await self._sleep(until_s)
+            case Ask(pulse=pulse):
+                self._start("doubt", self._ask(pulse))
                 await self._sleep(None)
             case Idle(until_s=until_s):
                 await self._sleep(until_s)
 
     async def _sleep(self, until_s: float | None) -> None:
+        if self._tenure is not None:
+            # Who acts looks often enough to know afterwards when it was not run.
+            latest_s = self._clock() + self.timers.pulse.beat_s
+            until_s = latest_s if until_s is None else min(until_s, latest_s)
         # Not wait_for: in Python 3.11 it loses a cancellation that comes together with the result.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if until_s is None else max(0.0, until_s - self._clock())):
@@ -255,6 +300,17 @@ class Leadership:
             await self._store.client.wait_connected(timeout_s=self.timers.deadline_s)
             await self._lock.acquire()
 
+    async def _ask(self, pulse: Pulse) -> None:
+        """Find out whether both databases work though the heartbeat stands still."""
+        timeout_s = self.timers.deadline_s
+        try:
+            await self._nb.client.echo(timeout_s=timeout_s)
+            await self._store.client.transact(doubt_in_store(pulse, self.name), timeout_s=timeout_s)
+        except OvsdbError:
+            await asyncio.sleep(self.timers.look_again_s)
+        else:
+            self._doubt = Doubt(epoch=pulse.epoch, beat=pulse.beat, at_s=self._clock())
+
     async def _watch_lock(self) -> None:
         while True:
             await self._lock.changed()
@@ -264,17 +320,18 @@ class Leadership:
         timeout_s = self.timers.deadline_s
         why = Why.STORE_HUNG
         try:
-            await self._store.client.transact(raise_epoch(claim, self.name), timeout_s=timeout_s)
+            if not await self._raise_epoch(claim):
+                return
             why = Why.NB_HUNG
             txn, control = claim_nb(claim, self.name)
             await self._nb.client.transact(txn, timeout_s=timeout_s)
-        except TransactionError as error:
-            # What was seen is out of date, or somebody else was faster: look again.
-            self._events.emit(LEADERSHIP_CLAIM_FAILED, epoch=claim.epoch, error=str(error))
-            await self._sleep(self._clock() + self.timers.courtesy_s)
-        except OvsdbError as error:
+        except DeadlineExceeded as error:
             self._events.emit(LEADERSHIP_CLAIM_FAILED, epoch=claim.epoch, error=str(error))
             self._step_back(why)
+        except OvsdbError as error:
+            # What was seen is out of date, somebody else was faster, or a server has just gone: look again.
+            self._events.emit(LEADERSHIP_CLAIM_FAILED, epoch=claim.epoch, error=str(error))
+            await self._sleep(self._clock() + self.timers.courtesy_s)
         else:
             self._failures = 0
             self._control = self.confirmed = control
@@ -282,10 +339,33 @@ class Leadership:
             self._events.emit(LEADERSHIP_WON, epoch=claim.epoch)
             self._tell()
 
+    async def _raise_epoch(self, claim: Claim) -> bool:
+        """Become the holder in the Ovenbird database, with the lock; whether it came to that."""
+        robbed = claim.robbed
+        taken = evidence(robbed, self._clock()) if robbed is not None else ""
+        txn = raise_epoch(claim, self.name, beats=self._pulses.has_place, taken=taken)
+        try:
+            await self._store.client.transact(txn, timeout_s=self.timers.deadline_s)
+        except WaitFailed:
+            if robbed is None:
+                raise
+            # It lives, or another candidate was faster.
+            await self._sleep(self._clock() + self.timers.look_again_s)
+            return False
+        if robbed is not None:
+            self._events.emit(LEADERSHIP_TAKEN, epoch=claim.epoch, evidence=taken)
+            await self._lock.steal()
+        return True
+
     def _resign(self, why: Why) -> None:
         if self._tenure is not None:
             epoch, self._tenure = self._tenure.epoch, None
-            self._events.emit(LEADERSHIP_LOST, epoch=epoch, why=why.value)
+            fields: dict[str, Any] = {"epoch": epoch, "why": why.value}
+            if why is Why.PAUSED:
+                fields["paused_s"] = round(self._paused_s, 1)
+            if (pulse := self._pulses.last) is not None and pulse.epoch > epoch:
+                fields |= {"by": pulse.holder, "taken": pulse.taken}
+            self._events.emit(LEADERSHIP_LOST, **fields)
             self._tell()
         self._step_back(why)
 

@@ -20,12 +20,14 @@ from ovenbird.controller.gateway_sight import GatewaySight
 from ovenbird.controller.leadership import Leadership
 from ovenbird.controller.nb_watch import NbWatch
 from ovenbird.controller.problems import Problems
+from ovenbird.controller.pulse import PulseWatch, beat_for_ever
 from ovenbird.controller.realisation import Realisation
 from ovenbird.controller.reconcile import AUDIT_EVERY_S, Reconciler
 from ovenbird.controller.sb_watch import SbWatch
 from ovenbird.controller.separating import Separating
 from ovenbird.controller.store import Store
 from ovenbird.controller.supervisor import keep_running
+from ovenbird.controller.unpacking import Unpacking
 from ovenbird.model.cluster import Cluster, Database
 from ovenbird.plan.election import Timers
 
@@ -50,7 +52,9 @@ class ControllerService:
         self.store = Store(cluster, self.events, remotes=chosen.get(Database.OVENBIRD))
         self.nb = NbWatch(cluster, self.events, remotes=chosen.get(Database.NB))
         self.sb = SbWatch(cluster, self.events, remotes=chosen.get(Database.SB))
-        self.leadership = Leadership(node, self.store, self.nb, self.events, timers=timers)
+        timers = timers or Timers()
+        self.pulses = PulseWatch(self.store.client, self.events, timers.pulse)
+        self.leadership = Leadership(node, self.store, self.nb, self.pulses, self.events, timers=timers)
         self.realisation = Realisation(cluster, self.store, self.nb, self.sb)
         self.fitness = GatewayFitness(cluster, self.events)
         self.gateways = GatewaySight(
@@ -71,10 +75,13 @@ class ControllerService:
         self.gateway_history = GatewayHistory(
             self.store, self.leadership, self.gateways, self.reconciler, self.gateway_estimates, self.events
         )
+        self.unpacking = Unpacking(self.store, self.leadership, self.events)
+        self.store.subscribe(lambda _: self.unpacking.look())
         self.sb.subscribe(self.gateway_history.look)
         self.sb.subscribe(self.reconciler.look_at_gateways)
         self.store.subscribe(lambda _: self.leadership.wake())
         self.nb.subscribe(lambda _: self.leadership.wake())
+        self.pulses.subscribe(self.leadership.wake)
         self._parts = contextlib.AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -83,14 +90,20 @@ class ControllerService:
         """What cannot be realised, by object; known to the acting controller only."""
         return self.reconciler.problems
 
+    async def _beat(self) -> None:
+        leadership = self.leadership
+        await beat_for_ever(self.store.client, self.pulses, leadership.timers.pulse, lambda: leadership.epoch)
+
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as parts:
-            for part in (self.store, self.nb, self.sb):
+            for part in (self.store, self.pulses, self.nb, self.sb):
                 await parts.enter_async_context(part)
             self._parts = parts.pop_all()
         runs = {
             "election": self.leadership.run,
+            "pulse": self._beat,
             "reconcile": self.reconciler.run,
+            "unpack": self.unpacking.run,
             "gateway-history": self.gateway_history.run,
             "gateway-estimates": self.gateway_estimates.run,
         }

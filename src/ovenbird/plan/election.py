@@ -4,6 +4,7 @@ Three things make one controller act at a time. The OVSDB lock is a hint that ke
 other's way; it is local to one server process, so two may hold it. The epoch is the fence: the winner raises it in
 `Cluster` and then in NB, and every NB transaction waits on it, so that whoever was superseded cannot write. A round
 trip is liveness: who has not had an NB write confirmed in time gives up, held lock or not.
+Who does not give up because it hangs is robbed of the lock when its heartbeat stands still (`ovenbird.plan.pulse`).
 The epoch in NB may only grow: a candidate that sees a greater one there raises the one in `Cluster` beyond it.
 This module must never assume that one of the three implies another.
 """
@@ -11,9 +12,10 @@ This module must never assume that one of the three implies another.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
+from ovenbird.plan.pulse import Ask, Doubt, Pulse, PulseTimers, Take, suspect
 from ovenbird.plan.rows import row_uuid
 
 CONTROL_TABLE = "Address_Set"
@@ -79,12 +81,16 @@ class Timers:
     """How long a candidate that cannot see a database waits for news: that it can again changes no content."""
     row_s: float = 0.002
     """Added to the deadline per row of a transaction in flight: a great write is slow, not hung."""
+    paused_s: float = 2.5
+    """A leader looks at least every second; one that has not for so long was not run."""
+    pulse: PulseTimers = field(default_factory=PulseTimers)
 
 
 class Why(Enum):
     """Why leadership ended, or was not won."""
 
     LOCK_LOST = "lock lost"
+    PAUSED = "this process did not run"
     SUPERSEDED = "epoch in the Ovenbird database changed"
     FENCED = "epoch in NB changed"
     NB_HUNG = "no NB write was confirmed in time"
@@ -122,6 +128,14 @@ class Sight:
     """Not to stand before this time."""
     fit: bool = True
     """Whether this candidate understands everything that is declared."""
+    looked_s: float | None = None
+    """When this candidate last looked."""
+    pulse: Pulse | None = None
+    """The acting controller's heartbeat."""
+    doubt: Doubt | None = None
+    """The latest doubt of this candidate."""
+    thefts: int = 0
+    """How often a place was taken of late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +147,9 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """Ask for the lock (again)."""
+    """Ask for the lock (again), and look again at this time."""
+
+    until_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +159,8 @@ class Claim:
     epoch: int
     store_epoch: int
     nb: Control
+    robbed: Pulse | None = None
+    """Take the lock from the holder of this heartbeat, unless it has moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +175,7 @@ class Resign:
     why: Why
 
 
-Decision = Idle | Queue | Claim | Beat | Resign
+Decision = Idle | Queue | Ask | Claim | Beat | Resign
 
 
 def decide(sight: Sight, timers: Timers) -> Decision:
@@ -169,10 +187,25 @@ def decide(sight: Sight, timers: Timers) -> Decision:
     if sight.now_s < sight.stand_from_s:
         return Idle(sight.stand_from_s)
     if not sight.lock_held:
-        return Queue()
+        return _as_standby(sight, timers)
     if sight.store_epoch is None or sight.nb is None:
         return Idle(sight.now_s + timers.look_again_s)
     return Claim(max(sight.store_epoch, sight.nb.epoch) + 1, sight.store_epoch, sight.nb)
+
+
+def _as_standby(sight: Sight, timers: Timers) -> Decision:
+    pulse, later_s = sight.pulse, sight.now_s + timers.pulse.beat_s
+    # Who could not act better than the holder does not take its place; and only of this epoch's holder is it known
+    # that it beats.
+    if sight.store_epoch is None or sight.nb is None or pulse is None or pulse.epoch != sight.store_epoch:
+        return Queue(later_s)
+    match suspect(pulse, sight.doubt, sight.thefts, sight.now_s, timers.pulse):
+        case Take():
+            return Claim(max(sight.store_epoch, sight.nb.epoch) + 1, sight.store_epoch, sight.nb, robbed=pulse)
+        case Ask() as ask:
+            return ask
+        case waiting:
+            return Queue(min(waiting.until_s, later_s))
 
 
 def _as_leader(sight: Sight, tenure: Tenure, timers: Timers) -> Decision:
@@ -185,7 +218,8 @@ def _as_leader(sight: Sight, tenure: Tenure, timers: Timers) -> Decision:
         return Resign(Why.FENCED)
     expires_s = tenure.confirmed_s + timers.deadline_s + timers.row_s * (tenure.in_flight_rows or 0)
     if sight.now_s >= expires_s:
-        return Resign(Why.NB_HUNG)
+        paused = sight.looked_s is not None and sight.now_s - sight.looked_s >= timers.paused_s
+        return Resign(Why.PAUSED if paused else Why.NB_HUNG)
     if tenure.in_flight_rows is not None:
         return Idle(expires_s)
     beat_s = tenure.confirmed_s + timers.heartbeat_s

@@ -91,6 +91,8 @@ class Controller:
     """Declared revision that NB holds."""
     confirmed_age_s: float | None = None
     """Age of the last write to NB that was confirmed, as far as this observer saw."""
+    taken: str = ""
+    """From whom the holder took its place, and on what evidence; "" when it was free."""
     why: str = ""
 
 
