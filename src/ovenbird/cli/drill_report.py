@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 EXIT = {"pass": 0, "fail": 1, "invalid": 6}
 FIGURES = (
     ("outage_ms", "outage of packets"),
+    ("path_outage_ms", "of ICMP and UDP"),
+    ("tcp_outage_ms", "of TCP"),
     ("write_outage_ms", "outage of writes"),
     ("nb_outage_ms", "outage of commits in NB"),
     ("return_outage_ms", "outage on return"),
+    ("path_return_ms", "on return, of ICMP and UDP"),
     ("back_in_service_ms", "back in service"),
     ("noise_ms", "noise before the fault"),
 )
@@ -194,10 +197,11 @@ def several_text(found: Sequence[Run]) -> str:
     rows = []
     for name, one in data["drills"].items():
         counted = ", ".join(f"{count} {word}" for word, count in one["outcomes"].items() if count)
-        outage, writes = one["outage_ms"] or {}, one["write_outage_ms"] or {}
-        cells = [_ms((side or {}).get(part)) for side in (outage, writes) for part in ("p50", "p95", "worst")]
+        sides = (one["outage_ms"], one["path_outage_ms"], one["write_outage_ms"])
+        cells = [_ms((side or {}).get(part)) for side in sides for part in ("p50", "p95", "worst")]
         rows.append([name, counted, *cells, _ms((one["noise_ms"] or {}).get("worst"))])
-    heads = ["drill", "runs", "outage p50", "p95", "worst", "writes p50", "p95", "worst", "noise"]
+    parts = ("p95", "worst")
+    heads = ["drill", "runs", "outage p50", *parts, "icmp, udp p50", *parts, "writes p50", *parts, "noise"]
     pages = [f"  {run['outcome']:<8}{run['page']}" for run in data["runs"]]
     return "\n".join([table(heads, rows), "", *pages])
 
