@@ -11,7 +11,7 @@ import click
 
 from ovenbird.cli.drill_list import describe, list_
 from ovenbird.cli.drill_live import heal_live, run_live
-from ovenbird.cli.drill_report import compare, figures, rejudge, report
+from ovenbird.cli.drill_report import compare, figures, goals, rejudge, report
 from ovenbird.cli.lab_name import opened
 from ovenbird.cli.output import emit, output_option, say, table
 from ovenbird.model.errors import UserError
@@ -241,5 +241,5 @@ def heal(live: bool) -> None:
     heal_leftovers(lab, LabApi(lab), say)
 
 
-for _command in (list_, describe, report, compare, rejudge, figures):
+for _command in (list_, describe, report, compare, rejudge, figures, goals):
     drill.add_command(_command)

@@ -141,6 +141,48 @@ def figures(folders: tuple[Path, ...], into: Path, output: str) -> None:
     emit(data, output, lambda: f"{page}: {len(new['drills'])} of {data['rows']} rows measured by {len(found)} runs")
 
 
+@click.command(epilog="Example: ovenbird drill goals reports/gateway-figures --todo --repeat 20 --stock 5")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--todo", is_flag=True, help="Print what is still to be run, one line each, instead of writing the page.")
+@click.option(
+    "--repeat", type=click.IntRange(1), default=20, show_default=True, help="Runs that each drill should have."
+)
+@click.option("--stock", type=click.IntRange(0), default=5, show_default=True, help="The same, of stock OVN.")
+@click.option(
+    "--into", type=_FOLDER, default=Path("docs"), show_default=True, help="Where gateway-figures.md is written."
+)
+@output_option
+def goals(folder: Path, todo: bool, repeat: int, stock: int, into: Path, output: str) -> None:
+    """Lay the figures of gateways beside what they are meant to be.
+
+    FOLDER holds the runs; with --todo it may be empty, and lines are LAB DRILL ours|stock RUNS SECONDS.
+    """
+    from ovenbird.drill import figures as published
+    from ovenbird.drill import goals as aims
+    from ovenbird.drill import runs
+    from ovenbird.drill.catalogue import chosen
+
+    found = runs.open_all(folder) if any(folder.glob(f"*/{runs.RUN}")) else []
+    measured = published.measured([(run.record.meta, run.judged) for run in found])
+    if todo:
+        drills = chosen(list(dict.fromkeys(goal.drill for goal in aims.GOALS)))
+        lines = [
+            {
+                "lab": f"{one.drill.needs.centrals}-{one.drill.needs.gateways}-{one.drill.needs.computes}",
+                "drill": one.drill.name,
+                "side": "stock" if one.baseline else "ours",
+                "runs": one.runs,
+                "expected_s": round(one.expected_s),
+            }
+            for one in aims.todo(measured, drills, repeat=repeat, stock=stock)
+        ]
+        emit({"todo": lines}, output, lambda: "\n".join(" ".join(map(str, one.values())) for one in lines))
+        return
+    page = into / "gateway-figures.md"
+    page.write_text(aims.markdown(measured), encoding="utf-8")
+    emit({"page": str(page), "runs": len(found)}, output, lambda: f"{page}: {len(found)} runs")
+
+
 def _by_drill(found: Sequence[Run]) -> dict[str, list[Judged]]:
     """Return the verdicts of each drill, stock OVN's apart."""
     groups: dict[str, list[Judged]] = {}

@@ -76,9 +76,9 @@ def markdown(figures: Mapping[str, Any], *, order: Sequence[str] = (), command: 
         "",
         INTRODUCTION,
         "",
-        _line(HEADS),
-        _line(["---" if at in (0, 1, len(HEADS) - 1) else "---:" for at in range(len(HEADS))]),
-        *(_line(row) for row in rows),
+        line(HEADS),
+        line(["---" if at in (0, 1, len(HEADS) - 1) else "---:" for at in range(len(HEADS))]),
+        *(line(row) for row in rows),
         "",
         *_failures(drills, names),
         "## Where and when",
@@ -117,23 +117,23 @@ def _row(name: str, sides: Mapping[str, Any], places: Mapping[str, int]) -> list
     return [
         f"`{name}`",
         _verdict(ours) if ours else "-",
-        _of(ours, "outage_ms", "p50"),
-        _of(ours, "outage_ms", "worst"),
-        _of(ours, "path_outage_ms", "p50"),
-        _of(ours, "path_outage_ms", "worst"),
-        _of(ours, "tcp_outage_ms", "worst"),
-        _number(ours.get("limit_ms")),
-        _number(ours.get("detect_limit_ms") or None),
-        _of(stock, "outage_ms", "p50") + (f" [{stock_at}]" if stock_at != at else ""),
-        _of(stock, "outage_ms", "worst"),
-        _of(stock, "path_outage_ms", "worst"),
+        cell(ours, "outage_ms", "p50"),
+        cell(ours, "outage_ms", "worst"),
+        cell(ours, "path_outage_ms", "p50"),
+        cell(ours, "path_outage_ms", "worst"),
+        cell(ours, "tcp_outage_ms", "worst"),
+        number(ours.get("limit_ms")),
+        number(ours.get("detect_limit_ms") or None),
+        cell(stock, "outage_ms", "p50") + (f" [{stock_at}]" if stock_at != at else ""),
+        cell(stock, "outage_ms", "worst"),
+        cell(stock, "path_outage_ms", "worst"),
         _ratio(ours, stock),
-        _of(ours, "write_outage_ms", "worst"),
-        _of(ours, "nb_outage_ms", "worst"),
-        _of(ours, "return_outage_ms", "p50"),
-        _of(ours, "return_outage_ms", "worst"),
-        _of(ours, "path_return_ms", "worst"),
-        _of(ours or stock, "noise_ms", "worst"),
+        cell(ours, "write_outage_ms", "worst"),
+        cell(ours, "nb_outage_ms", "worst"),
+        cell(ours, "return_outage_ms", "p50"),
+        cell(ours, "return_outage_ms", "worst"),
+        cell(ours, "path_return_ms", "worst"),
+        cell(ours or stock, "noise_ms", "worst"),
         f"{sum((ours or stock).get('outcomes', {}).values())} [{at}]",
         _invariants(ours),
     ]
@@ -161,11 +161,13 @@ def _ratio(ours: Mapping[str, Any], stock: Mapping[str, Any]) -> str:
     return f"{theirs / mine:.1f}x" if mine and theirs is not None else "-"
 
 
-def _of(side: Mapping[str, Any], figure: str, part: str) -> str:
-    return _number((side.get(figure) or {}).get(part))
+def cell(side: Mapping[str, Any], figure: str, part: str) -> str:
+    """Return one figure's p50, p95 or worst; "-" where it was not measured."""
+    return number((side.get(figure) or {}).get(part))
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Return whole milliseconds."""
     return "-" if value is None else f"{value:.0f}"
 
 
@@ -209,7 +211,8 @@ def _seeds(name: str, sides: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """Return one line of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
