@@ -101,6 +101,7 @@ def _side(group: Sequence[tuple[Meta, Judged]]) -> dict[str, Any]:
         "write_limit_ms": run.write_limit_ms,
         "return_limit_ms": run.return_limit_ms,
         "detect_limit_ms": round(latest.detect_limit_ms, 1),
+        "detect_limits_ms": sorted({round(meta.detect_limit_ms, 1) for meta, _run in group}),
         "expected_failure": run.expected_failure,
         "reasons": list(dict.fromkeys(reason for _meta, each in group for reason in each.verdict.reasons)),
         "date": datetime.fromtimestamp(latest.started_ns // NS_PER_S, UTC).date().isoformat(),

@@ -42,7 +42,7 @@ class Goal:
     """Whether `DETECTIONS` times BFD's detection must be kept as well."""
 
     def limit(self, detect_ms: float | None) -> float:
-        """Return what the worst run may cost, by the detection that was in force."""
+        """Return what the worst run may cost; of several detections in force, that of the quickest counts."""
         return min(self.limit_ms, DETECTIONS * detect_ms) if self.is_by_detection and detect_ms else self.limit_ms
 
 
@@ -121,7 +121,8 @@ def markdown(figures: Mapping[str, Any], *, command: str = "scripts/gateway-figu
 
 def _row(goal: Goal, sides: Mapping[str, Any]) -> list[str]:
     ours, stock = sides.get(OURS) or {}, sides.get(BASELINE) or {}
-    limit_ms = goal.limit(ours.get("detect_limit_ms"))
+    detect_ms = [each for each in ours.get("detect_limits_ms", ()) if each]
+    limit_ms = goal.limit(min(detect_ms, default=None))
     return [
         goal.event,
         f"`{goal.drill}`",
@@ -131,7 +132,7 @@ def _row(goal: Goal, sides: Mapping[str, Any]) -> list[str]:
         met(ours, goal.figure, limit_ms),
         cell(ours, "noise_ms", "worst"),
         cell(ours, "tcp_outage_ms", "worst") if goal.figure == "path_outage_ms" else "-",
-        number(ours.get("detect_limit_ms") or None),
+        " to ".join(dict.fromkeys(number(each) for each in (detect_ms[0], detect_ms[-1]))) if detect_ms else "-",
         *(cell(stock, goal.figure, part) for part in ("p50", "worst")),
         _runs(stock),
     ]
