@@ -28,8 +28,8 @@ INTRODUCTION = """\
 All times in milliseconds, as a workload or a client saw them: the largest gap between two delivered packets, two
 acknowledged writes, or two writes that were seen in NB; the normal spacing included, nothing subtracted. *Outage* is
 that of the worst stream, TCP included. *ICMP, UDP* is for how long the path was gone; a *TCP* connection goes on with
-its first retransmission after that, and its time-out of 0.2 s doubles in silence: retransmissions come about 0.2, 0.6,
-1.5 and 3.1 s after the first loss, whatever the network did in between. *Limit* is that of the stream with the worst
+its first retransmission after that, and its time-out of 0.2 s doubles in silence: retransmissions come about 0.2, 0.7,
+1.6 and 3.4 s after the first loss, whatever the network did in between. *Limit* is that of the stream with the worst
 outage. *Detector* is what the responsible timers need before anything can react.
 *Noise* is the largest gap of packets with nothing broken, in the worst run. *Stock OVN* is the same drill on the same
 machine with Ovenbird's agents and controllers stopped; *ratio* is its p50 in parts of ours."""

@@ -26,7 +26,7 @@ INTRODUCTION = """\
 All times in milliseconds: the largest gap between two delivered packets of any ICMP or UDP stream; nothing
 subtracted. *Goal* is for the worst run. *Noise* is the largest gap with nothing broken, in the worst run: a figure
 that is not above it is *within the noise*, and proves no more than that. *TCP* goes on with its next retransmission,
-about 0.2, 0.6, 1.5 or 3.1 s after the first loss. *Stock OVN* is the same drill on the same lab with Ovenbird's
+about 0.2, 0.7, 1.6 or 3.4 s after the first loss. *Stock OVN* is the same drill on the same lab with Ovenbird's
 agents and controllers stopped, BFD at its defaults; invalid runs prove nothing and are only counted."""
 
 
