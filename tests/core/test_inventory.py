@@ -51,7 +51,7 @@ def test_every_index_answers():
     assert inventory.networks_of("r1") == [BLUE]
     assert inventory.floating_ips_of("r1") == [FIP]
     assert inventory.floating_ips_of("r2") == []
-    assert inventory.externals_on("ext", None) == {public}
+    assert inventory.networks_on("ext", None) == {public}
     assert inventory.spec(Network, "blue") == BLUE.spec
     assert inventory.spec(Network, "green") is None
     assert inventory.get(Key("Nothing", "x")) is None
@@ -96,6 +96,11 @@ OBJECTS = st.one_of(
     st.builds(
         declared,
         NAMES,
+        st.builds(Network, cidr=st.just("10.0.0.0/24"), router=NAMES, physnet=NAMES, vlan=st.integers(1, 2)),
+    ),
+    st.builds(
+        declared,
+        NAMES,
         st.builds(Router, external=st.none() | st.builds(RouterExternal, network=NAMES, address=ADDRESSES)),
         mac=st.sampled_from(["", "0a:00:00:00:00:01"]),
     ),
@@ -123,8 +128,20 @@ def answers(view: Inventory | Draft) -> dict[str, object]:
         "macs": set(view.mac_owners("0a:00:00:00:00:01")),
         "networks_of": {name: view.networks_of(name) for name in "ab"},
         "floating_ips_of": {name: view.floating_ips_of(name) for name in "ab"},
-        "externals_on": {name: set(view.externals_on(name, None)) for name in "ab"},
+        "networks_on": {(name, vlan): set(view.networks_on(name, vlan)) for name in "ab" for vlan in (None, 1, 2)},
+        "physnets_of": {name: view.physnets_of(name) for name in "ab"},
     }
+
+
+def carry(view: dict[str, object], objects: dict[Key, Declared]) -> None:
+    """Which physical networks carry what."""
+    carried = [each for each in objects.values() if getattr(each.spec, "physnet", None)]
+    for name, vlan in view["networks_on"]:  # type: ignore[attr-defined]
+        there = {each.key for each in carried if (each.spec.physnet, each.spec.vlan) == (name, vlan)}  # type: ignore[attr-defined]
+        view["networks_on"][name, vlan] = there  # type: ignore[index]
+    for router in "ab":
+        behind = [each.spec for each in carried if getattr(each.spec, "router", None) == router]
+        view["physnets_of"][router] = frozenset(spec.physnet for spec in behind)  # type: ignore[index, attr-defined]
 
 
 def oracle(objects: dict[Key, Declared]) -> dict[str, object]:
@@ -140,8 +157,6 @@ def oracle(objects: dict[Key, Declared]) -> dict[str, object]:
             addresses[claim[0], parse_address(claim[1]) & 255].add(key)
         if claimed_mac(each):
             view["macs"].add(key)  # type: ignore[attr-defined]
-        if isinstance(each.spec, ExternalNetwork):
-            view["externals_on"][each.spec.physnet].add(key)  # type: ignore[index]
         if isinstance(each.spec, Network):
             view["networks_of"][each.spec.router].append(each)  # type: ignore[index]
         if isinstance(each.spec, FloatingIP):
@@ -149,6 +164,7 @@ def oracle(objects: dict[Key, Declared]) -> dict[str, object]:
             network = objects.get(Key("Network", port.spec.network)) if port else None  # type: ignore[attr-defined]
             if network:
                 view["floating_ips_of"][network.spec.router].append(each)  # type: ignore[index, attr-defined]
+    carry(view, objects)
     for space in view["free"]:  # type: ignore[attr-defined]
         free = [at for at in range(1, 5) if not addresses[space, at]]
         view["free"][space] = parse_address("10.0.0.0") + free[0] if free else None  # type: ignore[index]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ovenbird.model.addresses import parse_mac
 from ovenbird.model.cluster import Cluster, Host, Role
 from ovenbird.plan.switch import (
     AddBridge,
@@ -76,7 +77,7 @@ def test_a_gateways_settings():
     assert ids["system-id"] == "g1"
     assert ids["ovn-remote"] == "tcp:10.0.0.1:6642,tcp:10.0.0.2:6642,tcp:10.0.0.3:6642"
     assert ids["ovn-encap-ip"] == "10.0.0.11"
-    assert ids["ovn-bridge-mappings"] == "ext:br-ext"
+    assert ids["ovn-bridge-mappings"] == "ext:br-ext,ext_vlans:br-ext"
     assert ids["ovn-cms-options"] == "enable-chassis-as-gw"
     assert ids["ovn-bridge-datapath-type"] == "netdev"
 
@@ -85,6 +86,20 @@ def test_a_hosts_zone_is_told_as_other_managers_of_ovn_read_it():
     assert wanted(replace(GATEWAY, zone="east")).external_ids["ovn-cms-options"] == (
         "enable-chassis-as-gw,availability-zones=east"
     )
+
+
+def chassis_macs(host: Host) -> dict[str, str]:
+    said = str(wanted(host).external_ids["ovn-chassis-mac-mappings"])
+    return {name: parse_mac(mac) for name, _, mac in (each.partition(":") for each in said.split(","))}
+
+
+def test_each_host_has_addresses_of_its_own_where_routers_speak_from_every_host():
+    compute = replace(COMPUTE, uplinks=GATEWAY.uplinks)
+    # A gateway must speak with its routers' own address on their external networks.
+    assert set(chassis_macs(GATEWAY)) == {"ext_vlans"}
+    assert set(chassis_macs(compute)) == {"ext", "ext_vlans"}
+    macs = [mac for host in (GATEWAY, replace(GATEWAY, name="g2"), compute) for mac in chassis_macs(host).values()]
+    assert len(set(macs)) == 4
 
 
 def test_a_compute_host_offers_itself_not_as_gateway():

@@ -79,6 +79,14 @@ CASES = {
     "gateway.encapsulation": replace(SAFE, chassis={**CHASSIS, "g2": sight("g2", "vxlan", ext="br-ext")}),
     "gateway.not_one_l2": replace(SAFE, next_hops={"public": {"g1": "aa:aa", "g2": "bb:bb"}}),
     "floating_ip.no_uplink": replace(SAFE, cluster=cluster(compute_uplink=False)),
+    "network.unfit_host": replace(
+        SAFE,
+        inventory=applied(
+            "{kind: Network, name: red, spec: {cidr: 192.168.7.0/24, physnet: ext, vlan: 7}}",
+            "{kind: Port, name: vm1, spec: {network: red}}",
+        ),
+        cluster=cluster(compute_uplink=False),
+    ),
     "loop.two_localnets": replace(SAFE, switches=(SwitchSight(name="joined", physnets=("dmz", "ext")),)),
     "loop.one_bridge": replace(SAFE, chassis={**CHASSIS, "n1": sight("n1", ext="br-ext", dmz="br-ext")}),
     "obsolete.redirect_chassis": replace(

@@ -6,6 +6,7 @@ from tests.ovsdb.servers import OvsdbServer
 from tests.waiting import eventually
 
 from ovenbird.ovsdb import Client, Replica, Transaction
+from ovenbird.ovsdb.client import BULK_BYTES
 
 BULK = 3
 
@@ -72,6 +73,21 @@ async def test_news_can_be_held_while_great_transactions_are_answered(server: Ov
         assert not replica.table("Logical_Switch")
         client.release_news()
         await eventually(lambda: len(replica.table("Logical_Switch")) == 2 * BULK, within_s=10)
+
+
+async def test_one_operation_with_a_great_value_is_great(server: OvsdbServer) -> None:
+    async with (
+        Client(server.database, [server.unix], bulk_operations=BULK) as client,
+        Replica(client, {"Logical_Switch": ["name", "external_ids"]}) as replica,
+    ):
+        await replica.ready(timeout_s=5)
+        client.hold_news(60)
+        txn = Transaction()
+        row = txn.insert("Logical_Switch", {"name": "a", "external_ids": {"much": "x" * BULK_BYTES}})
+        await client.transact(txn)
+        assert not replica.table("Logical_Switch")
+        client.release_news()
+        await eventually(lambda: row in replica.table("Logical_Switch"), within_s=10)
 
 
 async def test_held_news_comes_by_itself_when_nobody_releases_it(server: OvsdbServer) -> None:

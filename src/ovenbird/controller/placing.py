@@ -43,8 +43,6 @@ from ovenbird.plan.separation import Pair, Separated, read, written
 
 DEFAULT_DELAY_S = 60
 """`failback_delay_s` when not given."""
-PLACED_KINDS = frozenset({"Router", "ExternalNetwork"})
-"""Kinds whose change may change the placement."""
 
 HANDED_OVER = frozenset({Cause.MOVE, Cause.REBALANCE, Cause.DRAIN, Cause.FAILBACK})
 """Causes of a move away from a gateway that works; one that is unfit or dead has nothing to go on with."""
@@ -151,12 +149,12 @@ class Placing:
         self._seen = sight
         if not names:
             return placed
-        physnets = {need.name: need.physnet for need in router_needs(state.inventory)} if sight.unfit else {}
+        needs = {need.name: need for need in router_needs(state.inventory)} if sight.unfit else {}
         routers, homes, requests = dict(placed.routers), dict(placed.homes), dict(placed.requests)
         self._lists = shared_lists(state.inventory)
         names = self._with_sharers(names)
         for group in as_groups(carried_routers(self._cluster, state, placed, sight.carriers, names)):
-            verdict = self._verdict(group, physnets, sight)
+            verdict = self._verdict(group, needs, sight)
             for router in group:
                 name = router.name
                 self._memories[name] = verdict.memory
@@ -183,11 +181,13 @@ class Placing:
                 self._moves[router] = (first, Cause.UNPAIRED, sight.now_s)
                 self._memories[router] = Memory(changed_s=sight.now_s)
 
-    def _verdict(self, group: Sequence[Carried], physnets: Mapping[str, str], sight: Sight) -> Verdict:
+    def _verdict(self, group: Sequence[Carried], needs: Mapping[str, RouterNeed], sight: Sight) -> Verdict:
         """Decide once for legs that share an order."""
         router = as_one(group)
-        # Only what was found on its own physical network counts for a router.
-        gateways = replace(sight.gateways, unfit=sight.unfit.get(physnets.get(router.name, ""), frozenset()))
+        # Only what was found on its own physical networks counts for a router.
+        physnets = needs[router.name].physnets if router.name in needs else ()
+        unfit = frozenset[str]().union(*(sight.unfit.get(physnet, frozenset()) for physnet in physnets))
+        gateways = replace(sight.gateways, unfit=unfit)
         memories = (self._memories.get(each.name) for each in group)
         return decide(router, next(filter(None, memories), None), gateways, sight.now_s)
 
@@ -273,6 +273,7 @@ def router_needs(inventory: InventoryView, names: Collection[str] | None = None)
                     physnet=external.physnet,
                     count=spec.gateways.count,
                     zones=frozenset(spec.gateways.zones),
+                    inward=inventory.physnets_of(name),
                     together=external.physnet if spec.gateways.mode == SHARED else "",
                     pinned=is_pinned(spec),
                     apart=name if spec.gateways.mode == SEVERAL else "",

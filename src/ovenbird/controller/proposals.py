@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ovenbird.controller import batches
 from ovenbird.controller.records import (
     CLUSTER_UUID,
     AttachmentRecord,
@@ -21,6 +22,7 @@ from ovenbird.controller.records import (
     object_uuid,
 )
 from ovenbird.controller.state import DeclaredState, Prospect
+from ovenbird.controller.unpacking import unpack_first
 from ovenbird.controller.writer import Proposal
 from ovenbird.model.cluster import Cluster, Role
 from ovenbird.model.documents import Document
@@ -30,6 +32,7 @@ from ovenbird.ovsdb import Transaction
 from ovenbird.plan.admission import admit, admit_delete
 from ovenbird.plan.change import Admission, Change
 from ovenbird.plan.legs import leg_names, router_of
+from ovenbird.plan.reach import why_not_on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +50,9 @@ class ApplyOutcome:
 
 
 def apply(
-    state: DeclaredState, cluster: Cluster, documents: Sequence[Document], *, dry_run: bool
+    state: DeclaredState, cluster: Cluster, documents: Sequence[Document], *, dry_run: bool, batched: bool = False
 ) -> Proposal[ApplyOutcome]:
-    """Propose to declare these documents."""
+    """Propose to declare these documents; `batched`: the database can take many objects in one row."""
     admission = admit(
         state.inventory,
         documents,
@@ -59,7 +62,7 @@ def apply(
         gateways=gateways_by_physnet(cluster),
         zones=cluster.gateway_zones,
     )
-    return _objects(state, admission, dry_run=dry_run, comment="apply")
+    return _objects(state, admission, dry_run=dry_run, comment="apply", batched=batched)
 
 
 def gateways_by_physnet(cluster: Cluster) -> Counter[str]:
@@ -67,7 +70,9 @@ def gateways_by_physnet(cluster: Cluster) -> Counter[str]:
     return Counter(physnet for host in cluster.hosts if Role.GATEWAY in host.roles for physnet in host.uplinks)
 
 
-def delete(state: DeclaredState, keys: Sequence[Key], *, dry_run: bool) -> Proposal[ApplyOutcome]:
+def delete(
+    state: DeclaredState, keys: Sequence[Key], *, dry_run: bool, batched: bool = False
+) -> Proposal[ApplyOutcome]:
     """Propose to take these objects out of what is declared."""
     admission = admit_delete(state.inventory, keys)
     ports = [key.name for key in keys if key.kind == "Port"]
@@ -85,11 +90,17 @@ def delete(state: DeclaredState, keys: Sequence[Key], *, dry_run: bool) -> Propo
         raise Refused(
             f"cannot be deleted while attached: {names}", code="attached", hint="detach first", problems=problems
         )
-    return _objects(state, admission, dry_run=dry_run, comment="delete", detached=ports)
+    return _objects(state, admission, dry_run=dry_run, comment="delete", batched=batched, detached=ports)
 
 
 def _objects(
-    state: DeclaredState, admission: Admission, *, dry_run: bool, comment: str, detached: Iterable[str] = ()
+    state: DeclaredState,
+    admission: Admission,
+    *,
+    dry_run: bool,
+    comment: str,
+    batched: bool,
+    detached: Iterable[str] = (),
 ) -> Proposal[ApplyOutcome]:
     changes = admission.effective
     revision = state.revision + bool(changes)
@@ -98,10 +109,25 @@ def _objects(
     )
     if dry_run or not changes:
         return Proposal(outcome, None)
+    if (first := unpack_first(state, outcome)) is not None:
+        return first
     txn = Transaction(f"{comment}: revision {revision}")
     txn.wait_exists("Cluster", uuid=CLUSTER_UUID, where=[("revision", "==", state.revision)])
     for port in detached:
         txn.wait("Attachment", where=[("_uuid", "==", attachment_uuid(port))])
+    if batched and len(changes) >= batches.LEAST_OBJECTS:
+        _write_batches(txn, state, changes, revision)
+    else:
+        _write_rows(txn, state, changes)
+    for leg in _lost_legs(state, changes):
+        txn.delete("Home", uuid=home_uuid(leg))
+    txn.update("Cluster", {"revision": revision}, uuid=CLUSTER_UUID)
+    objects = {change.key: change.new for change in changes}
+    prospect = Prospect(objects, admission.view, revision) if admission.view else None
+    return Proposal(outcome, txn, lambda: _is_applied(state, changes, revision), rows=len(changes), prospect=prospect)
+
+
+def _write_rows(txn: Transaction, state: DeclaredState, changes: Sequence[Change]) -> None:
     writing = {change.key: (change.new, object_row(change.new)) for change in changes if change.new is not None}
     for change in changes:
         uuid = object_uuid(change.key)
@@ -111,13 +137,14 @@ def _objects(
             txn.insert("Object", writing[change.key][1], uuid=uuid)
         else:
             txn.update("Object", writing[change.key][1], uuid=uuid)
-    for leg in _lost_legs(state, changes):
-        txn.delete("Home", uuid=home_uuid(leg))
-    txn.update("Cluster", {"revision": revision}, uuid=CLUSTER_UUID)
     state.expect(writing)
-    objects = {change.key: change.new for change in changes}
-    prospect = Prospect(objects, admission.view, revision) if admission.view else None
-    return Proposal(outcome, txn, lambda: _is_applied(state, changes, revision), rows=len(changes), prospect=prospect)
+
+
+def _write_batches(txn: Transaction, state: DeclaredState, changes: Sequence[Change], revision: int) -> None:
+    packed = batches.pack(changes, revision)
+    for batch in packed:
+        txn.insert("Batch", batch.columns(), uuid=batch.uuid)
+    state.expect({}, packed)
 
 
 def _lost_legs(state: DeclaredState, changes: Sequence[Change]) -> list[str]:
@@ -162,6 +189,14 @@ def attach(
     if host is None or not host.is_chassis:
         chassis = ", ".join(host.name for host in cluster.hosts if host.is_chassis)
         raise UserError(f"{node} is not a host that runs workloads", code="not_found", hint=f"there are: {chassis}")
+    if reason := why_not_on(host, port, state.inventory):
+        raise Refused(
+            f"Port/{port} cannot be on {node}: {reason[0]}",
+            code="unfit_host",
+            subject=f"Port/{port}",
+            evidence=reason[1],
+            hint="choose another host, or change what cluster.yaml says of this one",
+        )
     wanted = AttachmentRecord(port=port, node=node, spec=dict(spec))
     there = state.attachments.get(port)
     if there is not None:
@@ -174,6 +209,8 @@ def attach(
             evidence=json.dumps(there.to_json()),
             hint=f"`ovenbird port detach {port}` first",
         )
+    if (first := unpack_first(state, wanted, Key("Port", port))) is not None:
+        return first
     txn = Transaction(f"attach {port} to {node}")
     txn.wait_exists("Object", uuid=object_uuid(Key("Port", port)))
     txn.wait("Attachment", where=[("_uuid", "==", attachment_uuid(port))])

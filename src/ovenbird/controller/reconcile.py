@@ -25,7 +25,7 @@ from ovenbird.controller.handover import Handover
 from ovenbird.controller.leadership import Leadership, LeadershipLost
 from ovenbird.controller.nb_options import missing_options, write_options
 from ovenbird.controller.nb_watch import NbChange, NbWatch
-from ovenbird.controller.placing import PLACED_KINDS, Placing, Sight
+from ovenbird.controller.placing import Placing, Sight
 from ovenbird.controller.problems import Problems, Trouble
 from ovenbird.controller.separating import Separating
 from ovenbird.controller.state import Prospect, StateChange
@@ -202,7 +202,7 @@ class Reconciler:
 
     def _place(self) -> None:
         """Look where routers' gateways should be, if that may have changed."""
-        if self._place_again or self._work.kinds_changed() & PLACED_KINDS:
+        if self._place_again or self._work.may_move_routers(self._store.state.inventory):
             self._place_again = self._look_again = False
             self._work.again(self._placing.update(self._store.state, self._look()))
         elif self._look_again or self._clock() - self._looked_s >= min(IDLE_S, self._look_again_s):

@@ -27,6 +27,7 @@ from ovenbird.controller.sb_watch import SbWatch
 from ovenbird.controller.separating import Separating
 from ovenbird.controller.store import Store
 from ovenbird.controller.supervisor import keep_running
+from ovenbird.controller.unpacking import Unpacking
 from ovenbird.model.cluster import Cluster, Database
 from ovenbird.plan.election import Timers
 
@@ -74,6 +75,8 @@ class ControllerService:
         self.gateway_history = GatewayHistory(
             self.store, self.leadership, self.gateways, self.reconciler, self.gateway_estimates, self.events
         )
+        self.unpacking = Unpacking(self.store, self.leadership, self.events)
+        self.store.subscribe(lambda _: self.unpacking.look())
         self.sb.subscribe(self.gateway_history.look)
         self.sb.subscribe(self.reconciler.look_at_gateways)
         self.store.subscribe(lambda _: self.leadership.wake())
@@ -100,6 +103,7 @@ class ControllerService:
             "election": self.leadership.run,
             "pulse": self._beat,
             "reconcile": self.reconciler.run,
+            "unpack": self.unpacking.run,
             "gateway-history": self.gateway_history.run,
             "gateway-estimates": self.gateway_estimates.run,
         }

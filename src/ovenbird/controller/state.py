@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ovenbird.controller.batches import Batch, Batches, Stored, batch_id, read_stored
 from ovenbird.controller.records import (
     AttachmentRecord,
     ClusterRecord,
@@ -21,7 +22,6 @@ from ovenbird.controller.records import (
     read_gateway_change,
     read_home,
     read_node,
-    read_object,
 )
 from ovenbird.model.objects import Declared, Key
 from ovenbird.plan.inventory import Inventory, InventoryView
@@ -79,6 +79,8 @@ class DeclaredState:
         """By time and router: the latest changes of active gateways."""
         self.unreadable: dict[Key, str] = {}
         """Stored objects that this version cannot read, and why."""
+        self.batches = Batches()
+        """Great changes whose objects have no rows of their own yet; they are declared all the same."""
         self._expected: dict[Key, tuple[Declared, Mapping[str, Any]]] = {}
 
     @property
@@ -91,18 +93,22 @@ class DeclaredState:
         """Epoch of the acting controller; None while unknown."""
         return self.cluster.epoch if self.cluster else None
 
-    def expect(self, writing: Mapping[Key, tuple[Declared, Mapping[str, Any]]]) -> None:
+    def expect(self, writing: Mapping[Key, tuple[Declared, Mapping[str, Any]]], batches: Iterable[Batch] = ()) -> None:
         """Say what is being written, as object and as row, so that it need not be parsed when it comes back."""
         self._expected = dict(writing)
+        self.batches.expect(batches)
 
     def feed(self, changes: Iterable[RowChange]) -> StateChange:
         """Take in the row changes of one transaction (or of the first content); return what they changed."""
         change = StateChange()
         self.version += 1
+        batches = list[tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]]()
         for table, old, new in changes:
             match table:
                 case "Object":
                     self._feed_object(old, new, change)
+                case "Batch":
+                    batches.append((old, new))
                 case "Node":
                     self._feed_node(old, new, change)
                 case "Attachment":
@@ -112,19 +118,57 @@ class DeclaredState:
                 case "Cluster":
                     self.cluster = read_cluster(new) if new is not None else None
                     change.cluster = True
+        self._feed_batches(batches, change)
         return change
 
     def _feed_object(self, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, change: StateChange) -> None:
         if new is None or (old is not None and _key(old) != _key(new)):
-            self._put(_key(old), None, change)
-        if new is None:
-            return
-        key = _key(new)
-        try:
-            self._put(key, self._read(key, new), change)
-        except UnreadableRow as error:
+            self._take(_key(old), None, change)
+        if new is not None:
+            self._take(_key(new), new, change)
+
+    def _take(self, key: Key, row: Mapping[str, Any] | None, change: StateChange) -> None:
+        """Take in what an object's row says; a batch that is laid over it counts more."""
+        if key in self.batches:
+            self.batches.note_row(key, row)
+        else:
+            self._show(key, self._read(key, row) if row is not None else None, change)
+
+    def _feed_batches(
+        self, rows: Iterable[tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]], change: StateChange
+    ) -> None:
+        """Take batches away, then lay new ones over the rows: after all of these, whose order says nothing."""
+        rows = list(rows)
+        for old, _ in rows:
+            if old is None:
+                continue
+            self.unreadable.pop(_batch_key(old), None)
+            for key, said, stored in self.batches.lift(batch_id(old)):
+                if stored is not said:
+                    self._show(key, stored, change)
+        for _, new in rows:
+            if new is None:
+                continue
+            try:
+                batch = self.batches.read(new)
+            except UnreadableRow as error:
+                self.unreadable[_batch_key(new)] = str(error)
+                continue
+            self.batches.lay(batch, [self._stored(entry.key) for entry in batch.entries])
+            for entry in batch.entries:
+                self._show(entry.key, entry.stored, change)
+
+    def _stored(self, key: Key) -> Stored:
+        why = self.unreadable.get(key)
+        return self.inventory.get(key) if why is None else UnreadableRow(why)
+
+    def _show(self, key: Key, stored: Stored, change: StateChange) -> None:
+        """Have it said of an object."""
+        if isinstance(stored, UnreadableRow):
             # It stays as it was last understood; nobody acts until it can be read (`Leadership`).
-            self.unreadable[key] = str(error)
+            self.unreadable[key] = str(stored)
+        else:
+            self._put(key, stored, change)
 
     def _put(self, key: Key, declared: Declared | None, change: StateChange) -> None:
         change.objects.setdefault(key, self.inventory.get(key))
@@ -135,7 +179,7 @@ class DeclaredState:
         else:
             self.inventory.put(declared)
 
-    def _read(self, key: Key, row: Mapping[str, Any]) -> Declared:
+    def _read(self, key: Key, row: Mapping[str, Any]) -> Stored:
         if (expected := self._expected.pop(key, None)) is not None:
             declared, written = expected
             if row["revision"] == written["revision"] and (row["spec"], row["assigned"]) == (
@@ -143,7 +187,7 @@ class DeclaredState:
                 written["assigned"],
             ):
                 return declared  # its kind and name are the key
-        return read_object(row)
+        return read_stored(row)
 
     def _feed_node(self, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, change: StateChange) -> None:
         if old is not None:
@@ -191,6 +235,10 @@ class DeclaredState:
 def _key(row: Mapping[str, Any] | None) -> Key:
     assert row is not None
     return Key(row["kind"], row["name"])
+
+
+def _batch_key(row: Mapping[str, Any]) -> Key:
+    return Key("Batch", f"{row['revision']}/{row['part']}")
 
 
 def _substance(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from ovenbird.controller.proposals import ApplyOutcome
 from ovenbird.controller.records import CLUSTER_UUID, AttachmentRecord, NodeRecord
 from ovenbird.controller.state import DeclaredState, Prospect, StateChange
 from ovenbird.controller.supervisor import keep_running
+from ovenbird.controller.unpacking import unpack_first
 from ovenbird.controller.waiting import LOOK_AGAIN_S, Changing
 from ovenbird.controller.writer import WRITE_TIMEOUT_S, Proposal, Writer
 from ovenbird.model.cluster import Cluster, Database
@@ -28,7 +29,7 @@ from ovenbird.ovsdb import Backoff, Client, OvsdbError, Replica, Transaction
 from ovenbird.plan.inventory import Inventory
 
 TABLES: Mapping[str, None] = dict.fromkeys(
-    ("Cluster", "Object", "Node", "Attachment", "Gateway", "Home", "Handover", "GatewayChange")
+    ("Cluster", "Object", "Batch", "Node", "Attachment", "Gateway", "Home", "Handover", "GatewayChange")
 )
 FOUND_TIMEOUT_S = 5.0
 SOON = Backoff(cap_ms=500)
@@ -107,6 +108,11 @@ class Store:
         return self._replica.has("GatewayChange", "estimate")
 
     @property
+    def takes_batches(self) -> bool:
+        """Whether the database has a place for batches; one that an older version has made has none."""
+        return self._replica.has("Batch", "objects")
+
+    @property
     def is_readable(self) -> bool:
         """Whether this version can read every stored object."""
         return not self.state.unreadable
@@ -181,7 +187,7 @@ class Store:
     ) -> ApplyOutcome:
         """Declare objects: all of them or none. UserError carries all problems of all documents."""
         return await self._writer.write(
-            lambda: proposals.apply(self.state, self.cluster, documents, dry_run=dry_run),
+            lambda: proposals.apply(self.state, self.cluster, documents, dry_run=dry_run, batched=self.takes_batches),
             timeout_s=timeout_s,
             objects=len(documents),
         )
@@ -192,7 +198,9 @@ class Store:
         """Take objects out of the declared state: all of them or none. Refused says what is in use, and by what."""
         wanted = tuple(keys)
         return await self._writer.write(
-            lambda: proposals.delete(self.state, wanted, dry_run=dry_run), timeout_s=timeout_s, objects=len(wanted)
+            lambda: proposals.delete(self.state, wanted, dry_run=dry_run, batched=self.takes_batches),
+            timeout_s=timeout_s,
+            objects=len(wanted),
         )
 
     async def attach(
@@ -206,6 +214,12 @@ class Store:
     async def detach(self, port: str, *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
         """No longer want a port anywhere. UserError `not_attached` when it is not."""
         await self._writer.write(lambda: proposals.detach(self.state, port), timeout_s=timeout_s)
+
+    async def unpack(self, *, timeout_s: float = WRITE_TIMEOUT_S) -> None:
+        """Make rows of the objects of the oldest batch; nothing that is declared changes."""
+        await self._writer.write(
+            lambda: unpack_first(self.state, None, is_final=True) or Proposal(None, None), timeout_s=timeout_s
+        )
 
     async def write(self, propose: Callable[[], Proposal[T]], *, timeout_s: float = WRITE_TIMEOUT_S) -> T:
         """Commit what `propose` proposes on the newest state: for parts with proposals of their own."""

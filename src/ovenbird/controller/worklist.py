@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ovenbird.controller.state import Prospect
-from ovenbird.model.objects import KINDS, Declared, Key
+from ovenbird.model.objects import KINDS, Declared, Key, Network
 from ovenbird.plan.dirty import dirty
 from ovenbird.plan.inventory import Draft, Inventory
 
 _ORDER = {kind: at for at, kind in enumerate(KINDS)}
+_PLACED_KINDS = frozenset({"Router", "ExternalNetwork"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,11 @@ class Batch:
     def without(self, owners: Collection[Key]) -> Batch:
         """Return it without some objects."""
         return Batch(self.declared.difference(owners), self.suspects.difference(owners)) if owners else self
+
+
+def _is_carried(declared: Declared | None) -> bool:
+    """Whether it is a Network that a physical network carries: its router's gateways must have an uplink there."""
+    return declared is not None and isinstance(declared.spec, Network) and declared.spec.physnet is not None
 
 
 class Worklist:
@@ -67,9 +73,12 @@ class Worklist:
         """Look at these because NB may not be as we left it."""
         self._suspects.update(owners)
 
-    def kinds_changed(self) -> set[str]:
-        """Return the kinds of the changed objects."""
-        return {key.kind for key in self._before}
+    def may_move_routers(self, inventory: Inventory) -> bool:
+        """Whether what was declared anew may change the placement of routers."""
+        return any(
+            key.kind in _PLACED_KINDS or _is_carried(old) or _is_carried(inventory.get(key))
+            for key, old in self._before.items()
+        )
 
     def take(self, inventory: Inventory) -> Batch:
         """Return what to look at, with everything that depends on it, and start anew."""

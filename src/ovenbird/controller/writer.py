@@ -59,6 +59,8 @@ class Proposal(Generic[T]):
     rows: int = 0
     prospect: Prospect | None = None
     """What will be declared once it is committed."""
+    is_final: bool = True
+    """False: it only makes way, and is to be proposed upon anew when it is committed. It does no harm twice."""
 
 
 class Place(Protocol):
@@ -160,7 +162,8 @@ class _Attempt(Generic[T]):
                 # So that the next writer here starts from this change, and the caller can read what it wrote.
                 with contextlib.suppress(TimeoutError):
                     await self._place.wait_for(proposal.is_applied, timeout_s=SEEN_S + ROW_S * proposal.rows)
-                return proposal.outcome
+                if proposal.is_final:
+                    return proposal.outcome
 
     async def _judged(self) -> Proposal[T]:
         if not self._in_thread:
@@ -206,7 +209,7 @@ class _Attempt(Generic[T]):
         except TransactionError as error:
             if is_passing(error):
                 # "lost leadership" and the like: the entry may be committed by the next leader all the same.
-                self._unknown, self._last_error = proposal, str(error)
+                self._lost_sight(proposal, error)
                 return await self._news(before)
             raise Bug(
                 "the database refused a change that was admitted",
@@ -214,7 +217,7 @@ class _Attempt(Generic[T]):
                 hint="nothing was changed; please report this with the evidence",
             ) from error
         except (ConnectionLost, DeadlineExceeded) as error:
-            self._unknown, self._last_error = proposal, str(error)
+            self._lost_sight(proposal, error)
         except NotConnected as error:
             self._last_error = str(error)
         except OvsdbError as error:
@@ -224,6 +227,11 @@ class _Attempt(Generic[T]):
                 self._place.confirm(proposal.prospect)
             return True
         return await self._news(before)
+
+    def _lost_sight(self, proposal: Proposal[T], error: OvsdbError) -> None:
+        self._last_error = str(error)
+        if proposal.is_final:
+            self._unknown = proposal
 
     async def _news(self, before: int) -> bool:
         """Wait a little for the state to move on from what it was; False, because nothing was confirmed."""

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from ovenbird.model.addresses import GENEVE_OVERHEAD_BYTES, gateway_of
+from ovenbird.model.addresses import GENEVE_OVERHEAD_BYTES, PHYSICAL_MTU, gateway_of
 from ovenbird.model.errors import Refused
 from ovenbird.ovsdb import Client, Transaction
 from ovenbird.plan.rows import row_uuid
@@ -31,21 +31,30 @@ async def read_port(client: Client, port: str, underlay_mtu: int) -> DeclaredPor
         raise Refused(f"Port/{port} is not declared", code="unknown_port", subject=port, hint="apply it first")
     name = declared["spec"]["network"]
     network = await _read(client, "Network", name)
+    external = network is None
     if network is None:
         # A workload on a provider network: address and gateway are the physical network's own affair.
         network = await _read(client, "ExternalNetwork", name)
     if network is None:
         raise Refused(f"Network/{name} of Port/{port} is not declared", code="unknown_network", subject=port)
     spec = network["spec"]
-    external = "physnet" in spec
     gateway = spec.get("gateway") or "" if external else gateway_of(spec["cidr"], spec.get("gateway"))
     return DeclaredPort(
         mac=declared["assigned"]["mac"],
         address=declared["assigned"].get("address", ""),
         prefix_len=int(spec["cidr"].partition("/")[2]),
         gateway=gateway if external or spec.get("router") else "",
-        mtu=spec.get("mtu") or underlay_mtu - GENEVE_OVERHEAD_BYTES,
+        mtu=spec.get("mtu") or await _default_mtu(client, {} if external else spec, underlay_mtu),
     )
+
+
+async def _default_mtu(client: Client, network: dict[str, Any], underlay_mtu: int) -> int:
+    """Return what fits the way of a network's packets: as `plan.compile_context.network_mtu` has DHCP tell it."""
+    if network.get("vlan") is not None:
+        router = await _read(client, "Router", network["router"]) if network.get("router") else None
+        if router is None or router["spec"].get("gateways", {}).get("redirect") == "bridged":
+            return PHYSICAL_MTU
+    return underlay_mtu - GENEVE_OVERHEAD_BYTES
 
 
 async def _read(client: Client, kind: str, name: str) -> dict[str, Any] | None:

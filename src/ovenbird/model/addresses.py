@@ -14,6 +14,8 @@ from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import NamedTuple
 
+PHYSICAL_MTU = 1500
+"""MTU of a physical network when nothing else is declared."""
 GENEVE_OVERHEAD_BYTES = 58
 """Geneve over IPv4 with OVN's 8-byte option: outer Ethernet 14, IPv4 20, UDP 8, Geneve 8, option 8."""
 

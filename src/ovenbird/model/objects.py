@@ -95,7 +95,19 @@ class Network(Spec):
     dns: tuple[Address, ...] = ()
     """DNS servers told to workloads by DHCP."""
     mtu: Annotated[int, Field(ge=576, le=9216)] | None = None
-    """MTU told to workloads; by default what fits through Geneve on this cluster's underlay."""
+    """MTU told to workloads; by default what fits through Geneve on this cluster's underlay, or 1500 where nothing of
+    the network goes through Geneve."""
+    physnet: Name | None = None
+    """Physical network that carries this network between hosts, in VLAN `vlan`; when not given, tunnels do."""
+    vlan: Annotated[int, Field(ge=1, le=4094)] | None = None
+    """VLAN of `physnet` that is this network's alone."""
+
+    @model_validator(mode="after")
+    def _vlan_of_a_physical_network(self) -> Self:
+        if (self.physnet is None) != (self.vlan is None):
+            given, lacking = ("vlan", "physnet") if self.physnet is None else ("physnet", "vlan")
+            raise ValueError(f"{given} has no meaning without {lacking}: a network has a VLAN of a physical network")
+        return self
 
 
 def _or_a_list(schema: dict[str, Any]) -> None:
@@ -134,6 +146,11 @@ class RouterGateways(Spec):
     at once, as OVN does by itself; "delayed": once it has been good for `failback_delay_s`; "manual": it waits."""
     failback_delay_s: Annotated[int, Field(ge=1, le=86400)] | None = None
     """Seconds that the home gateway must have been good; only with "delayed", where it is 60 when not given."""
+
+    redirect: Literal["overlay", "bridged"] = "overlay"
+    """How other hosts hand the active gateway what leaves. "overlay": through Geneve; "bridged": over the external
+    network itself, at its full MTU, which takes an uplink to it on every host with a workload of the router, and
+    networks that are VLANs of a physical network."""
 
     @model_validator(mode="after")
     def _delay_only_when_delayed(self) -> Self:
@@ -184,6 +201,12 @@ class Router(Spec):
         names = [each.network for each in self.externals]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"ExternalNetwork/{repeated[0]} is given twice; a router has one leg into each")
+        if self.further and self.gateways.redirect == "bridged":
+            raise ValueError(
+                'further has no meaning with redirect "bridged": OVN does so for one external network only'
+            )
+        if self.gateways.redirect == "bridged" and self.gateways.mode in ("gateway-router", "active-active"):
+            raise ValueError(f'redirect has no meaning with mode "{self.gateways.mode}": its gateways have own routers')
         if self.further and self.gateways.mode in ("gateway-router", "active-active"):
             raise ValueError(
                 f'further has no meaning with mode "{self.gateways.mode}": its gateways lead to one network'

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 ENCODE_SLICE = 500
 """Operations that are encoded between two pauses: about 10 ms."""
+BULK_BYTES = 128 * 1024
+"""From so many characters on, a transaction of few operations is a great one, too."""
 HANDSHAKE_S = 5.0
 """Longest time for one server to accept the connection and tell about itself."""
 LINGER_S = 2.0
@@ -67,7 +69,8 @@ class Client:
     ) -> None:
         """Nothing is opened yet.
 
-        `bulk_operations`: transactions of at least so many go over a second connection, on which nothing is monitored.
+        `bulk_operations`: transactions of at least so many, or of `BULK_BYTES`, go over a second connection, on which
+        nothing is monitored.
         Their reply comes before a replica here shows what they changed; any other's comes after.
 
         `probe_interval_ms`: a server that is silent for twice this long is given up; 0 turns probing off. A server does
@@ -193,10 +196,14 @@ class Client:
             raise NotConnected(f"no connection to {self.database}: {self._why_not()}")
         params = RawJson(f"[{','.join([json.dumps(self.database), *operations])}]")
         connection = session.connection
-        if session.bulk and self._bulk_operations and len(operations) >= self._bulk_operations and not txn.asserts_lock:
+        if session.bulk and self._is_great(operations) and not txn.asserts_lock:
             connection = session.bulk  # locks belong to the other one
         answers = await connection.call("transact", params, timeout_s=timeout_s, on_sent=on_sent)
         return Result(session.schema, operations, read_answers(operations, answers))
+
+    def _is_great(self, operations: Sequence[str]) -> bool:
+        least = self._bulk_operations
+        return least is not None and (len(operations) >= least or sum(map(len, operations)) >= BULK_BYTES)
 
     async def call(self, method: str, params: list[Any], *, timeout_s: float) -> Any:
         """Send any request and return its result. Raises CallError, ConnectionLost, DeadlineExceeded, NotConnected."""

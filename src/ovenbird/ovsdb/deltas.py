@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from ovenbird.ovsdb.changes import Tables
 from ovenbird.ovsdb.rows import Layout, Row
@@ -30,12 +30,11 @@ class Delta:
         undo: dict[str, dict[str, Row | None]] = {}
         for table, changes in self.rows.items():
             rows = tables[table]
-            undo[table] = {uuid: rows.get(uuid) for uuid in changes}
-            for uuid, new in changes.items():
-                if new is None:
-                    rows.pop(uuid, None)
-                else:
-                    rows[uuid] = new
+            undo[table] = {uuid: rows.get(uuid) for uuid in changes} if rows else dict.fromkeys(changes)
+            gone = [uuid for uuid, new in changes.items() if new is None]
+            rows.update(cast("dict[str, Row]", changes))  # in one go: a first content has many thousands
+            for uuid in gone:
+                del rows[uuid]
         return undo
 
 
@@ -48,6 +47,9 @@ async def staged(layouts: Mapping[str, Layout], tables: Mapping[str, Mapping[str
     handled = 0
     for table, changes in wire.items():
         layout, present = layouts[table], tables.get(table, {})
+        if set(map(type, changes.values())) <= {Row}:
+            delta.rows[table] = changes
+            continue
         rows = delta.rows[table] = {}
         for uuid, change in changes.items():
             rows[uuid] = change if type(change) is Row else _row_after(layout, present.get(uuid), uuid, change)

@@ -100,7 +100,10 @@ def _map_decoder(column: ColumnType) -> Decoder:
     if column.key == "string" and column.value == "string":
 
         def decode_strings(wire: Any) -> dict[str, str]:
-            return {intern(key): value for key, value in wire[1]}
+            found = {}
+            for key, value in wire[1]:  # no comprehension: for two or three pairs it costs more than it saves
+                found[intern(key)] = value
+            return found
 
         return decode_strings
 

@@ -133,7 +133,7 @@ def _around(
         for declared in (base.get(key), draft.get(key)):
             if declared:
                 routers.update(dict.fromkeys(_routers_around(draft, declared)))
-                if isinstance(declared.spec, ExternalNetwork):
+                if isinstance(declared.spec, ExternalNetwork | Network) and declared.spec.physnet is not None:
                     segments[declared.spec.physnet, declared.spec.vlan] = None
     return routers, segments
 

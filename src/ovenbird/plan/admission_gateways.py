@@ -20,6 +20,7 @@ from ovenbird.model.objects import (
     Router,
     RouterGateways,
 )
+from ovenbird.plan.compile_context import is_bridged
 from ovenbird.plan.findings import Findings, Place
 from ovenbird.plan.index_terms import target_ports
 from ovenbird.plan.inventory import InventoryView
@@ -28,6 +29,7 @@ from ovenbird.plan.reach import router_between
 from ovenbird.plan.transit import TRANSIT
 
 _MODE = ("gateways", "mode")
+_REDIRECT = ("gateways", "redirect")
 _AGREED = ("count", "zones", "failback", "failback_delay_s")
 """Fields of `gateways` that routers with one common list must have in common."""
 
@@ -58,6 +60,8 @@ class GatewayChecks:
 
     def _router(self, key: Key, spec: Router) -> None:
         mode = spec.gateways.mode
+        if is_bridged(spec):
+            self._bridged(key, spec)
         if spec.external is None:
             if mode != RouterGateways().mode:
                 hint = "give it 'external', or leave 'gateways' out"
@@ -108,6 +112,19 @@ class GatewayChecks:
                 place,
                 hint='remove one of both, or use mode "active-standby"',
             )
+
+    def _bridged(self, key: Key, spec: Router) -> None:
+        """Refuse what cannot do without a tunnel."""
+        if spec.external is None:
+            hint = "give it 'external', or leave 'redirect' out"
+            self.found.problem(
+                'redirect "bridged" has no meaning without an external leg', Place(key, _REDIRECT), hint=hint
+            )
+        for each in self.view.networks_of(key.name):
+            if isinstance(each.spec, Network) and each.spec.vlan is None:
+                message = f'{key} has redirect "bridged", and what comes back to this network needs a tunnel'
+                hint = "give the network a 'physnet' and a 'vlan', or leave 'redirect' out"
+                self.found.problem(message, Place(each.key, ("vlan",)), Place(key, _REDIRECT), hint=hint)
 
     def _transit(self, key: Key) -> None:
         """Refuse networks that have the addresses between the router and its gateway routers."""

@@ -32,6 +32,7 @@ from ovenbird.model.objects import (
 )
 from ovenbird.plan.admission_addresses import AddressChecks
 from ovenbird.plan.admission_inward import InwardChecks
+from ovenbird.plan.compile_context import is_tunnelled
 from ovenbird.plan.findings import Findings, Place
 from ovenbird.plan.inventory import InventoryView
 
@@ -79,10 +80,7 @@ class Checks:
 
     def _external(self, key: Key, spec: ExternalNetwork) -> None:
         self._twin(key, "Network")
-        if spec.physnet not in self.physnets:
-            hint = did_you_mean(spec.physnet, self.physnets) or "no host has an uplink in cluster.yaml"
-            known = f"; hosts have uplinks to: {', '.join(sorted(self.physnets))}" if self.physnets else ""
-            self.found.problem(f"unknown physnet {spec.physnet!r}{known}", Place(key, ("physnet",)), hint=hint)
+        self._physnet(key, spec.physnet)
         subnet = parse_subnet(spec.cidr)
         if spec.gateway:
             self._gateway(key, spec.gateway, subnet)
@@ -102,12 +100,21 @@ class Checks:
             self.addresses.taken(key, subnet.first, Place(key, ("cidr",)))
         if spec.router and not self.view.get(Key("Router", spec.router)):
             self.found.missing(Key("Router", spec.router), Place(key, ("router",)))
+        if spec.physnet is not None:
+            self._physnet(key, spec.physnet)
         greatest = geneve_mtu(self.underlay_mtu)
-        if spec.mtu and spec.mtu > greatest:
+        router = self.view.spec(Router, spec.router) if spec.router else None
+        if spec.mtu and spec.mtu > greatest and is_tunnelled(spec, router):
             message = (
                 f"mtu {spec.mtu} plus Geneve's {GENEVE_OVERHEAD_BYTES} does not fit the underlay's {self.underlay_mtu}"
             )
             self.found.problem(message, Place(key, ("mtu",)), hint=f"at most {greatest}; leave mtu out to get that")
+
+    def _physnet(self, key: Key, physnet: str) -> None:
+        if physnet not in self.physnets:
+            hint = did_you_mean(physnet, self.physnets) or "no host has an uplink in cluster.yaml"
+            known = f"; hosts have uplinks to: {', '.join(sorted(self.physnets))}" if self.physnets else ""
+            self.found.problem(f"unknown physnet {physnet!r}{known}", Place(key, ("physnet",)), hint=hint)
 
     def _gateway(self, key: Key, gateway: str, subnet: Subnet) -> None:
         place = Place(key, ("gateway",))

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ovenbird.model.addresses import Subnet, geneve_mtu, parse_address, parse_subnet
+from ovenbird.model.addresses import Subnet, parse_address, parse_subnet
 from ovenbird.model.objects import ExternalNetwork, Key, Network, Router
+from ovenbird.plan.compile_context import CompileContext, network_mtu
 from ovenbird.plan.compile_further import default_network
 from ovenbird.plan.findings import Findings, Place
 from ovenbird.plan.inventory import InventoryView
@@ -40,7 +41,7 @@ class TopologyChecks:
         for leg in router.externals:
             if external := self.view.spec(ExternalNetwork, leg.network):
                 legs.append((parse_subnet(external.cidr), Key("ExternalNetwork", leg.network)))
-                self._mtu(key, external)
+                self._mtu(key, router, external)
         default = default_network(router, self.view)
         external = self.view.spec(ExternalNetwork, default)
         for one, other in _overlapping(legs):
@@ -49,10 +50,17 @@ class TopologyChecks:
         self._routes(key, router, legs, external)
 
     def check_segment(self, physnet: str, vlan: int | None) -> None:
-        """Record what is wrong among the external networks of one VLAN of a physical network."""
-        found = ((key, self.view.spec(ExternalNetwork, key.name)) for key in self.view.externals_on(physnet, vlan))
-        legs: list[Leg] = [(parse_subnet(spec.cidr), key) for key, spec in found if spec]
+        """Record what is wrong among the networks of one VLAN of a physical network."""
+        there = self.view.networks_on(physnet, vlan)
         where = f"physnet {physnet!r}" + (f" VLAN {vlan}" if vlan else " untagged")
+        if len(there) > 1 and any(key.kind == "Network" for key in there):
+            places = self.found.blamed_first(*(Place(key, ("vlan",)) for key in sorted(there)))
+            first = places[1].key
+            message = f"{where} carries {first}{self.found.line_note(first)} already, and nothing may share it"
+            self.found.problem(message, *places, hint="a Network needs a VLAN of its own")
+            return
+        found = ((key, self.view.spec(ExternalNetwork, key.name)) for key in there)
+        legs: list[Leg] = [(parse_subnet(spec.cidr), key) for key, spec in found if spec]
         for one, other in _overlapping(legs):
             self._overlap(one, other, f"both are on {where}")
 
@@ -64,10 +72,10 @@ class TopologyChecks:
         message = f"{subnet_of[blamed]} overlaps {first}{note}, {subnet_of[first]}; {why}"
         self.found.problem(message, *places, *more)
 
-    def _mtu(self, key: Key, external: ExternalNetwork) -> None:
-        greatest = geneve_mtu(self.underlay_mtu)
+    def _mtu(self, key: Key, router: Router, external: ExternalNetwork) -> None:
+        context = CompileContext(underlay_mtu=self.underlay_mtu)
         for each in self.view.networks_of(key.name):
-            mtu = each.spec.mtu or greatest if isinstance(each.spec, Network) else 0
+            mtu = network_mtu(each.spec, router, context) if isinstance(each.spec, Network) else 0
             if mtu > external.mtu:
                 message = f"its mtu {mtu} is more than the {external.mtu} of {key}'s external network"
                 hint = "large packets to the outside will not get through; set a smaller 'mtu'"

@@ -112,7 +112,7 @@ def _leg_rows(declared: Declared, leg: Leg, external: ExternalNetwork, context: 
     router = names.gateway_router(leg.name)
     yield from _transit_port(declared, names.gateway_router_name(leg.name), router, transit_address(leg.number))
     port, peer = names.pinned_port(leg.name, leg.network), f"{leg.network}_to_{leg.name}_gw"
-    mtu = external_gateway_mtu(external, context)
+    mtu = external_gateway_mtu(external, None, context)
     columns = {
         "name": port,
         "mac": leg.mac,

@@ -25,9 +25,19 @@ def peer_port(network: str, router: str) -> str:
     return f"{network}_to_{router}"
 
 
-def localnet_port(external: str) -> str:
-    """Return the name of the switch port that leads an ExternalNetwork to its physical network."""
-    return f"{external}_localnet"
+def localnet_port(network: str) -> str:
+    """Return the name of the switch port that leads an ExternalNetwork, or a Network with a VLAN, to its physnet."""
+    return f"{network}_localnet"
+
+
+def vlans_of(physnet: str) -> str:
+    """Return the name that OVN knows a physical network by where Networks have VLANs of it.
+
+    It is mapped to the same bridge. A name of its own has chassis use MAC addresses of their own there and not on the
+    external networks, where a gateway must speak with its router's: ovn-controller 23.03.1 goes on replacing that one
+    after it took the router over.
+    """
+    return f"{physnet}_vlans"
 
 
 def watch(external: str) -> str:

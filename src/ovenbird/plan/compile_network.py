@@ -1,4 +1,4 @@
-"""Rows of networks: the switch, its DHCP, its way to the physical network or to its router, and its SNAT.
+"""Rows of networks: the switch, its DHCP, its way to a physical network and to its router, and its SNAT.
 
 A network's router port and SNAT belong to the network, not to the router: networks come and go, and a router with a
 thousand networks must not be compiled anew for each.
@@ -25,25 +25,29 @@ def external_network_rows(declared: Declared, spec: ExternalNetwork) -> tuple[Nb
     """Return the switch of a provider network and its localnet port."""
     owner = {OWNER: str(declared.key)}
     switch = names.external_switch(declared.name)
-    localnet = names.localnet_port(declared.name)
     return (
         NbRow("Logical_Switch", switch, {"name": declared.name, "external_ids": owner}, declared.key),
-        NbRow(
-            "Logical_Switch_Port",
-            row_uuid("Logical_Switch_Port", localnet),
-            {
-                "name": localnet,
-                "type": "localnet",
-                "addresses": frozenset(("unknown",)),
-                "options": {"network_name": spec.physnet},
-                # northd copies tag_request to tag and never clears tag, so tag itself is ours.
-                "tag": spec.vlan,
-                "tag_request": None,
-                "external_ids": owner,
-            },
-            declared.key,
-            Parent("Logical_Switch", switch, "ports"),
-        ),
+        _localnet_row(declared, switch, spec.physnet, spec.vlan),
+    )
+
+
+def _localnet_row(declared: Declared, switch: str, physnet: str, vlan: int | None) -> NbRow:
+    localnet = names.localnet_port(declared.name)
+    return NbRow(
+        "Logical_Switch_Port",
+        row_uuid("Logical_Switch_Port", localnet),
+        {
+            "name": localnet,
+            "type": "localnet",
+            "addresses": frozenset(("unknown",)),
+            "options": {"network_name": physnet},
+            # northd copies tag_request to tag and never clears tag, so tag itself is ours.
+            "tag": vlan,
+            "tag_request": None,
+            "external_ids": {OWNER: str(declared.key)},
+        },
+        declared.key,
+        Parent("Logical_Switch", switch, "ports"),
     )
 
 
@@ -66,8 +70,11 @@ def network_rows(
             members={"load_balancer_group": groups},
         )
     ]
+    router_spec = router.spec if router and isinstance(router.spec, Router) else None
+    if spec.physnet is not None:
+        rows.append(_localnet_row(declared, switch, names.vlans_of(spec.physnet), spec.vlan))
     if spec.dhcp:
-        options = _dhcp_options(declared, spec, context)
+        options = _dhcp_options(declared, spec, router_spec, context)
         rows.append(
             NbRow(
                 "DHCP_Options",
@@ -76,12 +83,12 @@ def network_rows(
                 declared.key,
             )
         )
-    if router and isinstance(router.spec, Router):
-        rows += _attachment_rows(declared, spec, router.name, context)
-        if is_pinned(router.spec):
-            rows += network_leg_rows(declared, spec, router, router.spec)
+    if router and router_spec:
+        rows += _attachment_rows(declared, spec, router, router_spec, context)
+        if is_pinned(router_spec):
+            rows += network_leg_rows(declared, spec, router, router_spec)
         else:
-            rows += _snat_rows(declared, spec, router, router.spec)
+            rows += _snat_rows(declared, spec, router, router_spec)
     return tuple(rows)
 
 
@@ -90,13 +97,13 @@ def _router_port_mac(network: Declared) -> str:
     return network.assigned.mac or derived_mac("router-port", network.name)
 
 
-def _dhcp_options(network: Declared, spec: Network, context: CompileContext) -> dict[str, str]:
+def _dhcp_options(network: Declared, spec: Network, router: Router | None, context: CompileContext) -> dict[str, str]:
     gateway = gateway_of(spec.cidr, spec.gateway)
     options = {
         "lease_time": str(DHCP_LEASE_S),
         "server_id": gateway,
         "server_mac": _router_port_mac(network),
-        "mtu": str(network_mtu(spec, context)),
+        "mtu": str(network_mtu(spec, router, context)),
     }
     if spec.router:
         options["router"] = gateway
@@ -105,11 +112,13 @@ def _dhcp_options(network: Declared, spec: Network, context: CompileContext) -> 
     return options
 
 
-def _attachment_rows(declared: Declared, spec: Network, router: str, context: CompileContext) -> list[NbRow]:
+def _attachment_rows(
+    declared: Declared, spec: Network, router: Declared, router_spec: Router, context: CompileContext
+) -> list[NbRow]:
     owner = {OWNER: str(declared.key)}
-    port, peer = names.router_port(router, declared.name), names.peer_port(declared.name, router)
+    port, peer = names.router_port(router.name, declared.name), names.peer_port(declared.name, router.name)
     prefix = spec.cidr.partition("/")[2]
-    mtu = internal_gateway_mtu(spec, context)
+    mtu = internal_gateway_mtu(spec, router_spec, context)
     return [
         NbRow(
             "Logical_Router_Port",
@@ -123,7 +132,7 @@ def _attachment_rows(declared: Declared, spec: Network, router: str, context: Co
                 "external_ids": owner,
             },
             declared.key,
-            Parent("Logical_Router", names.logical_router(router), "ports"),
+            Parent("Logical_Router", names.logical_router(router.name), "ports"),
         ),
         NbRow(
             "Logical_Switch_Port",

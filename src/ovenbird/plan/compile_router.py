@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ovenbird.model.objects import Declared, ExternalNetwork, Router
 from ovenbird.plan import compile_names as names
-from ovenbird.plan.compile_context import CompileContext, external_gateway_mtu
+from ovenbird.plan.compile_context import CompileContext, external_gateway_mtu, is_bridged
 from ovenbird.plan.compile_further import default_network
 from ovenbird.plan.compile_gateway_router import pinned_rows, watch_rows
 from ovenbird.plan.inventory import InventoryView
@@ -55,7 +55,7 @@ def router_rows(
         return tuple(rows)
     for leg in placed:
         if leads_to := inventory.spec(ExternalNetwork, leg.network):
-            rows += _external_leg_rows(declared, leg, leads_to, context)
+            rows += _external_leg_rows(declared, spec, leg, leads_to, context)
             # A declared default route takes the place of the implied one: two would be an ECMP pair.
             if leg.network == default_network(spec, inventory) and all(each.to != ANYWHERE for each in spec.routes):
                 port = names.router_port(declared.name, leg.network)
@@ -90,10 +90,15 @@ def _group_rows(declared: Declared, leg: str, context: CompileContext) -> list[N
     ]
 
 
-def _external_leg_rows(declared: Declared, leg: Leg, external: ExternalNetwork, context: CompileContext) -> list[NbRow]:
+def _external_leg_rows(
+    declared: Declared, spec: Router, leg: Leg, external: ExternalNetwork, context: CompileContext
+) -> list[NbRow]:
     owner, network = {OWNER: str(declared.key)}, leg.network
     port, peer = names.router_port(declared.name, network), names.peer_port(network, declared.name)
-    mtu = external_gateway_mtu(external, context)
+    mtu = external_gateway_mtu(external, spec, context)
+    options = {"gateway_mtu": str(mtu)} if mtu else {}
+    if is_bridged(spec):
+        options["redirect-type"] = "bridged"
     return [
         NbRow(
             "Logical_Router_Port",
@@ -103,7 +108,7 @@ def _external_leg_rows(declared: Declared, leg: Leg, external: ExternalNetwork, 
                 "mac": leg.mac,
                 "networks": frozenset((f"{leg.address}/{external.cidr.partition('/')[2]}",)),
                 "ha_chassis_group": names.gateway_group(leg.name),
-                "options": {"gateway_mtu": str(mtu)} if mtu else {},
+                "options": options,
                 "external_ids": owner,
             },
             declared.key,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ovenbird.model.objects import Declared, ExternalNetwork, Key, Network, Port, Router
+from ovenbird.plan.compile_context import is_bridged
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.legs import is_pinned, legs_wanted, router_of
 from ovenbird.plan.rows import Placement
@@ -93,7 +94,8 @@ def _followers_of_network(
 def _leg(declared: Declared | None) -> tuple[object, ...]:
     """Return what networks and what leads inward read of a router.
 
-    Its existence, external network and legs come first: what leads inward reads no more. Then SNAT and addresses.
+    Its existence, external network and legs come first: what leads inward reads no more. Then SNAT, addresses, and
+    whether tunnels lead to its gateway.
     """
     if declared is None or not isinstance(declared.spec, Router):
         return (False,)
@@ -102,7 +104,7 @@ def _leg(declared: Declared | None) -> tuple[object, ...]:
         return (True,)
     legs = legs_wanted(declared.spec) if is_pinned(declared.spec) else 0
     networks, snat = tuple(leg.network for leg in externals), tuple(leg.snat for leg in externals)
-    return (True, networks, legs, snat, declared.assigned.address, declared.assigned.others)
+    return (True, networks, legs, snat, declared.assigned.address, declared.assigned.others, is_bridged(declared.spec))
 
 
 def _network(declared: Declared | None) -> Network | None:

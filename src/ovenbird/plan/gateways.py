@@ -32,10 +32,17 @@ class RouterNeed:
     """Legs of the same one have the same gateways in the same order; "": it has an order of its own."""
     zones: frozenset[str] = frozenset()
     """Availability zones that its gateways must be in; empty: any."""
+    inward: frozenset[str] = frozenset()
+    """Physical networks that carry networks behind it: what comes back to those leaves the gateway there."""
     pinned: bool = False
     """Whether OVN leaves it where it is, whatever BFD says: only the controller moves it."""
     apart: str = ""
     """Legs of the same one are on different gateways as far as there are enough."""
+
+    @property
+    def physnets(self) -> frozenset[str]:
+        """Physical networks that its gateways must have an uplink to."""
+        return self.inward | {self.physnet}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +52,11 @@ class Unplaced:
     router: str
     physnet: str
     lacking: tuple[str, ...]
-    """Gateways there are, none of which has an uplink to `physnet` in the zones."""
+    """Gateways there are, none of which has an uplink to `physnet` and `inward` in the zones."""
     zones: tuple[str, ...] = ()
     """Zones that the router is restricted to."""
+    inward: tuple[str, ...] = ()
+    """Physical networks that carry networks behind it."""
 
     @property
     def detail(self) -> str:
@@ -56,7 +65,8 @@ class Unplaced:
             return f"Router/{self.router} has no gateway: the cluster has no host with role gateway"
         where = f" in zone {' or '.join(self.zones)}" if self.zones else ""
         lacking = ", ".join(self.lacking)
-        return f"Router/{self.router} has no gateway: none of {lacking} has an uplink to {self.physnet}{where}"
+        uplinks = " and ".join(dict.fromkeys((self.physnet, *self.inward)))
+        return f"Router/{self.router} has no gateway: none of {lacking} has an uplink to {uplinks}{where}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +78,8 @@ class Schedule:
 
 
 def may_carry(gateway: Gateway, router: RouterNeed) -> bool:
-    """Whether a gateway is eligible for a leg: by physical network and by zone."""
-    return router.physnet in gateway.physnets and (not router.zones or gateway.zone in router.zones)
+    """Whether a gateway is eligible for a leg: by physical networks and by zone."""
+    return router.physnets <= gateway.physnets and (not router.zones or gateway.zone in router.zones)
 
 
 def schedule(
@@ -105,7 +115,13 @@ def schedule(
         if not eligible[router.name]:
             names = tuple(sorted(gateway.name for gateway in gateways))
             unplaced.append(
-                Unplaced(router=router.name, physnet=router.physnet, lacking=names, zones=tuple(sorted(router.zones)))
+                Unplaced(
+                    router=router.name,
+                    physnet=router.physnet,
+                    lacking=names,
+                    zones=tuple(sorted(router.zones)),
+                    inward=tuple(sorted(router.inward)),
+                )
             )
             continue
         there = current.routers.get(router.name, ())

@@ -12,7 +12,7 @@ from ovenbird.plan.legs import leg_networks
 Term = tuple[object, ...]
 """What an index is asked for: a tuple whose first item names the index."""
 
-USER, MAC, ADDRESS, SEGMENT, TRANSLATED = "user", "mac", "address", "segment", "translated"
+USER, MAC, ADDRESS, SEGMENT, BACKED, TRANSLATED = "user", "mac", "address", "segment", "backed", "translated"
 """The indexes."""
 TRANSLATORS = frozenset({"FloatingIP", "LoadBalancer"})
 """Kinds that lead to ports."""
@@ -79,8 +79,10 @@ def terms_of(declared: Declared | None) -> list[Term]:
         return short
     terms: list[Term] = [(USER, target) for target in references(declared)]
     terms += claims_of(declared)
-    if isinstance(declared.spec, ExternalNetwork):
-        terms.append((SEGMENT, declared.spec.physnet, declared.spec.vlan))
+    if isinstance(spec, ExternalNetwork | Network) and spec.physnet is not None:
+        terms.append((SEGMENT, spec.physnet, spec.vlan))
+        if isinstance(spec, Network) and spec.router is not None:
+            terms.append((BACKED, spec.router))
     return terms
 
 

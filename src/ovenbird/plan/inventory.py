@@ -16,9 +16,10 @@ from functools import lru_cache
 from typing import Protocol, TypeVar, cast
 
 from ovenbird.model.addresses import Range, parse_address
-from ovenbird.model.objects import Declared, Key, Port, Spec
+from ovenbird.model.objects import Declared, Key, Network, Port, Spec
 from ovenbird.plan.index_terms import (
     ADDRESS,
+    BACKED,
     MAC,
     SEGMENT,
     TRANSLATED,
@@ -75,8 +76,11 @@ class InventoryView(Protocol):
     def load_balancers_of(self, router: str) -> list[Declared]:
         """Return the LoadBalancers with a target in a network attached to a router, by name."""
 
-    def externals_on(self, physnet: str, vlan: int | None) -> AbstractSet[Key]:
-        """Return the ExternalNetworks of a physical network and VLAN."""
+    def networks_on(self, physnet: str, vlan: int | None) -> AbstractSet[Key]:
+        """Return the ExternalNetworks and Networks that a VLAN of a physical network carries (None: untagged)."""
+
+    def physnets_of(self, router: str) -> frozenset[str]:
+        """Return the physical networks that carry Networks attached to a router."""
 
 
 class _Indexed(ABC):
@@ -209,8 +213,12 @@ class _Indexed(ABC):
     def mac_owner(self, mac: str) -> Key | None:
         return min(self.mac_owners(mac), default=None)
 
-    def externals_on(self, physnet: str, vlan: int | None) -> AbstractSet[Key]:
+    def networks_on(self, physnet: str, vlan: int | None) -> AbstractSet[Key]:
         return self._members((SEGMENT, physnet, vlan))
+
+    def physnets_of(self, router: str) -> frozenset[str]:
+        found = (self.spec(Network, key.name) for key in self._members((BACKED, router)))
+        return frozenset(spec.physnet for spec in found if spec is not None and spec.physnet is not None)
 
     def lowest_free(self, network: Key, ranges: Iterable[Range]) -> int | None:
         for first, last in ranges:

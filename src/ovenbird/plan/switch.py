@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from zlib import crc32
 
+from ovenbird.model.addresses import derived_mac
 from ovenbird.model.cluster import Cluster, Database, Host, Role
+from ovenbird.plan.compile_names import vlans_of
 
 MARK = "ovenbird-port"
 """external_ids key of a Port that we made; its value says for what."""
@@ -153,6 +155,11 @@ class RemovePort:
 SwitchStep = SetKeys | AddBridge | SetBridge | AddPort | SetInterface | RemovePort
 
 
+def chassis_mac(host: str, physnet: str) -> str:
+    """Return the MAC address of what routers send from a host into a physical network, as OVN calls that."""
+    return derived_mac("chassis", host, physnet)
+
+
 def provider_bridge(physnet: str) -> str:
     """Return the name of a physical network's bridge."""
     return interface_name("br-", physnet)
@@ -201,7 +208,11 @@ def wanted_switch(
 
 def _external_ids(cluster: Cluster, host: Host, datapath: Datapath) -> dict[str, str | None]:
     """Return ovn-controller's settings (ovn-controller(8), "Configuration")."""
-    mappings = ",".join(f"{physnet}:{provider_bridge(physnet)}" for physnet in sorted(host.uplinks))
+    mappings = ",".join(
+        f"{name}:{provider_bridge(physnet)}"
+        for physnet in sorted(host.uplinks)
+        for name in (physnet, vlans_of(physnet))
+    )
     return {
         "system-id": host.name,
         "hostname": host.name,
@@ -211,12 +222,24 @@ def _external_ids(cluster: Cluster, host: Host, datapath: Datapath) -> dict[str,
         "ovn-bridge": INTEGRATION_BRIDGE,
         "ovn-bridge-datapath-type": datapath.value if datapath is Datapath.NETDEV else None,
         "ovn-bridge-mappings": mappings or None,
+        "ovn-chassis-mac-mappings": _chassis_macs(host),
         "ovn-cms-options": _cms_options(host),
         # Every chassis sees all of SB: cheaper for the SB servers than one condition per chassis, and a standby gateway
         # already has what it needs when it takes over.
         "ovn-monitor-all": "true",
         "ovn-remote-probe-interval": str(SB_PROBE_MS),
     }
+
+
+def _chassis_macs(host: Host) -> str | None:
+    """Return which address takes the place of routers' own, which every host has: switches would see it wander.
+
+    That is for VLANs of Networks (ovn-architecture(7), "Multiple localnet logical switches"), and on hosts that never
+    carry a router also for what they hand its gateway over the external network.
+    """
+    also = () if Role.GATEWAY in host.roles else tuple(host.uplinks)
+    macs = {name: chassis_mac(host.name, name) for name in (*map(vlans_of, host.uplinks), *also)}
+    return ",".join(f"{name}:{mac}" for name, mac in sorted(macs.items())) or None
 
 
 def plan_switch(wanted: WantedSwitch, view: SwitchView) -> tuple[SwitchStep, ...]:

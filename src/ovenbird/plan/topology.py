@@ -12,6 +12,7 @@
 | gateway.encapsulation | gateways of one list have no kind of tunnel in common | unsafe |
 | gateway.not_one_l2 | gateways see different hardware addresses of one upstream router | warning |
 | floating_ip.no_uplink | a distributed floating IP's workload is on a host without an uplink there | unsafe |
+| network.unfit_host | a workload in a VLAN's network is on a host without the uplink that it takes | unsafe |
 | loop.two_localnets | a switch joins two physical networks | unsafe |
 | loop.one_bridge | a chassis maps two physical networks to one bridge | unsafe |
 | obsolete.redirect_chassis | a router port has `options:redirect-chassis`, which OVN ignores | unsafe |
@@ -29,7 +30,9 @@ from enum import Enum
 
 from ovenbird.model.cluster import Cluster, Role
 from ovenbird.model.objects import ExternalNetwork, FloatingIP, Router
+from ovenbird.plan.compile_names import vlans_of
 from ovenbird.plan.inventory import InventoryView
+from ovenbird.plan.reach import why_not_on
 
 
 class Severity(Enum):
@@ -205,8 +208,10 @@ def wiring_rules(topology: Topology) -> Iterator[Finding]:
             yield _unsafe("loop.two_localnets", switch.name, message, "one localnet port per switch")
     for one in (topology.chassis or {}).values():
         by_bridge: dict[str, list[str]] = {}
+        own = {vlans_of(physnet) for physnet in one.mappings}
         for physnet, bridge in sorted(one.mappings.items()):
-            by_bridge.setdefault(bridge, []).append(physnet)
+            if physnet not in own:
+                by_bridge.setdefault(bridge, []).append(physnet)
         for bridge, physnets in by_bridge.items():
             if len(physnets) > 1:
                 message = f"{' and '.join(physnets)} are both mapped to {bridge}: their switches are joined there"
@@ -235,6 +240,15 @@ def floating_rules(topology: Topology) -> Iterator[Finding]:
             yield _unsafe("floating_ip.no_uplink", f"FloatingIP/{name}", message, hint)
 
 
+def carried_rules(topology: Topology) -> Iterator[Finding]:
+    """Judge where workloads of networks are that a physical network carries."""
+    for port, node in sorted((topology.places or {}).items()):
+        host = topology.cluster.host(node)
+        if host is not None and (reason := why_not_on(host, port, topology.inventory)):
+            message = f"it is on {host.name}, and {reason[0]}; {reason[1]}"
+            yield _unsafe("network.unfit_host", f"Port/{port}", message, "move the workload to another host")
+
+
 RULES: tuple[Callable[[Topology], Iterator[Finding]], ...] = (
     database_rules,
     gateway_rules,
@@ -242,4 +256,5 @@ RULES: tuple[Callable[[Topology], Iterator[Finding]], ...] = (
     obsolete_rules,
     wiring_rules,
     floating_rules,
+    carried_rules,
 )

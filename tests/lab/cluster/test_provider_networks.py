@@ -29,7 +29,7 @@ def test_chassis_with_an_uplink_have_the_mapping_and_the_patch_pair(site: Site) 
         row["name"]: row["other_config"].get("ovn-bridge-mappings", "")
         for row in site.sb("Chassis", "name", "other_config")
     }
-    assert mappings == {name: "ext:br-ext" if name != "g3" else "" for name in CHASSIS}
+    assert mappings == {name: "ext:br-ext,ext_vlans:br-ext" if name != "g3" else "" for name in CHASSIS}
 
     for router, localnet in (("r1", "public_localnet"), ("tenant", "tenant-uplink_localnet")):
         gateway = site.active(router)
