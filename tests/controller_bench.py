@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,11 @@ class Databases:
         size: int = 3,
         only: tuple[Database, ...] = (Database.NB, Database.OVENBIRD),
         election_timer_ms: int = 1000,
+        schemas: Mapping[Database, Path] = SCHEMAS,
     ) -> None:
         self.rafts = {
             database: RaftDatabase(
-                directory, database.value, SCHEMAS[database], size=size, election_timer_ms=election_timer_ms
+                directory, database.value, schemas[database], size=size, election_timer_ms=election_timer_ms
             )
             for database in only
         }

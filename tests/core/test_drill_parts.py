@@ -8,6 +8,7 @@ import pytest
 from tests.core.test_invariants import event, holds, run, write
 
 from ovenbird.drill.commits import commits
+from ovenbird.drill.crowd import SAMPLED, sampled
 from ovenbird.drill.final import nb_writes
 from ovenbird.drill.host_watch import bad_line
 from ovenbird.drill.invariants import check
@@ -115,3 +116,12 @@ def test_a_report_that_drops_an_acknowledged_write_is_caught(tmp_path: Path) -> 
     (tmp_path / "writes.jsonl").write_text("\n".join(acknowledgements[:-1]) + "\n")
     [violation, *_] = check(load(tmp_path), names)
     assert violation.invariant == "no-invented-write", "a write that the report forgot shows as one that nobody sent"
+
+
+@pytest.mark.parametrize("count", [1, 8, 50, 100])
+def test_routers_of_a_crowd_that_are_measured_are_on_every_gateway(count):
+    measured = sampled(count)
+    assert len(set(measured)) == min(count, SAMPLED)
+    assert set(measured) <= set(range(count))
+    for gateways in (2, 3, 4):
+        assert {number % gateways for number in measured} == set(range(min(gateways, count)))

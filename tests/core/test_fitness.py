@@ -18,7 +18,7 @@ from ovenbird.plan.fitness import (
     read_fitness,
     unfit,
 )
-from ovenbird.plan.probing import Probing
+from ovenbird.plan.probing import CLOSE_TRIES_WHEN_BAD, SLOW_S, USUAL_S, Probing
 
 OK, BAD, UNKNOWN = Finding(State.OK), Finding(State.BAD, "evidence"), Finding(State.UNKNOWN)
 HOP = "next hop of public"
@@ -156,18 +156,37 @@ def test_facts_are_read_with_an_open_mind():
     assert read_fitness({"fitness": {"physnets": {"ext": {UPLINK: {"state": "fine"}}}}}) == {"ext": {UPLINK: UNKNOWN}}
 
 
-def test_three_silences_in_a_row_are_bad_and_three_answers_good_again():
-    probing = Probing().silence().silence().silence()
-    assert probing.state is State.UNKNOWN, "what never answered proves nothing"
-    probing = probing.heard().silence().silence()
-    assert probing.state is State.OK
-    assert probing.heard().silence().silence().state is State.OK, "not in a row"
-    probing = probing.silence()
-    assert probing.state is State.BAD
-    probing = probing.heard().heard()
-    assert probing.state is State.BAD
-    assert probing.silence().heard().heard().state is State.BAD, "not in a row"
-    assert probing.heard().state is State.OK
+def after(probing: Probing, outcomes: str) -> Probing:
+    """`outcomes`: one character for each try, + for an answer."""
+    for outcome in outcomes:
+        probing = probing.heard() if outcome == "+" else probing.silence()
+    return probing
+
+
+def test_five_silences_in_a_row_are_bad_and_three_answers_good_again():
+    assert after(Probing(), "-----").state is State.UNKNOWN, "what never answered proves nothing"
+    assert after(Probing(), "+----").state is State.OK
+    assert after(Probing(), "+----+----").state is State.OK, "not in a row"
+    bad = after(Probing(), "+-----")
+    assert bad.state is State.BAD
+    assert after(bad, "++").state is State.BAD
+    assert after(bad, "++-++").state is State.BAD, "not in a row"
+    assert after(bad, "+++").state is State.OK
+
+
+def test_a_doubt_is_settled_quickly_and_what_is_silent_is_left_in_peace():
+    assert after(Probing(), "+").pause_s == after(Probing(), "+--+").pause_s == USUAL_S
+    assert after(Probing(), "---").pause_s == SLOW_S, "never heard of"
+    silence_s, probing = 0.0, Probing().heard()
+    while probing.state is State.OK:
+        silence_s, probing = silence_s + probing.pause_s, probing.silence()
+    assert 0.3 <= silence_s <= 0.4, "long enough that a short stall is none, short enough for an outage"
+    again_s, answers = 0.0, probing
+    while answers.state is State.BAD:
+        again_s, answers = again_s + answers.pause_s, answers.heard()
+    assert again_s < POLICY.next_hop_s, "what answers again at once is good before anybody has acted"
+    assert after(probing, "-" * CLOSE_TRIES_WHEN_BAD).pause_s == SLOW_S
+    assert after(probing, "-" * 100 + "++").pause_s == SLOW_S, "and what was away for long need not hurry back"
 
 
 findings = st.sampled_from([OK, BAD, UNKNOWN])

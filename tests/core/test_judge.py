@@ -81,6 +81,17 @@ def test_the_worst_stream_counts_and_each_has_its_own_limit():
     assert verdict.reasons == ("east-west: an outage of 600 ms, the limit is 150 ms",)
 
 
+def test_what_the_path_cost_is_told_apart_from_what_tcp_made_of_it():
+    path, tcp = stream((2000, 2650), (8000, 8030)), stream((2000, 3500), (8000, 8200), name="snat-tcp", kind="tcp")
+    expect = replace(EXPECT, streams={"snat*": 4000.0})
+    figures = judge(run(path, tcp), expect).figures
+    assert (figures.outage_ms, figures.path_outage_ms, figures.tcp_outage_ms) == (1500, 650, 1500)
+    assert (figures.return_outage_ms, figures.path_return_ms) == (200, 30)
+    assert judge(run(path), expect).figures.tcp_outage_ms is None, "no connection, no figure"
+    proves_nothing = judge(run(path, tcp, bit=False), expect).figures
+    assert (proves_nothing.path_outage_ms, proves_nothing.tcp_outage_ms) == (None, None)
+
+
 def test_a_pattern_gives_the_limit_of_all_streams_that_begin_so():
     expect = Expect(streams={"snat*": 1000.0}, return_outage_ms=2500.0, invariants=())
     assert judge(run(stream((2000, 2900), name="snat-udp")), expect).outcome is Outcome.PASS

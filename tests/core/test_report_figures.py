@@ -160,6 +160,7 @@ def test_figures_lay_ours_beside_stock():
     assert float(column(text, "gateway-crash", "Outage p50")) == pytest.approx(650, abs=50)
     assert float(column(text, "gateway-crash", "worst")) == pytest.approx(700, abs=50)
     assert float(column(text, "gateway-crash", "Stock OVN p50")) == pytest.approx(1300, abs=50)
+    assert float(column(text, "gateway-crash", "ICMP, UDP p50")) == pytest.approx(650, abs=50)
     assert column(text, "gateway-crash", "Ratio") == "2.0x"
     assert column(text, "gateway-crash", "Limit") == "1500"
     assert column(text, "gateway-crash", "Runs") == "3 [1]"
@@ -182,6 +183,14 @@ def test_figures_are_merged_one_side_of_one_drill_at_a_time():
     assert float(column(text, "gateway-crash", "Outage p50")) == pytest.approx(900, abs=50)
     assert column(text, "gateway-crash", "Stock OVN p50").endswith(" [2]")
     assert old == figures.measured(both())
+
+
+def test_a_row_that_was_measured_before_a_figure_was_known_stays_without_it():
+    old = json.loads(json.dumps(figures.measured(both())))
+    del old["drills"]["gateway-crash"]["ours"]["path_outage_ms"]
+    text = figures.markdown(old)
+    assert column(text, "gateway-crash", "ICMP, UDP p50") == "-"
+    assert column(text, "gateway-crash", "Verdict") == "pass"
 
 
 def test_one_failed_run_among_many_is_not_hidden():

@@ -25,7 +25,7 @@ FIRST_LOOK_S = 0.25
 """While the host comes up much changes, and others wait for it."""
 EARLY_S = 30.0
 PAUSE_S = 0.1
-"""At least this between two looks."""
+"""At least this from one look to the next: several things change at once, but what comes alone is told at once."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _log = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ class Reporter:
         began = time.monotonic()
         written, written_at = "", 0.0
         while True:
+            looked = time.monotonic()
             facts = json.dumps(await self._look(), sort_keys=True)
             now = time.monotonic()
             if self._client.connected and (facts != written or now - written_at >= HEARTBEAT_S):
@@ -65,7 +66,7 @@ class Reporter:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S if now - began > EARLY_S else FIRST_LOOK_S):
                     await self._news.wait()
-                await asyncio.sleep(PAUSE_S)  # several things change at once
+                await asyncio.sleep(max(0.0, looked + PAUSE_S - time.monotonic()))
             self._news.clear()
 
     async def _write(self, facts: str) -> None:

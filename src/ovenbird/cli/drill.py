@@ -11,7 +11,7 @@ import click
 
 from ovenbird.cli.drill_list import describe, list_
 from ovenbird.cli.drill_live import heal_live, run_live
-from ovenbird.cli.drill_report import compare, figures, rejudge, report
+from ovenbird.cli.drill_report import compare, figures, goals, rejudge, report
 from ovenbird.cli.lab_name import opened
 from ovenbird.cli.output import emit, output_option, say, table
 from ovenbird.model.errors import UserError
@@ -202,9 +202,12 @@ def _rendered(data: dict[str, Any]) -> str:
     detection = f"  (detection alone takes {ms(data['detect_limit_ms'])})" if data["detect_limit_ms"] else ""
     figures = (
         ("outage_ms", "outage seen by a workload", detection),
+        ("path_outage_ms", "of ICMP and UDP", "  (for how long the path was gone)"),
+        ("tcp_outage_ms", "of TCP", "  (until its next retransmission)"),
         ("write_outage_ms", "without acknowledged write", ""),
         ("nb_outage_ms", "without a write in NB", ""),
         ("return_outage_ms", "outage when it came back", ""),
+        ("path_return_ms", "of ICMP and UDP", ""),
         ("back_in_service_ms", "back in service", " after the fault"),
         ("noise_ms", "noise before the fault", "  (largest gap with nothing broken)"),
     )
@@ -238,5 +241,5 @@ def heal(live: bool) -> None:
     heal_leftovers(lab, LabApi(lab), say)
 
 
-for _command in (list_, describe, report, compare, rejudge, figures):
+for _command in (list_, describe, report, compare, rejudge, figures, goals):
     drill.add_command(_command)

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 EXIT = {"pass": 0, "fail": 1, "invalid": 6}
 FIGURES = (
     ("outage_ms", "outage of packets"),
+    ("path_outage_ms", "of ICMP and UDP"),
+    ("tcp_outage_ms", "of TCP"),
     ("write_outage_ms", "outage of writes"),
     ("nb_outage_ms", "outage of commits in NB"),
     ("return_outage_ms", "outage on return"),
+    ("path_return_ms", "on return, of ICMP and UDP"),
     ("back_in_service_ms", "back in service"),
     ("noise_ms", "noise before the fault"),
 )
@@ -138,6 +141,48 @@ def figures(folders: tuple[Path, ...], into: Path, output: str) -> None:
     emit(data, output, lambda: f"{page}: {len(new['drills'])} of {data['rows']} rows measured by {len(found)} runs")
 
 
+@click.command(epilog="Example: ovenbird drill goals reports/gateway-figures --todo --repeat 20 --stock 5")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--todo", is_flag=True, help="Print what is still to be run, one line each, instead of writing the page.")
+@click.option(
+    "--repeat", type=click.IntRange(1), default=20, show_default=True, help="Runs that each drill should have."
+)
+@click.option("--stock", type=click.IntRange(0), default=5, show_default=True, help="The same, of stock OVN.")
+@click.option(
+    "--into", type=_FOLDER, default=Path("docs"), show_default=True, help="Where gateway-figures.md is written."
+)
+@output_option
+def goals(folder: Path, todo: bool, repeat: int, stock: int, into: Path, output: str) -> None:
+    """Lay the figures of gateways beside what they are meant to be.
+
+    FOLDER holds the runs; with --todo it may be empty, and lines are LAB DRILL ours|stock RUNS SECONDS.
+    """
+    from ovenbird.drill import figures as published
+    from ovenbird.drill import goals as aims
+    from ovenbird.drill import runs
+    from ovenbird.drill.catalogue import chosen
+
+    found = runs.open_all(folder) if any(folder.glob(f"*/{runs.RUN}")) else []
+    measured = published.measured([(run.record.meta, run.judged) for run in found])
+    if todo:
+        drills = chosen(list(dict.fromkeys(goal.drill for goal in aims.GOALS)))
+        lines = [
+            {
+                "lab": f"{one.drill.needs.centrals}-{one.drill.needs.gateways}-{one.drill.needs.computes}",
+                "drill": one.drill.name,
+                "side": "stock" if one.baseline else "ours",
+                "runs": one.runs,
+                "expected_s": round(one.expected_s),
+            }
+            for one in aims.todo(measured, drills, repeat=repeat, stock=stock)
+        ]
+        emit({"todo": lines}, output, lambda: "\n".join(" ".join(map(str, one.values())) for one in lines))
+        return
+    page = into / "gateway-figures.md"
+    page.write_text(aims.markdown(measured), encoding="utf-8")
+    emit({"page": str(page), "runs": len(found)}, output, lambda: f"{page}: {len(found)} runs")
+
+
 def _by_drill(found: Sequence[Run]) -> dict[str, list[Judged]]:
     """Return the verdicts of each drill, stock OVN's apart."""
     groups: dict[str, list[Judged]] = {}
@@ -194,10 +239,11 @@ def several_text(found: Sequence[Run]) -> str:
     rows = []
     for name, one in data["drills"].items():
         counted = ", ".join(f"{count} {word}" for word, count in one["outcomes"].items() if count)
-        outage, writes = one["outage_ms"] or {}, one["write_outage_ms"] or {}
-        cells = [_ms((side or {}).get(part)) for side in (outage, writes) for part in ("p50", "p95", "worst")]
+        sides = (one["outage_ms"], one["path_outage_ms"], one["write_outage_ms"])
+        cells = [_ms((side or {}).get(part)) for side in sides for part in ("p50", "p95", "worst")]
         rows.append([name, counted, *cells, _ms((one["noise_ms"] or {}).get("worst"))])
-    heads = ["drill", "runs", "outage p50", "p95", "worst", "writes p50", "p95", "worst", "noise"]
+    parts = ("p95", "worst")
+    heads = ["drill", "runs", "outage p50", *parts, "icmp, udp p50", *parts, "writes p50", *parts, "noise"]
     pages = [f"  {run['outcome']:<8}{run['page']}" for run in data["runs"]]
     return "\n".join([table(heads, rows), "", *pages])
 

@@ -58,11 +58,19 @@ def _declared(api: Api, stage: Stage, count: int) -> tuple[Stream, ...]:
     text = "---\n".join(json.dumps(router) + "\n" for router in routers)
     answer = api.post("/v1/apply", {"documents": [{"file": "drill", "text": text}], "dry_run": False})
     api.post("/v1/wait", {"revision": answer.get("revision"), "timeout_s": WAIT_S}, timeout_s=WAIT_S + 5)
-    step = max(1, count // SAMPLED)
     return tuple(
         Stream(name=f"router-{number:03}", node=OUTSIDE_NODE, workload="", target=addresses[number])
-        for number in range(0, count, step)
-    )[:SAMPLED]
+        for number in sampled(count)
+    )
+
+
+def sampled(count: int) -> tuple[int, ...]:
+    """Return the routers that are measured: neighbours are on different gateways, in turn, and so must these be."""
+    most = min(count, SAMPLED)
+    furthest = (count - 1) // max(1, most - 1)
+    # One more than a multiple of 12: two, three, four or six gateways are met each in turn.
+    step = max(1, furthest - (furthest - 1) % 12)
+    return tuple(range(0, step * most, step))
 
 
 def _free(api: Api, stage: Stage, count: int) -> list[str]:

@@ -6,8 +6,8 @@ nothing and gives no figure. Then the limits, then the invariants. This module m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -34,7 +34,17 @@ QUIET_MS = 150.0
 
 NOISE_MS = 250.0
 """A machine that delays packets this long with nothing broken is too busy for figures."""
-FIGURES = ("outage_ms", "write_outage_ms", "nb_outage_ms", "return_outage_ms", "back_in_service_ms", "noise_ms")
+FIGURES = (
+    "outage_ms",
+    "path_outage_ms",
+    "tcp_outage_ms",
+    "write_outage_ms",
+    "nb_outage_ms",
+    "return_outage_ms",
+    "path_return_ms",
+    "back_in_service_ms",
+    "noise_ms",
+)
 """The figures of a run, by their field of `Figures`."""
 PACKETS = frozenset({"icmp", "udp", *SESSIONS})
 """Kinds of stream that carry a workload's packets; reads of the API and commits in NB have figures of their own."""
@@ -99,6 +109,12 @@ class Figures:
     """Largest gap in any stream of packets before the fault: what this machine does when nothing is broken."""
     nb_outage_ms: float | None = None
     """Longest time in which no write reached NB."""
+    path_outage_ms: float | None = None
+    """Largest gap in any stream of ICMP or UDP: for how long the path was gone."""
+    tcp_outage_ms: float | None = None
+    """Largest gap in any TCP connection: it goes on with its next retransmission after the path is back."""
+    path_return_ms: float | None = None
+    """As `return_outage_ms`, of ICMP and UDP alone."""
     streams: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Each stream of packets by itself."""
     calls: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -123,9 +139,12 @@ class Verdict:
             "outcome": self.outcome.value,
             "reasons": list(self.reasons),
             "outage_ms": rounded(figures.outage_ms),
+            "path_outage_ms": rounded(figures.path_outage_ms),
+            "tcp_outage_ms": rounded(figures.tcp_outage_ms),
             "write_outage_ms": rounded(figures.write_outage_ms),
             "nb_outage_ms": rounded(figures.nb_outage_ms),
             "return_outage_ms": rounded(figures.return_outage_ms),
+            "path_return_ms": rounded(figures.path_return_ms),
             "back_in_service_ms": rounded(figures.back_in_service_ms),
             "noise_ms": rounded(figures.noise_ms),
             "spreading": dict(figures.spreading) if figures.spreading else None,
@@ -149,27 +168,13 @@ def rounded(value: float | None) -> float | None:
 
 def judge(record: RunRecord, expect: Expect) -> Verdict:
     """Return the verdict and the figures of one run."""
-    packets = [stream for stream in record.streams if stream.kind in PACKETS]
-    counted = [stream for stream in packets if stream.name not in expect.breaking]
+    counted = [stream for stream in _packets(record) if stream.name not in expect.breaking]
     outages = {stream.name: outage_gap(stream, record) for stream in counted}
-    returns = {stream.name: return_gap(stream, record).ms for stream in counted}
-    nb = next((stream for stream in record.streams if stream.kind == "nb"), None)
-    write_outage_ms = _write_outage_ms(record)
-    invalid = _invalid(record, expect, outages, write_outage_ms)
-    met = spreading({name: gap.ms for name, gap in outages.items()}, record.meta.detect_limit_ms)
-    figures = Figures(
-        outage_ms=None if invalid else max((gap.ms for gap in outages.values()), default=None),
-        write_outage_ms=None if invalid else write_outage_ms,
-        nb_outage_ms=None if invalid or nb is None else largest(nb, record.fault_ns, record.meta.ended_ns).ms,
-        return_outage_ms=None if invalid or record.meta.back_ns is None else max(returns.values(), default=None),
-        back_in_service_ms=_since_fault_ms(record, record.meta.back_ns),
-        noise_ms=_noise_ms(record),
-        spreading=met.to_json() if met is not None and not invalid else None,
-        streams={stream.name: _alone(stream, record) for stream in packets},
-        calls={stream.name: _alone(stream, record) for stream in record.streams if stream.kind not in PACKETS},
-    )
+    invalid = _invalid(record, expect, outages, _write_outage_ms(record))
     if invalid:
-        return Verdict(outcome=Outcome.INVALID, reasons=tuple(invalid), figures=figures)
+        return Verdict(outcome=Outcome.INVALID, reasons=tuple(invalid), figures=_alone_figures(record))
+    met = spreading({name: gap.ms for name, gap in outages.items()}, record.meta.detect_limit_ms)
+    figures = replace(_whole_figures(record, counted), spreading=met.to_json() if met is not None else None)
     violations = () if record.meta.baseline else check(record, expect.invariants)
     over: tuple[str, ...] = ()
     if not record.meta.baseline:  # stock OVN is measured, not judged
@@ -178,6 +183,46 @@ def judge(record: RunRecord, expect: Expect) -> Verdict:
     failed = [*over, *(f"{one.invariant}: {one.what}" for one in violations)]
     outcome = Outcome.FAIL if failed else Outcome.PASS
     return Verdict(outcome=outcome, reasons=tuple(failed), figures=figures, violations=violations)
+
+
+def _packets(record: RunRecord) -> list[Record]:
+    return [stream for stream in record.streams if stream.kind in PACKETS]
+
+
+def _alone_figures(record: RunRecord) -> Figures:
+    """Return each stream's own figures, and what is known of a run that proves nothing."""
+    return Figures(
+        outage_ms=None,
+        write_outage_ms=None,
+        return_outage_ms=None,
+        back_in_service_ms=_since_fault_ms(record, record.meta.back_ns),
+        noise_ms=_noise_ms(record),
+        streams={stream.name: _alone(stream, record) for stream in _packets(record)},
+        calls={stream.name: _alone(stream, record) for stream in record.streams if stream.kind not in PACKETS},
+    )
+
+
+def _whole_figures(record: RunRecord, counted: Sequence[Record]) -> Figures:
+    """Return the figures of a valid run; those of all streams together are of the `counted` ones."""
+    figures = _alone_figures(record)
+    sessions = {stream.name for stream in counted if stream.kind in SESSIONS}
+    datagrams = {stream.name for stream in counted} - sessions
+    came_back = record.meta.back_ns is not None
+    nb = next((stream for stream in record.streams if stream.kind == "nb"), None)
+
+    def worst(names: Set[str], figure: str = "outage_ms") -> float | None:
+        return max((figures.streams[name][figure] for name in names), default=None)
+
+    return replace(
+        figures,
+        outage_ms=worst(sessions | datagrams),
+        path_outage_ms=worst(datagrams),
+        tcp_outage_ms=worst(sessions),
+        write_outage_ms=_write_outage_ms(record),
+        nb_outage_ms=None if nb is None else largest(nb, record.fault_ns, record.meta.ended_ns).ms,
+        return_outage_ms=worst(sessions | datagrams, "return_outage_ms") if came_back else None,
+        path_return_ms=worst(datagrams, "return_outage_ms") if came_back else None,
+    )
 
 
 def _broken(record: RunRecord, expect: Expect) -> list[str]:
@@ -203,8 +248,7 @@ def _since_fault_ms(record: RunRecord, at_ns: int | None) -> float | None:
 
 
 def _noise_ms(record: RunRecord) -> float:
-    packets = [stream for stream in record.streams if stream.kind in PACKETS]
-    return max((gap.ms for stream in packets for gap in _before_fault(stream, record)), default=0.0)
+    return max((gap.ms for stream in _packets(record) for gap in _before_fault(stream, record)), default=0.0)
 
 
 def _before_fault(stream: Record, record: RunRecord) -> list[Gap]:

@@ -87,6 +87,7 @@ class Judged:
     def from_json(cls, data: Mapping[str, Any]) -> Judged:
         """Return what `to_json` was called on; raises KeyError and the like for other data."""
         keys = (*FIGURES, "streams", "calls")
+        data = {**dict.fromkeys(FIGURES), **data}  # verdicts of earlier versions tell less
         verdict = Verdict(
             outcome=Outcome(data["outcome"]),
             reasons=tuple(data["reasons"]),

@@ -115,12 +115,14 @@ class Load:
         reads_per_s: float | None = None,
         interval_ms: float = SPACING_MS,
         responds: bool = True,
+        is_first: bool = True,
     ) -> None:
         """`writes_per_s` needs a prepared stage. `reads_per_s`: 10 by default if there are writes, else none.
 
         `responds`: whether every place also answers UDP and TCP of others, on ports that must be free there.
+        `is_first`: whether probes come before everything else; on a live host nothing may come before its daemons.
         """
-        self.responds = responds
+        self.responds, self.is_first = responds, is_first
         self.lab = lab
         self.streams = tuple(streams)
         self.interval_ms = interval_ms
@@ -215,6 +217,7 @@ class Load:
             "interval_ms": self.interval_ms,
             "duration_s": LONGEST_S,
             "responds": self.responds,
+            "is_first": self.is_first,
             "first_sequence": one.generation * GENERATION,
             "streams": [{"name": each.name, "kind": each.kind, "target": each.target} for each in one.streams],
         }

@@ -6,7 +6,7 @@ the measuring. Arrival times are the kernel's (SO_TIMESTAMPNS), not those of a b
 anything but the standard library: it starts in milliseconds, wherever the machine's Python is.
 
 Its argument is a JSON object {"interval_ms", "duration_s", "first_sequence", "responds" (whether it answers UDP and TCP
-of others), "streams": [{"name", "kind", "target"}]}.
+of others), "is_first" (whether nothing of the usual may run before it), "streams": [{"name", "kind", "target"}]}.
 On stdout, one JSON object per line: {"flowing": name} at a stream's first answer; every second what was new since,
 {"name", "sent": [[seq, unix_ns], ...], "received": [...], "breaks": [[unix_ns, why], ...]}, so that a killed probe
 leaves what it saw. It ends when its stdin closes: when whoever started it is done, or dead.
@@ -40,6 +40,9 @@ STALL_S = 30.0
 FLUSH_S, IDLE_S = 1.0, 0.2
 URGENCY = -10
 """nice(2) value: a machine that is busy with the fault should not look like an outage."""
+FIRST = 1
+"""Priority among real-time processes (sched(7)): the least. A lab's hosts share processors, and a probe that waits for
+one would be measured instead of the network; it sleeps most of the time."""
 BUFFER_BYTES = 1 << 20
 
 
@@ -360,10 +363,19 @@ def make(streams: list[dict[str, str]], selector: selectors.BaseSelector) -> lis
     return made
 
 
-def run(given: dict[str, Any]) -> None:
-    """Send, receive and answer until the time is over or stdin closes."""
+def hurry(*, is_first: bool) -> None:
+    """Come before other processes, as far as this one may."""
+    if is_first:
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(FIRST))
+            return
     with contextlib.suppress(OSError):
         os.nice(URGENCY)
+
+
+def run(given: dict[str, Any]) -> None:
+    """Send, receive and answer until the time is over or stdin closes."""
+    hurry(is_first=bool(given.get("is_first")))
     selector = selectors.DefaultSelector()
     ended = False
 

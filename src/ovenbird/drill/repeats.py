@@ -51,9 +51,12 @@ class Repeats:
     outcomes: dict[str, int]
     """pass, fail, invalid -> runs."""
     outage_ms: Spread | None
+    path_outage_ms: Spread | None
+    tcp_outage_ms: Spread | None
     write_outage_ms: Spread | None
     nb_outage_ms: Spread | None
     return_outage_ms: Spread | None
+    path_return_ms: Spread | None
     back_in_service_ms: Spread | None
     noise_ms: Spread | None
     violated: tuple[str, ...]

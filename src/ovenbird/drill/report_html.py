@@ -127,6 +127,13 @@ def _headline(judged: Judged) -> str:
 def _figures(judged: Judged) -> Markup:
     figures = judged.verdict.figures
     rows = (
+        ("Outage of ICMP and UDP", "for how long the path was gone", figures.path_outage_ms, None),
+        (
+            "Outage of TCP",
+            "largest gap in a connection: it goes on with its first retransmission after the path is back",
+            figures.tcp_outage_ms,
+            None,
+        ),
         (
             "Outage of writes",
             "longest time without an acknowledged write",

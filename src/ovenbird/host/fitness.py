@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from ovenbird.host.chassis import Chassis
-from ovenbird.host.next_hops import TICK_S, NextHops
+from ovenbird.host.next_hops import NextHops
 from ovenbird.host.working import Working
 from ovenbird.model.cluster import Host
 from ovenbird.ovsdb import Client, Replica
 from ovenbird.plan.fitness import BRIDGE, NEXT_HOP, OVN_CONTROLLER, OVS_VSWITCHD, UPLINK, Finding, State
 from ovenbird.plan.outside import Upstream
+from ovenbird.plan.probing import USUAL_S
 from ovenbird.plan.switch import provider_bridge
 from ovenbird.process.daemon import small_file
 
@@ -116,7 +117,7 @@ class Fitness:
     async def _watch_wires(self) -> None:
         last_s = time.monotonic()
         while True:
-            late = time.monotonic() - last_s > 2 * TICK_S
+            late = time.monotonic() - last_s > 2 * USUAL_S
             last_s = time.monotonic()
             for physnet, interface in self._host.uplinks.items():
                 self._note(physnet, UPLINK, _carrier(interface))
@@ -125,7 +126,7 @@ class Fitness:
                 found = self._next_hops[physnet].tick(count_silence=not late)
                 for name, finding in found.items():
                     self._note(physnet, f"{NEXT_HOP}{name}", finding)
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(min((probes.pause_s for probes in self._next_hops.values()), default=USUAL_S))
 
     def _bridge(self, physnet: str, interface: str) -> Finding:
         """Return whether ovs-vswitchd has the uplink in the provider bridge, and OVN is told of it."""

@@ -1,23 +1,21 @@
 """The upstream next hops on one physical network: asked a few times per second whether they are still there.
 
-Must never ask faster than `TICK_S`, and asks those that do not answer only once per second.
+How often each is asked follows from what is known of it (`plan.probing`). Must never have more than one question on its
+way to a next hop, nor ask one that answers more often than that says because of another one.
 """
 
 from __future__ import annotations
 
-import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ovenbird.host.arp_probe import BROADCAST, ArpSocket, Target
 from ovenbird.plan.fitness import Finding, State
-from ovenbird.plan.probing import Probing
+from ovenbird.plan.probing import CLOSE_S, USUAL_S, Probing
 
-TICK_S = 0.15
-SLOW_TICKS = 7
-"""One that has not answered is asked only every so many ticks."""
-
-_log = logging.getLogger(__name__)
+EARLY_S = 0.005
+"""A tick may come this much before a question is due."""
 
 
 @dataclass(slots=True)
@@ -27,8 +25,8 @@ class _NextHop:
     mac: bytes = BROADCAST
     asked: bool = False
     """A probe is on its way."""
-    waited: int = 0
-    """Ticks since the last probe."""
+    due_s: float = 0.0
+    """When it is asked again, and the answer to the last probe has been waited for (monotonic)."""
 
 
 class NextHops:
@@ -68,8 +66,13 @@ class NextHops:
             self._socket.close()
             self._socket = None
 
+    @property
+    def pause_s(self) -> float:
+        """Time until `tick` should be called again, seconds: shorter while a next hop is in doubt."""
+        return CLOSE_S if any(hop.probing.pause_s == CLOSE_S for hop in self._hops.values()) else USUAL_S
+
     def tick(self, *, count_silence: bool) -> dict[str, Finding]:
-        """Read the answers, ask again, and return what is known. To be called every `TICK_S`."""
+        """Read the answers, ask those that are due, and return what is known. To be called every `pause_s`."""
         if not self._hops:
             self.close()
             return {}
@@ -86,19 +89,19 @@ class NextHops:
             self._socket = ArpSocket(self._bridge)
             for hop in self._hops.values():
                 hop.asked = False
-        answers = dict(self._socket.answers())
+        answers, now_s = dict(self._socket.answers()), time.monotonic()
         for hop in self._hops.values():
             if (mac := answers.get(hop.target)) is not None:
                 hop.probing, hop.mac, hop.asked = hop.probing.heard(), mac, False
-            elif hop.asked and hop.waited == 0:
+            if now_s < hop.due_s - EARLY_S:
+                continue
+            if hop.asked:
                 if count_silence:
                     hop.probing = hop.probing.silence()
                 # Its hardware address may have changed, as when another router took over there.
-                hop.mac, hop.asked = BROADCAST, False
-            hop.waited += 1
-            if hop.probing.state is State.OK or hop.waited >= SLOW_TICKS:
-                self._socket.send(hop.target, hop.mac)
-                hop.asked, hop.waited = True, 0
+                hop.mac = BROADCAST
+            self._socket.send(hop.target, hop.mac)
+            hop.asked, hop.due_s = True, now_s + hop.probing.pause_s
 
 
 def _finding(hop: _NextHop) -> Finding:

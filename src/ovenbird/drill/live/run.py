@@ -110,7 +110,7 @@ async def run(
     watch = _Watch(host, api)
     watching = asyncio.create_task(watch.run())
     try:
-        with Load(host, streams, responds=False) as load:
+        with Load(host, streams, responds=False, is_first=False) as load:
             await asyncio.to_thread(_await_answers, load, drill)
             load_started_ns = time.time_ns()
             _tell(watch, progress, LOAD_STARTED, "load", "all streams flow")
