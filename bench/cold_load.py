@@ -1,6 +1,6 @@
 """Cold load of a Northbound database with 60,000 ports into typed rows.
 
-Three readers of the same server, each in a process of its own, started one after the other, in turn:
+Three readers of the same server, started as an agent starts it, each in a process of its own, in turn:
 
     ours   ovenbird.ovsdb: Client + Replica; then every column of every row is read once, within the measured time
     peer   the IDL of python `ovs`; every column of every row is read once, too
@@ -34,6 +34,8 @@ from typing import Any
 
 from bench.line import Goal, print_line
 
+from ovenbird.central.member import SERVER_ENVIRONMENT
+
 NB_SCHEMA = Path("/usr/share/ovn/ovn-nb.ovsschema")
 DATABASE = "OVN_Northbound"
 PORTS_PER_SWITCH = 50
@@ -62,7 +64,8 @@ def filled_server(ports: int) -> Iterator[tuple[Path, int]]:
         database, sock = directory / "nb.db", directory / "nb.sock"
         subprocess.run(["ovsdb-tool", "create", database, NB_SCHEMA], check=True, timeout=30)
         server = subprocess.Popen(
-            ["ovsdb-server", database, f"--remote=punix:{sock}", f"--unixctl={directory / 'nb.ctl'}", "-vconsole:off"]
+            ["ovsdb-server", database, f"--remote=punix:{sock}", f"--unixctl={directory / 'nb.ctl'}", "-vconsole:off"],
+            env={**os.environ, **SERVER_ENVIRONMENT},
         )
         try:
             deadline_s = time.monotonic() + 10
