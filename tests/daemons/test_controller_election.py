@@ -12,13 +12,15 @@ import pytest
 from tests.controller_bench import Databases, databases, documents, network, port, said, scribbler
 from tests.waiting import eventually
 
-from ovenbird.controller.events import LEADERSHIP_LOST, LEADERSHIP_TAKEN, LEADERSHIP_WON
-from ovenbird.controller.fence import raise_epoch
+from ovenbird.controller.events import LEADERSHIP_LOST, LEADERSHIP_TAKEN, LEADERSHIP_WON, Events
+from ovenbird.controller.fence import PULSE_TABLE, raise_epoch
 from ovenbird.controller.leadership import LOCK
+from ovenbird.controller.pulse import PulseWatch
 from ovenbird.controller.service import ControllerService
 from ovenbird.model.cluster import Database
-from ovenbird.ovsdb import Client, Replica, WaitFailed
+from ovenbird.ovsdb import Client, Replica, Transaction, WaitFailed
 from ovenbird.plan.election import CONTROL_UUID, Claim
+from ovenbird.plan.pulse import PulseTimers
 
 pytestmark = pytest.mark.daemons
 
@@ -222,6 +224,45 @@ async def test_while_the_databases_have_no_leader_nobody_is_robbed(dbs: Database
         beat = beats(acting)
         await eventually(lambda: beats(acting) >= beat + 2, within_s=15)
         assert not one.events.counts[LEADERSHIP_TAKEN] and not two.events.counts[LEADERSHIP_TAKEN]
+
+
+async def test_time_counts_only_in_sight_of_the_database_and_thefts_only_of_who_had_hardly_begun(
+    tmp_path: Path,
+) -> None:
+    with databases(tmp_path, size=1, only=(Database.OVENBIRD,)) as found:
+        (server,) = found[Database.OVENBIRD].members
+        async with (
+            Client("Ovenbird", found.remotes[Database.OVENBIRD]) as client,
+            PulseWatch(client, Events("c1"), PulseTimers()) as watch,
+        ):
+            await client.wait_connected(timeout_s=30)
+
+            async def becomes(epoch: int, beat: int, taken: str = "") -> None:
+                txn = Transaction("a heartbeat")
+                txn.delete(PULSE_TABLE, where=[])
+                txn.insert(PULSE_TABLE, {"epoch": epoch, "holder": "h", "beat": beat, "taken": taken})
+                await client.transact(txn)
+                await eventually(
+                    lambda: watch.pulse and (watch.pulse.epoch, watch.pulse.beat) == (epoch, beat), within_s=10
+                )
+
+            for epoch, beat, taken, thefts in (
+                (1, 0, "", 0),
+                (1, 3, "", 0),
+                (2, 2, "from h", 0),
+                (3, 0, "from h", 1),
+                (4, 9, "", 1),
+            ):
+                await becomes(epoch, beat, taken)
+                assert watch.thefts() == thefts
+            before = watch.pulse
+            assert before is not None
+            server.kill()
+            await eventually(lambda: watch.pulse is None, within_s=10)
+            server.start()
+            after = await eventually(lambda: watch.pulse, within_s=20)
+            assert (after.epoch, after.beat) == (before.epoch, before.beat)
+            assert after.since_s > before.since_s
 
 
 def beats(service: ControllerService) -> int:

@@ -1,4 +1,4 @@
-"""A cluster whose Ovenbird database was made by an older version: no handovers and no estimates, all else as ever."""
+"""A cluster whose Ovenbird database an older version made: no handovers, estimates or heartbeats, all else as ever."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ pytestmark = pytest.mark.daemons
 
 
 def schema_1_1() -> dict[str, Any]:
-    """The schema before handovers and estimates."""
+    """The schema before handovers, estimates and heartbeats."""
     schema: dict[str, Any] = json.loads(SCHEMAS[Database.OVENBIRD].read_text(encoding="utf-8"))
     del schema["tables"]["Handover"], schema["tables"]["GatewayChange"]["columns"]["estimate"]
+    del schema["tables"]["Pulse"]
     return {**schema, "version": "1.1.0"}
 
 

@@ -41,6 +41,8 @@ from ovenbird.plan.pulse import Ask, Doubt, Pulse, evidence
 
 LOCK = "ovenbird_controller"
 RELEASE_TIMEOUT_S = 2.0
+ANSWER_TIMEOUT_S = 1.0
+"""Longest time for NB's leader to answer one who is about to rob."""
 
 
 class LeadershipLost(Exception):
@@ -87,7 +89,7 @@ class PulseSight(Protocol):
         """The heartbeat as it was last seen, current or not."""
 
     def thefts(self) -> int:
-        """Return how often a place was taken of late."""
+        """Return how often a place was taken of late from one who had hardly begun."""
 
 
 class Leadership:
@@ -301,11 +303,9 @@ class Leadership:
             await self._lock.acquire()
 
     async def _ask(self, pulse: Pulse) -> None:
-        """Find out whether both databases work though the heartbeat stands still."""
-        timeout_s = self.timers.deadline_s
+        """Find out whether the database takes writes though the heartbeat stands still."""
         try:
-            await self._nb.client.echo(timeout_s=timeout_s)
-            await self._store.client.transact(doubt_in_store(pulse, self.name), timeout_s=timeout_s)
+            await self._store.client.transact(doubt_in_store(pulse, self.name), timeout_s=self.timers.deadline_s)
         except OvsdbError:
             await asyncio.sleep(self.timers.look_again_s)
         else:
@@ -342,6 +342,8 @@ class Leadership:
     async def _raise_epoch(self, claim: Claim) -> bool:
         """Become the holder in the Ovenbird database, with the lock; whether it came to that."""
         robbed = claim.robbed
+        if robbed is not None and not await self._nb_answers():
+            return False
         taken = evidence(robbed, self._clock()) if robbed is not None else ""
         txn = raise_epoch(claim, self.name, beats=self._pulses.has_place, taken=taken)
         try:
@@ -355,6 +357,15 @@ class Leadership:
         if robbed is not None:
             self._events.emit(LEADERSHIP_TAKEN, epoch=claim.epoch, evidence=taken)
             await self._lock.steal()
+        return True
+
+    async def _nb_answers(self) -> bool:
+        """Whether NB's leader answers: who cannot write there does not rob."""
+        try:
+            await self._nb.client.echo(timeout_s=ANSWER_TIMEOUT_S)
+        except OvsdbError:
+            await self._sleep(self._clock() + self.timers.look_again_s)
+            return False
         return True
 
     def _resign(self, why: Why) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from ovenbird.controller.events import Events
-from ovenbird.controller.store import BULK_OPERATIONS
+from ovenbird.controller.store import BULK_OPERATIONS, SOON
 from ovenbird.controller.supervisor import keep_running
 from ovenbird.controller.waiting import Changing
 from ovenbird.model.cluster import Cluster, Database
@@ -47,6 +47,7 @@ class NbWatch:
             Database.NB.value,
             tuple(remotes or cluster.remotes(Database.NB)),
             leader_only=True,
+            backoff=SOON,
             bulk_operations=BULK_OPERATIONS,
         )
         self._events = events

@@ -79,7 +79,7 @@ class PulseWatch:
         return self._pulse
 
     def thefts(self) -> int:
-        """Return how often a place was taken of late, as far as was seen here."""
+        """Return how often a place was taken of late from one who had hardly begun, as far as was seen here."""
         while self._thefts and self._thefts[0] < self._clock() - self._timers.memory_s:
             self._thefts.popleft()
         return len(self._thefts)
@@ -102,7 +102,7 @@ class PulseWatch:
         before = self._pulse
         if before is not None and (before.epoch, before.beat) == (epoch, beat):
             return
-        if before is not None and before.epoch != epoch and taken:
+        if before is not None and before.epoch != epoch and taken and before.beat < self._timers.settled_beats:
             self._thefts.append(self._clock())
         self._pulse = Pulse(epoch=epoch, holder=holder, beat=beat, since_s=self._clock(), taken=taken)
 

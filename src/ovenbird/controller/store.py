@@ -25,13 +25,15 @@ from ovenbird.model.cluster import Cluster, Database
 from ovenbird.model.documents import Document
 from ovenbird.model.errors import OvenbirdError, Refused, Unavailable
 from ovenbird.model.objects import Key
-from ovenbird.ovsdb import Client, OvsdbError, Replica, Transaction
+from ovenbird.ovsdb import Backoff, Client, OvsdbError, Replica, Transaction
 from ovenbird.plan.inventory import Inventory
 
 TABLES: Mapping[str, None] = dict.fromkeys(
     ("Cluster", "Object", "Batch", "Node", "Attachment", "Gateway", "Home", "Handover", "GatewayChange")
 )
 FOUND_TIMEOUT_S = 5.0
+SOON = Backoff(cap_ms=500)
+"""Central hosts are few, and everybody waits for their controllers: they ask often for a new leader."""
 BULK_OPERATIONS = 500
 """From so many operations on, a transaction's reply does not wait for the replica to be told what it changed."""
 T = TypeVar("T")
@@ -49,6 +51,7 @@ class Store:
             Database.OVENBIRD.value,
             tuple(remotes or cluster.remotes(Database.OVENBIRD)),
             leader_only=True,
+            backoff=SOON,
             bulk_operations=BULK_OPERATIONS,
         )
         self.state = DeclaredState()

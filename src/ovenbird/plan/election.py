@@ -135,7 +135,7 @@ class Sight:
     doubt: Doubt | None = None
     """The latest doubt of this candidate."""
     thefts: int = 0
-    """How often a place was taken of late."""
+    """How often a place was taken of late from one who had hardly begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,10 +195,10 @@ def decide(sight: Sight, timers: Timers) -> Decision:
 
 def _as_standby(sight: Sight, timers: Timers) -> Decision:
     pulse, later_s = sight.pulse, sight.now_s + timers.pulse.beat_s
-    # Who could not act better than the holder does not take its place; and only of this epoch's holder is it known
-    # that it beats.
-    if sight.store_epoch is None or sight.nb is None or pulse is None or pulse.epoch != sight.store_epoch:
-        return Queue(later_s)
+    if sight.store_epoch is None or sight.nb is None:
+        return Queue(sight.now_s + timers.look_again_s)  # who could not act better than the holder does not rob it
+    if pulse is None or pulse.epoch != sight.store_epoch:
+        return Queue(later_s)  # of this epoch's holder it is not known that it beats at all
     match suspect(pulse, sight.doubt, sight.thefts, sight.now_s, timers.pulse):
         case Take():
             return Claim(max(sight.store_epoch, sight.nb.epoch) + 1, sight.store_epoch, sight.nb, robbed=pulse)

@@ -2,8 +2,8 @@
 
 The acting controller beats in the Ovenbird database, where the lock is. A beat that stands still is no proof yet: the
 database may be busy or without a leader, or this candidate cut off. So time counts only while the database is in sight,
-a doubt is written there first (a commit, so it could be written), NB must answer, and the holder has its time after
-that. What takes the place is a transaction that fails if the beat has moved after all (`controller.fence.raise_epoch`).
+a doubt is written there first (a commit, so it could be written), and the holder has its time after that.
+What takes the place is a transaction that fails if the beat has moved after all (`controller.fence.raise_epoch`).
 This module must never let a holder be robbed that has not beaten in its own epoch: an older version does not beat.
 """
 
@@ -25,9 +25,11 @@ class PulseTimers:
     """A beat that has stood still for so long is doubted: one was missed, and the next is late."""
     grace_s: float = 1.0
     """Time to beat once the database has committed a doubt: it works, and nothing else keeps the holder from it."""
+    settled_beats: int = 3
+    """A holder that was robbed before so many beats may just have been too busy to begin."""
     memory_s: float = 120.0
-    """A second theft within so long, and each further one, makes all candidates twice as patient: one host may well
-    fail after another, but machines too busy to beat must not rob each other in turn."""
+    """Each such theft makes all candidates twice as patient for so long: machines too busy to beat must not go on to
+    rob each other in turn. One that had settled and then falls silent hangs, however soon after another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,7 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """A doubt that the database has committed, NB's leader answering, while the heartbeat stood at this beat."""
+    """A doubt that the database has committed while the heartbeat stood at this beat."""
 
     epoch: int
     beat: int
@@ -74,8 +76,8 @@ class Take:
 
 
 def suspect(pulse: Pulse, doubt: Doubt | None, thefts: int, now_s: float, timers: PulseTimers) -> Wait | Ask | Take:
-    """Return what to do about a heartbeat; `thefts` counts those of the last `memory_s`."""
-    patience = 2 ** min(max(0, thefts - 1), PATIENCE_DOUBLINGS)
+    """Return what to do about a heartbeat; `thefts` counts those from unsettled holders in the last `memory_s`."""
+    patience = 2 ** min(thefts, PATIENCE_DOUBLINGS)
     if doubt is None or (doubt.epoch, doubt.beat) != (pulse.epoch, pulse.beat) or doubt.at_s < pulse.since_s:
         doubt_s = pulse.since_s + patience * timers.doubt_s
         return Wait(doubt_s) if now_s < doubt_s else Ask(pulse)
