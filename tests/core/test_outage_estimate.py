@@ -37,7 +37,7 @@ def test_a_failover_without_a_lost_session_is_not_guessed_at() -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "noticed_ms", "outage_ms"), [("uplink", 490, 498), ("next hop of public", 890, 898), ("bridge", 490, 498)]
+    ("what", "noticed_ms", "outage_ms"), [("uplink", 440, 448), ("next hop of public", 790, 798), ("bridge", 440, 448)]
 )
 def test_what_was_measured_bad_is_felt_from_before_it_was_told(what: str, noticed_ms: int, outage_ms: int) -> None:
     found = seen("unfit", ANSWERED, bad=(what, 240))

@@ -21,8 +21,8 @@ PARTITION = "partition"
 BY_BFD = frozenset({Cause.FAILOVER.value, Cause.UNPAIRED.value})
 NEAR_MS = 15_000
 """A claim that is further than this from the change that SB told of is another one (clocks may differ)."""
-NOTICED_MS = {UPLINK: 250, BRIDGE: 250, NEXT_HOP: 650, OVS_VSWITCHD: 650}
-"""How long an agent needs to find something bad (its tries) and to tell (some 100 ms); others cost traffic nothing."""
+NOTICED_MS = {UPLINK: 200, BRIDGE: 200, NEXT_HOP: 550, OVS_VSWITCHD: 650}
+"""How long an agent needs to find something bad (its tries) and to tell (some 50 ms); others cost traffic nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
