@@ -15,6 +15,7 @@ from tests.daemons.test_controller_gateways import LEG, PUBLIC, ROUTER, history,
 from tests.gateway_bench import Chassis
 from tests.waiting import eventually
 
+from ovenbird.controller import gateway_estimates
 from ovenbird.controller.events import GATEWAY_CHANGE_UNTOLD, GATEWAY_NOT_HELD, TASK_FAILED
 from ovenbird.controller.gateway_operations import GatewayOperations
 from ovenbird.controller.service import ControllerService
@@ -34,8 +35,11 @@ def schema_1_1() -> dict[str, Any]:
 
 
 @pytest.fixture
-async def old(tmp_path: Path) -> AsyncIterator[tuple[ControllerService, Chassis, tuple[str, ...]]]:
+async def old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[ControllerService, Chassis, tuple[str, ...]]]:
     """A controller and two good gateways on databases of which ours is an old one, and its remotes."""
+    monkeypatch.setattr(gateway_estimates, "LOOK_S", 0.01)
     file = tmp_path / "old.ovsschema"
     file.write_text(json.dumps(schema_1_1()), encoding="utf-8")
     schemas = {**SCHEMAS, Database.OVENBIRD: file}
@@ -53,6 +57,7 @@ async def test_planned_moves_and_history_work_without_handovers_and_estimates(
     old: tuple[ControllerService, Chassis, tuple[str, ...]],
 ) -> None:
     service, chassis, _remotes = old
+    await eventually(lambda: service.leadership.is_leader, within_s=30)
     await chassis.claim(LEG.format("r1"), "g1")
     await eventually(lambda: len(history(service)) == 1, within_s=30)
     await eventually(lambda: len(service.gateways.look()[0].good_since_s) == 2, within_s=30)
