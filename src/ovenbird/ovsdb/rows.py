@@ -29,22 +29,19 @@ class Layout:
         self.types: dict[str, ColumnType] = {name: table.column(name) for name in columns}
         self.defaults: dict[str, Any] = {n: kind.default() or _none(kind) for n, kind in self.types.items()}
         decoders = {name: decoder(kind) for name, kind in self.types.items()}
-        self._decoders: dict[str, Decoder | None] = {
-            name: None if decode is as_is else decode for name, decode in decoders.items()
+        self._decoders: dict[str, tuple[str, Decoder | None]] = {
+            name: (name, None if decode is as_is else decode) for name, decode in decoders.items()
         }
         self._mergers: dict[str, Merger] = {name: merger(kind) for name, kind in self.types.items()}
 
-    def row(self, uuid: str, wire: dict[str, Any]) -> Row:
-        """Return the row of an `initial` or `insert`, where columns with default values are left out.
-
-        Consumes `wire`: what was decoded from JSON is typed in place and becomes the row.
-        """
+    def row(self, uuid: str, wire: Mapping[str, Any]) -> Row:
+        """Return the row of an `initial` or `insert`, where columns with default values are left out."""
         decoders = self._decoders
-        for name, value in wire.items():
-            decode = decoders[name]
-            if decode is not None:
-                wire[name] = decode(value)
-        return Row(uuid, self, wire)
+        values = {}
+        for key, value in wire.items():
+            name, decode = decoders[key]  # the schema's own string: one copy of each name, whatever the row count
+            values[name] = value if decode is None else decode(value)
+        return Row(uuid, self, values)
 
     def convert(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Type the new rows of update2/update3 while the message is being read; leave all else for later."""
@@ -64,8 +61,8 @@ class Layout:
     def modified(self, row: Row, wire: Mapping[str, Any]) -> Row:
         """Return the row after a `modify` of update2/update3 (symmetric differences)."""
         values = dict(row._values)
-        for name, value in wire.items():
-            decode = self._decoders[name]
+        for key, value in wire.items():
+            name, decode = self._decoders[key]
             old = values[name] if name in values else self.defaults[name]
             values[name] = self._mergers[name](old, value if decode is None else decode(value))
         return Row(row.uuid, self, self._without_defaults(values))
