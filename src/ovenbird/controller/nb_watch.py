@@ -6,14 +6,13 @@ The index is always that of whole transactions. It must never write: see `Leader
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
 from ovenbird.controller.events import Events
 from ovenbird.controller.store import BULK_OPERATIONS, SOON
-from ovenbird.controller.supervisor import keep_running
 from ovenbird.controller.waiting import Changing
+from ovenbird.controller.watch import Watch
 from ovenbird.model.cluster import Cluster, Database
 from ovenbird.model.objects import Key
 from ovenbird.ovsdb import ChangeSet, Client, DeadlineExceeded, Replica
@@ -39,7 +38,7 @@ class NbChange:
     """Whether this is one transaction; else several, or what differed after a reconnect."""
 
 
-class NbWatch:
+class NbWatch(Watch[[NbChange]]):
     """A hot copy of NB. An async context manager."""
 
     def __init__(self, cluster: Cluster, events: Events, *, remotes: Sequence[str] | None = None) -> None:
@@ -50,35 +49,18 @@ class NbWatch:
             backoff=SOON,
             bulk_operations=BULK_OPERATIONS,
         )
-        self._events = events
-        self.replica = Replica(
+        replica = Replica(
             self.client,
             {**WATCHED_COLUMNS, CONTROL_TABLE: ("name", "external_ids"), "NB_Global": GLOBAL_COLUMNS},
             where={CONTROL_TABLE: (("_uuid", "==", CONTROL_UUID),)},
         )
+        super().__init__("nb-pump", replica, events, owned=self.client)
         self.index = NbIndex()
         self.version = 0
         """Version of the replica that the index shows."""
         self._loaded = False
         self._control: Control | None = None
         self.changing = Changing()
-        self._subscribers: list[Callable[[NbChange], None]] = []
-        self._pump_task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> NbWatch:
-        await self.client.__aenter__()
-        await self.replica.__aenter__()
-        self._pump_task = asyncio.create_task(keep_running("nb-pump", self._pump, self._events))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._pump_task is not None:
-            self._pump_task.cancel()
-            await asyncio.gather(self._pump_task, return_exceptions=True)
-        await self.replica.__aexit__(kind, error, trace)
-        await self.client.__aexit__(kind, error, trace)
 
     @property
     def synced(self) -> bool:
@@ -94,10 +76,6 @@ class NbWatch:
     def last_control(self) -> Control:
         """Our control row as last seen, current or not."""
         return self._control or Control()
-
-    def subscribe(self, subscriber: Callable[[NbChange], None]) -> None:
-        """Have a function called after each change set. It must not block."""
-        self._subscribers.append(subscriber)
 
     async def settle(self, confirmed: Control) -> None:
         """Return when the index holds the commit that left our control row so: else it would be planned again.
@@ -122,9 +100,7 @@ class NbWatch:
         # From scratch: the first change set is the whole content.
         self.index, self._loaded = NbIndex(), False
         async for changes in self.replica.changes():
-            change = self._take(changes)
-            for subscriber in self._subscribers:
-                subscriber(change)
+            self._tell(self._take(changes))
             self.changing.tell()
 
     def _take(self, changes: ChangeSet) -> NbChange:

@@ -6,16 +6,14 @@ go the way of great transactions (`Client`'s `bulk_operations`), and one is unde
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 
 from ovenbird.controller.events import Events
 from ovenbird.controller.fence import PULSE_TABLE, beat_in_store
-from ovenbird.controller.supervisor import keep_running
+from ovenbird.controller.watch import Watch
 from ovenbird.ovsdb import Client, OvsdbError, Replica
 from ovenbird.ovsdb.session import Session
 from ovenbird.plan.pulse import Pulse, PulseTimers
@@ -24,41 +22,26 @@ from ovenbird.process.pace import next_beat
 BEAT_TIMEOUT_S = 2.0
 
 
-class PulseWatch:
+class PulseWatch(Watch[[]]):
     """What this candidate sees of the heartbeat. An async context manager."""
 
     def __init__(
         self, client: Client, events: Events, timers: PulseTimers, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        replica = Replica(client, {PULSE_TABLE: ("epoch", "holder", "beat", "taken")})
+        super().__init__("pulse-watch", replica, events)
         self._client = client
-        self._events = events
         self._timers = timers
         self._clock = clock
-        self._replica = Replica(client, {PULSE_TABLE: ("epoch", "holder", "beat", "taken")})
         self._pulse: Pulse | None = None
         self._session: Session | None = None
         self._session_since_s = 0.0
         self._thefts: deque[float] = deque()
-        self._subscribers: list[Callable[[], None]] = []
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> PulseWatch:
-        await self._replica.__aenter__()
-        self._task = asyncio.create_task(keep_running("pulse-watch", self._pump, self._events))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await self._replica.__aexit__(kind, error, trace)
 
     @property
     def has_place(self) -> bool:
         """Whether the database has a place for heartbeats."""
-        return self._replica.has(PULSE_TABLE)
+        return self.replica.has(PULSE_TABLE)
 
     @property
     def pulse(self) -> Pulse | None:
@@ -67,7 +50,7 @@ class PulseWatch:
         if session is not self._session:
             # Who was away does not know for how long it has stood still.
             self._session, self._session_since_s = session, self._clock()
-        if self._pulse is None or not self._replica.synced:
+        if self._pulse is None or not self.replica.synced:
             return None
         if self._pulse.since_s >= self._session_since_s:
             return self._pulse
@@ -84,19 +67,14 @@ class PulseWatch:
             self._thefts.popleft()
         return len(self._thefts)
 
-    def subscribe(self, subscriber: Callable[[], None]) -> None:
-        """Have a function called when the heartbeat moved. It must not block."""
-        self._subscribers.append(subscriber)
-
     async def _pump(self) -> None:
-        async for changes in self._replica.changes():
+        async for changes in self.replica.changes():
             before = self._pulse
             for row in changes.rows:
                 if row.new is not None:
                     self._see(row.new["epoch"], row.new["holder"], row.new["beat"], row.new["taken"])
             if self._pulse is not before:
-                for subscriber in self._subscribers:
-                    subscriber()
+                self._tell()
 
     def _see(self, epoch: int, holder: str, beat: int, taken: str) -> None:
         before = self._pulse

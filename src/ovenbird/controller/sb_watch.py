@@ -5,13 +5,11 @@ Read from any member, so that losing the leader does not blind us. It must never
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
+from collections.abc import Mapping, Sequence
 
 from ovenbird.controller.events import Events
-from ovenbird.controller.supervisor import keep_running
 from ovenbird.controller.waiting import Changing
+from ovenbird.controller.watch import Watch
 from ovenbird.model.cluster import Cluster, Database
 from ovenbird.ovsdb import Client, Replica, Row
 
@@ -26,42 +24,19 @@ CARRIERS = ("chassisredirect", "l3gateway")
 gateway port's, a gateway router's."""
 
 
-class SbWatch:
+class SbWatch(Watch[[]]):
     """A hot copy of the few tables of SB that say what became of NB. An async context manager."""
 
     def __init__(self, cluster: Cluster, events: Events, *, remotes: Sequence[str] | None = None) -> None:
         self.client = Client(Database.SB.value, tuple(remotes or cluster.remotes(Database.SB)), leader_only=False)
-        self._events = events
-        self.replica = Replica(
-            self.client, TABLES, where={"Port_Binding": tuple(("type", "==", each) for each in CARRIERS)}
-        )
+        where = {"Port_Binding": tuple(("type", "==", each) for each in CARRIERS)}
+        super().__init__("sb-pump", Replica(self.client, TABLES, where=where), events, owned=self.client)
         self.changing = Changing()
-        self._subscribers: list[Callable[[], None]] = []
-        self._pump_task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> SbWatch:
-        await self.client.__aenter__()
-        await self.replica.__aenter__()
-        self._pump_task = asyncio.create_task(keep_running("sb-pump", self._pump, self._events))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._pump_task is not None:
-            self._pump_task.cancel()
-            await asyncio.gather(self._pump_task, return_exceptions=True)
-        await self.replica.__aexit__(kind, error, trace)
-        await self.client.__aexit__(kind, error, trace)
 
     @property
     def synced(self) -> bool:
         """Whether the copy is kept current just now."""
         return self.replica.synced
-
-    def subscribe(self, subscriber: Callable[[], None]) -> None:
-        """Have a function called after each change set. It must not block."""
-        self._subscribers.append(subscriber)
 
     @property
     def nb_cfg(self) -> int | None:
@@ -88,6 +63,5 @@ class SbWatch:
 
     async def _pump(self) -> None:
         async for _ in self.replica.changes():
-            for subscriber in self._subscribers:
-                subscriber()
+            self._tell()
             self.changing.tell()
