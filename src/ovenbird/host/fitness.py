@@ -8,6 +8,7 @@ that its supervisor starts another. Left alone, its flows would go on answering 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -19,16 +20,19 @@ from ovenbird.host.chassis import Chassis
 from ovenbird.host.next_hops import NextHops
 from ovenbird.host.working import Working
 from ovenbird.model.cluster import Host
-from ovenbird.ovsdb import Client, Replica
+from ovenbird.ovsdb import Client, OvsdbError, Replica
 from ovenbird.plan.fitness import BRIDGE, NEXT_HOP, OVN_CONTROLLER, OVS_VSWITCHD, UPLINK, Finding, State
 from ovenbird.plan.outside import Upstream
 from ovenbird.plan.probing import USUAL_S
 from ovenbird.plan.switch import provider_bridge
+from ovenbird.process import daemon
 from ovenbird.process.daemon import small_file
 
 FITNESS_CHANGED = "fitness.changed"
 CONTROLLER_ENDED = "fitness.hung_controller_ended"
 DAEMON_LOOK_S = 0.5
+TURN_S = 2.0
+"""So long ovs-vswitchd may be busy with one thing until it is asked anew whether it works."""
 REPEATED_S = 30.0
 """An ovn-controller that hung twice within this time is not trusted for as long."""
 SYSFS = Path("/sys/class/net")
@@ -54,6 +58,9 @@ class Fitness:
         """Physical network -> ExternalNetwork with a next hop -> its addresses."""
         self._ended_s: list[float] = []
         """When a hung ovn-controller was ended (monotonic)."""
+        self._turned_s = 0.0
+        """ovs-vswitchd answered a question that was asked then (monotonic)."""
+        self._doubted = asyncio.Event()
 
     def told(self) -> dict[str, Any]:
         """Return what was found, as the facts hold it."""
@@ -95,6 +102,7 @@ class Fitness:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._watch_wires())
                 group.create_task(self._watch_networks())
+                group.create_task(self._watch_turns())
                 for name in self._daemons:
                     group.create_task(self._watch_daemon(name))
         finally:
@@ -123,10 +131,22 @@ class Fitness:
                 self._note(physnet, UPLINK, _carrier(interface))
                 self._note(physnet, BRIDGE, self._bridge(physnet, interface))
                 # Answers that came while this process did not run are read first; silence then proves nothing.
-                found = self._next_hops[physnet].tick(count_silence=not late)
+                found = self._next_hops[physnet].tick(count_silence=not late, switch_turned_s=self._turned_s)
                 for name, finding in found.items():
                     self._note(physnet, f"{NEXT_HOP}{name}", finding)
+            if any(probes.doubts for probes in self._next_hops.values()):
+                self._doubted.set()
             await asyncio.sleep(min((probes.pause_s for probes in self._next_hops.values()), default=USUAL_S))
+
+    async def _watch_turns(self) -> None:
+        """While a next hop is in doubt, find out whether ovs-vswitchd's loop turns: else nothing passes through it."""
+        while True:
+            await self._doubted.wait()
+            self._doubted.clear()
+            asked_s = time.monotonic()
+            with contextlib.suppress(OvsdbError, OSError):
+                await daemon.ask(self._chassis.vswitchd_spec, "version", timeout_s=TURN_S)
+                self._turned_s = asked_s
 
     def _bridge(self, physnet: str, interface: str) -> Finding:
         """Return whether ovs-vswitchd has the uplink in the provider bridge, and OVN is told of it."""

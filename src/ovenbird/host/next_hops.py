@@ -1,7 +1,8 @@
 """The upstream next hops on one physical network: asked a few times per second whether they are still there.
 
 How often each is asked follows from what is known of it (`plan.probing`). Must never have more than one question on its
-way to a next hop, nor ask one that answers more often than that says because of another one.
+way to a next hop, nor ask one that answers more often than that says because of another one; nor hold against it what a
+switch that is too busy to forward has kept.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class _NextHop:
     """A probe is on its way."""
     due_s: float = 0.0
     """When it is asked again, and the answer to the last probe has been waited for (monotonic)."""
+    sent_s: float = 0.0
+    """When the last probe left (monotonic)."""
 
 
 class NextHops:
@@ -71,20 +74,29 @@ class NextHops:
         """Time until `tick` should be called again, seconds: shorter while a next hop is in doubt."""
         return CLOSE_S if any(hop.probing.pause_s == CLOSE_S for hop in self._hops.values()) else USUAL_S
 
-    def tick(self, *, count_silence: bool) -> dict[str, Finding]:
-        """Read the answers, ask those that are due, and return what is known. To be called every `pause_s`."""
+    @property
+    def doubts(self) -> bool:
+        """Whether one that answered does not, so far."""
+        return any(hop.probing.state is State.OK and hop.probing.missed for hop in self._hops.values())
+
+    def tick(self, *, count_silence: bool, switch_turned_s: float) -> dict[str, Finding]:
+        """Read the answers, ask those that are due, and return what is known. To be called every `pause_s`.
+
+        `switch_turned_s` is the latest moment (monotonic) of which it is known that ovs-vswitchd worked after it: once
+        there is doubt, silence counts only if it did after the probe had left.
+        """
         if not self._hops:
             self.close()
             return {}
         try:
-            self._exchange(count_silence=count_silence)
+            self._exchange(count_silence=count_silence, switch_turned_s=switch_turned_s)
         except OSError as error:
             # The bridge is not there or was made anew: nobody could be asked, which says nothing of the next hop.
             self.close()
             return {name: Finding(State.UNKNOWN, f"{self._bridge}: {error.strerror}") for name in self._hops}
         return {name: _finding(hop) for name, hop in self._hops.items()}
 
-    def _exchange(self, *, count_silence: bool) -> None:
+    def _exchange(self, *, count_silence: bool, switch_turned_s: float) -> None:
         if self._socket is None:
             self._socket = ArpSocket(self._bridge)
             for hop in self._hops.values():
@@ -96,12 +108,12 @@ class NextHops:
             if now_s < hop.due_s - EARLY_S:
                 continue
             if hop.asked:
-                if count_silence:
+                if count_silence and (not hop.probing.missed or switch_turned_s >= hop.sent_s):
                     hop.probing = hop.probing.silence()
                 # Its hardware address may have changed, as when another router took over there.
                 hop.mac = BROADCAST
             self._socket.send(hop.target, hop.mac)
-            hop.asked, hop.due_s = True, now_s + hop.probing.pause_s
+            hop.asked, hop.sent_s, hop.due_s = True, now_s, now_s + hop.probing.pause_s
 
 
 def _finding(hop: _NextHop) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import Any
@@ -22,6 +23,8 @@ REPAIRED_WITHIN_S = 3.0
 HOLD_DOWN_S = 10.0
 FAILBACK_S = 5.0
 """As the site declares it of its routers."""
+STALL_S = 0.9
+"""Longer than a next hop that answers may be silent until it counts as dead."""
 BUSY_S = 2.0
 """What a busy machine may add to what a test waits for."""
 
@@ -139,3 +142,22 @@ def answers(site: Site, address: str) -> tuple[int, int]:
     said = site.outside.run(argv, timeout_s=10).stdout
     sent, received = re.findall(r"Sent (\d+) probes|Received (\d+) response", said)
     return int(sent[0]), int(received[1])
+
+
+def test_a_switch_that_stalls_is_not_taken_for_a_dead_next_hop(breakable: Site) -> None:
+    site = breakable
+    node = site.lab.node(site.standby("r1"))
+    log = node.logs()["agent"]
+    told = len(log.read_text().splitlines())
+
+    def changed(what: str) -> list[str]:
+        lines = [json.loads(line) for line in log.read_text().splitlines()[told:]]
+        return [one["state"] for one in lines if one["event"] == "fitness.changed" and one["what"].startswith(what)]
+
+    fault = Stop(lab=site.lab, node=node.name, daemon="vswitchd")
+    fault.inject()
+    until_s = time.monotonic() + STALL_S
+    eventually_sync(lambda: time.monotonic() > until_s and changed("ovs-vswitchd"), within_s=10)
+    fault.heal()
+    eventually_sync(lambda: changed("ovs-vswitchd")[-1] == "ok", within_s=10)
+    assert "bad" not in changed("next hop"), "what asks and what would answer passes through the switch"
