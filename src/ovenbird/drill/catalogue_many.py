@@ -8,7 +8,9 @@ from ovenbird.drill.invariants import ALWAYS
 from ovenbird.drill.judge import Bite, Expect
 from ovenbird.drill.script import Count, Detector, Drill, Heal, Hold, Inject, Needs, Return, once
 
-FAILOVER_MS = 1500.0
+FAILOVER_MS = 3000.0
+"""Six chassis compute flows of 100 routers on a few shared processors: 1.5 s on two, BFD's 0.6 s of it. What is aimed
+at, 300 ms on hosts of their own, is with the other goals of gateways (`ovenbird.drill.goals`)."""
 TCP_MS = 4000.0
 """A TCP connection goes on with its next retransmission, whose time-out doubles while nothing comes back."""
 PLANNED_MS = 250.0
