@@ -103,11 +103,8 @@ class Connection:
 
     async def close(self, reason: str = "closed by us") -> None:
         """End the connection: every pending call gets ConnectionLost; all tasks and the socket are gone on return."""
-        self.abort(reason)
+        self.drop(reason)
         current = asyncio.current_task()
-        for task in self._tasks:
-            if task is not current:
-                task.cancel()
         await asyncio.gather(*(task for task in self._tasks if task is not current), return_exceptions=True)
         with contextlib.suppress(OSError, asyncio.TimeoutError):
             async with asyncio.timeout(1.0):
@@ -127,6 +124,14 @@ class Connection:
         """Declare the connection over, at once; whoever owns it still has to `close` it."""
         self._end(reason)
         self._writer.transport.abort()
+
+    def drop(self, reason: str) -> None:
+        """Begin to close, at once: what is left to `close` is the waiting, and nothing leaks if that is cut short."""
+        self.abort(reason)
+        current = asyncio.current_task()
+        for task in self._tasks:
+            if task is not current:
+                task.cancel()
 
     @property
     def silent_s(self) -> float:

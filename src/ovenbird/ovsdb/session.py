@@ -71,6 +71,8 @@ class Session:
                 await session._handshake(timeout_s)
         except BaseException:
             for connection in opened:
+                connection.drop("refused")  # all of them first: who is closed meanwhile may not wait for any
+            for connection in opened:
                 await connection.close("refused")
             raise
         return session
