@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from ovenbird.controller.events import Events
 from ovenbird.controller.fence import PULSE_TABLE, beat_in_store
@@ -54,7 +55,7 @@ class PulseWatch(Watch[[]]):
             return None
         if self._pulse.since_s >= self._session_since_s:
             return self._pulse
-        return _since(self._pulse, self._session_since_s)
+        return replace(self._pulse, since_s=self._session_since_s)
 
     @property
     def last(self) -> Pulse | None:
@@ -83,10 +84,6 @@ class PulseWatch(Watch[[]]):
         if before is not None and before.epoch != epoch and taken and before.beat < self._timers.settled_beats:
             self._thefts.append(self._clock())
         self._pulse = Pulse(epoch=epoch, holder=holder, beat=beat, since_s=self._clock(), taken=taken)
-
-
-def _since(pulse: Pulse, since_s: float) -> Pulse:
-    return Pulse(epoch=pulse.epoch, holder=pulse.holder, beat=pulse.beat, since_s=since_s, taken=pulse.taken)
 
 
 async def beat_for_ever(

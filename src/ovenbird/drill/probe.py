@@ -23,6 +23,7 @@ import socket
 import struct
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -83,7 +84,7 @@ def kernel_time_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
     return time.time_ns()
 
 
-class Stream:
+class Stream(ABC):
     """What one stream sent and got back."""
 
     def __init__(self, name: str, target: str, selector: selectors.BaseSelector) -> None:
@@ -95,9 +96,9 @@ class Stream:
         self.flows = False
         self._selector = selector
 
+    @abstractmethod
     def tick(self, sequence: int) -> None:
         """Send one request."""
-        raise NotImplementedError
 
     def arrived(self, sequence: int, at_ns: int) -> None:
         """Record an answer."""

@@ -8,7 +8,6 @@ that its supervisor starts another. Left alone, its flows would go on answering 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import time
@@ -20,7 +19,7 @@ from ovenbird.host.chassis import Chassis
 from ovenbird.host.next_hops import NextHops
 from ovenbird.host.working import Working
 from ovenbird.model.cluster import Host
-from ovenbird.ovsdb import Client, OvsdbError, Replica
+from ovenbird.ovsdb import Client, Replica
 from ovenbird.plan.fitness import BRIDGE, NEXT_HOP, OVN_CONTROLLER, OVS_VSWITCHD, UPLINK, Finding, State
 from ovenbird.plan.outside import Upstream
 from ovenbird.plan.probing import USUAL_S
@@ -31,8 +30,6 @@ from ovenbird.process.daemon import small_file
 FITNESS_CHANGED = "fitness.changed"
 CONTROLLER_ENDED = "fitness.hung_controller_ended"
 DAEMON_LOOK_S = 0.5
-TURN_S = 2.0
-"""So long ovs-vswitchd may be busy with one thing until it is asked anew whether it works."""
 REPEATED_S = 30.0
 """An ovn-controller that hung twice within this time is not trusted for as long."""
 SYSFS = Path("/sys/class/net")
@@ -144,8 +141,7 @@ class Fitness:
             await self._doubted.wait()
             self._doubted.clear()
             asked_s = time.monotonic()
-            with contextlib.suppress(OvsdbError, OSError):
-                await daemon.ask(self._chassis.vswitchd_spec, "version", timeout_s=TURN_S)
+            if await daemon.answers(self._chassis.vswitchd_spec):
                 self._turned_s = asked_s
 
     def _bridge(self, physnet: str, interface: str) -> Finding:
