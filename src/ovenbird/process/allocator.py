@@ -8,7 +8,6 @@ may depend on it.
 from __future__ import annotations
 
 import sysconfig
-from functools import cache
 from pathlib import Path
 
 LIBRARY = "libjemalloc.so.2"
@@ -19,10 +18,12 @@ GLIBC = "glibc.malloc.hugetlb=1"
 """Huge pages, too (tunables of glibc 2.35 and later; older ones ignore it)."""
 
 
-@cache
-def environment() -> dict[str, str]:
-    """Return what to add to a daemon's environment."""
-    library = Path("/usr/lib", str(sysconfig.get_config_var("MULTIARCH") or ""), LIBRARY)
+LIBRARIES = Path("/usr/lib", str(sysconfig.get_config_var("MULTIARCH") or ""))
+
+
+def environment(libraries: Path = LIBRARIES) -> dict[str, str]:
+    """Return what to add to a daemon's environment. `libraries` is the folder in which the host keeps them."""
+    library = libraries / LIBRARY
     if library.exists():
         return {"LD_PRELOAD": str(library), "MALLOC_CONF": JEMALLOC}
     return {"GLIBC_TUNABLES": GLIBC}
