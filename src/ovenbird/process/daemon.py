@@ -39,8 +39,8 @@ class DaemonSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     exit_command: tuple[str, ...] = ("exit",)
     """Control command that ends it without undoing its work."""
-    niceness: int = precedence.DAEMON
-    """nice(2), of the daemon and of its session."""
+    niceness: int = precedence.NICENESS
+    """nice(2); that of its session is `precedence.DAEMON`."""
 
     @property
     def program(self) -> str:

@@ -2,7 +2,7 @@
 
 A kernel with autogroups (sched(7); on by default) shares processors among *sessions* first, and nice(2) counts only
 within one. A daemon that detached has a session of its own, in which there is nobody that it could come before: its
-niceness alone does nothing. Both are set here. Must never touch a session that others are in as well.
+niceness alone does nothing. That of the session is set here. Must never touch a session that others are in as well.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-DAEMON = -10
-"""Niceness that OVN's and Open vSwitch's own start scripts give (ovn-ctl(8), ovs-ctl(8)). A late BFD packet, or vote of
-a database's member, is taken for a death."""
-AGENT = -5
-"""Behind its daemons, before what else a host does: it announces what moved, and starts what died."""
+NICENESS = -10
+"""Of a daemon within its session: what OVN's and Open vSwitch's own start scripts give (ovn-ctl(8), ovs-ctl(8))."""
+DAEMON = -5
+"""Of a daemon's session: three times the weight of others. A late BFD packet, or vote of a database's member, is taken
+for a death. More is worse where hosts share processors: at -10 whatever is no daemon stood still for seconds."""
+AGENT = -2
+"""Of the agent's session: behind its daemons, before what else a host does. It announces what moved, and starts what
+died."""
 NOT_GIVEN = "precedence.not_given"
 
 _log = logging.getLogger(__name__)
