@@ -8,6 +8,7 @@ import pytest
 from tests.core.test_invariants import event, holds, run, write
 
 from ovenbird.drill.commits import commits
+from ovenbird.drill.computing import Look, burst, told
 from ovenbird.drill.crowd import SAMPLED, sampled
 from ovenbird.drill.final import nb_writes
 from ovenbird.drill.host_watch import bad_line
@@ -125,3 +126,40 @@ def test_routers_of_a_crowd_that_are_measured_are_on_every_gateway(count):
     assert set(measured) <= set(range(count))
     for gateways in (2, 3, 4):
         assert {number % gateways for number in measured} == set(range(min(gateways, count)))
+
+
+def looks(*steps: tuple[float, float, float]) -> list[Look]:
+    """Looks after steps of (milliseconds, computed of them, waited of them)."""
+    made = [Look(0, 0, 0)]
+    for ms, computed_ms, waited_ms in steps:
+        last = made[-1]
+        made.append(
+            Look(
+                last.at_ns + round(ms * MS),
+                last.computed_ns + round(computed_ms * MS),
+                last.waited_ns + round(waited_ms * MS),
+            )
+        )
+    return made
+
+
+IDLE = (50.0, 1.0, 2.0)
+
+
+def test_a_burst_is_what_was_computed_without_a_pause_after_the_fault() -> None:
+    busy = (50.0, 10.0, 38.0)
+    assert burst(looks(IDLE, busy, busy, busy, IDLE), 0) == {"computed_ms": 30.0, "waited_ms": 114.0}
+    assert burst(looks(busy, busy, busy, busy, IDLE, IDLE), 150 * MS) == {}, "it computed before"
+    assert burst(looks(IDLE, (50.0, 48.0, 0.0), IDLE, (50.0, 20.0, 25.0), IDLE), 0)["computed_ms"] == 48.0
+    assert burst(looks(*[IDLE] * 110, busy, busy, busy), 0) == {}, "too late to have to do with the fault"
+    assert burst(looks(IDLE, IDLE), 0) == {} == burst([], 0)
+
+
+def test_a_busy_machine_is_told_from_slow_software() -> None:
+    assert told({}) == []
+    last, alone = told(
+        {"g2": {"computed_ms": 250.0, "waited_ms": 10.0}, "g3": {"computed_ms": 200.0, "waited_ms": 900.0}}
+    )
+    assert "2 hosts" in last
+    assert "1100 ms (g3: 200 ms" in last
+    assert "250 ms at most (g2)" in alone

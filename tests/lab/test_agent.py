@@ -139,6 +139,25 @@ def restart_agent(lab: Lab, node: str) -> None:
     lab.up()
 
 
+async def test_daemons_come_before_the_agent_and_both_before_others_also_once_adopted(lab: Lab):
+    def precedence(node: str) -> dict[str, tuple[int, int]]:
+        """Niceness of each daemon: its session's, which counts among sessions, and its own, which counts within one."""
+        return {
+            name: (
+                int(Path(f"/proc/{one.pid}/autogroup").read_text().split()[-1]),
+                os.getpriority(os.PRIO_PROCESS, one.pid),
+            )
+            for name, one in lab.node(node).pids().items()
+        }
+
+    for node in ("c1", "g1", "n1"):
+        want = {**{name: (-5, -10) for name in pids(lab, node)}, "agent": (-2, 0)}
+        await eventually(lambda node=node, want=want: precedence(node) == want, within_s=10)
+    Path(f"/proc/{lab.node('g1').daemon('vswitchd').pid}/autogroup").write_text("0")
+    restart_agent(lab, "g1")
+    await eventually(lambda: {session for session, _ in precedence("g1").values()} == {-5, -2}, within_s=20)
+
+
 async def test_workloads_on_two_hosts_reach_each_other_and_leave_nothing_behind(lab: Lab):
     async with store(lab) as client:
         await attach(client, "vm1", "n1", type="namespace", address="dhcp")

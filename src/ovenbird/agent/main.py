@@ -24,6 +24,7 @@ from ovenbird.host.southbound import Southbound
 from ovenbird.model.cluster import Cluster, Database, Host, Role
 from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import Client
+from ovenbird.process import precedence
 
 if TYPE_CHECKING:
     from ovenbird.host.fitness import Fitness
@@ -53,6 +54,7 @@ class Agent:
     async def run(self) -> None:
         """Run until SIGTERM or SIGINT. Raises `Refused` when this host is not what the description says."""
         began = time.monotonic()
+        precedence.give(os.getpid(), precedence.AGENT)
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -172,6 +172,7 @@ def _data(run: Finished) -> dict[str, Any]:
         "baseline": record.meta.baseline,
         **judged.verdict.to_json(),
         "detect_limit_ms": record.meta.detect_limit_ms,
+        "computing": {name: dict(one) for name, one in record.meta.computing.items()},
         "expected_failure": run.drill.expected_failure,
         "superseded": run.superseded,
         "phases_s": dict(record.meta.phases_s),
@@ -193,6 +194,8 @@ def _spreading(data: dict[str, Any]) -> list[str]:
 
 
 def _rendered(data: dict[str, Any]) -> str:
+    from ovenbird.drill.computing import told
+
     def ms(value: float | None) -> str:
         return "-" if value is None else f"{value:.0f} ms"
 
@@ -214,6 +217,7 @@ def _rendered(data: dict[str, Any]) -> str:
     lines += [f"  {noun:<27} {ms(data[key])}{note}" for key, noun, note in figures if data[key] is not None]
     lines += [
         *_spreading(data),
+        *(f"  {line}" for line in told(data["computing"])),
         "",
         table(
             ["stream", "outage", "on return", "sent", "lost"],

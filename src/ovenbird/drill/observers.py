@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ovenbird.drill import arp_probe
+from ovenbird.drill.computing import Computing
 from ovenbird.drill.database_watch import DatabaseWatch, lab_members
 from ovenbird.drill.host_watch import DaemonPids, LogTails
 from ovenbird.drill.record import ARP_ANSWERED, OBSERVER_FAILED, Event
@@ -50,6 +51,7 @@ class Observers:
     def __init__(self, lab: Lab, stage: Staged) -> None:
         self.lab = lab
         self.stage = stage
+        self.computing = Computing(lab)
         self._events: list[Event] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
@@ -87,6 +89,7 @@ class Observers:
         watches: dict[str, Callable[[], Awaitable[None]]] = {
             "hosts": lambda: self._poll_hosts(tails, pids),
             "arp": self._watch_arp,
+            "computing": self.computing.watch,
         }
         watches |= DatabaseWatch(lab_members(self.lab), self._events.append).watches
         tasks = [asyncio.create_task(self._supervised(name, watch), name=name) for name, watch in watches.items()]

@@ -124,6 +124,8 @@ class Meta:
     writes_acked: int | None = None
     queue_drops: Mapping[str, int] = field(default_factory=dict)
     """Node -> packets that its switch lost under load before it could look at them (see `queue_drops`)."""
+    computing: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Node -> how long its ovn-controller computed after the fault, and waited for a processor (`computing.burst`)."""
     notes: Sequence[str] = ()
     phases_s: Mapping[str, float] = field(default_factory=dict)
     """How long each part of the run took."""

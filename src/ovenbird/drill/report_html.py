@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 
+from ovenbird.drill.computing import told
 from ovenbird.drill.invariants import Violation
 from ovenbird.drill.judge import Outcome
 from ovenbird.drill.judged import HELD, VIOLATED, Judged
@@ -334,7 +335,8 @@ def _surroundings(record: RunRecord, judged: Judged) -> Markup:
         _facts("Files of this run's folder", files),
         class_="columns",
     )
-    notes = tag("ul", (tag("li", _short(note)) for note in meta.notes)) if meta.notes else ""
+    said = (*meta.notes, *told(meta.computing))
+    notes = tag("ul", (tag("li", _short(note)) for note in said)) if said else ""
     return tag("section", tag("h2", "Surroundings"), tables, notes, id="surroundings")
 
 

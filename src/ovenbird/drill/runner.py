@@ -191,6 +191,9 @@ async def _measured(
         detect_limit_ms=limit_ms,
         writes_sent=sent,
         writes_acked=acked,
+        computing=observers.computing.bursts(
+            min((window.injected_ns for window in meta.windows), default=meta.ended_ns)
+        ),
     )
     return RunRecord(meta=meta, timeline=timeline, streams=records, writes=writes, final=final)
 

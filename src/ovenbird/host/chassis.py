@@ -44,8 +44,6 @@ SB_POLL_S = 0.1
 SETTLE_TIMEOUT_S = 30.0
 REPAIR_PAUSE_S = 1.0
 """At least this between two repairs, so that a quarrel over a setting does not become a storm."""
-RECOMPUTE = "inc-engine/recompute"
-"""Command of ovn-controller: compute everything anew."""
 
 _log = logging.getLogger(__name__)
 
@@ -118,7 +116,12 @@ class Chassis:
             await replica.ready(timeout_s=SETTLE_TIMEOUT_S)
             self.replica = replica
             self._hold = Hold(
-                client, replica, self._layout, through_switch=self._underlay is not None, gateways=self._other_gateways
+                client,
+                replica,
+                self._layout,
+                self.controller_spec,
+                through_switch=self._underlay is not None,
+                gateways=self._other_gateways,
             )
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_settings(client, replica))

@@ -12,8 +12,6 @@ from ovenbird.process.command import run
 from ovenbird.process.daemon import DaemonSpec
 
 VSWITCH_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
-NICENESS = -10
-"""As Open vSwitch's and OVN's own start scripts have it: BFD must not fail because other processes are busy."""
 KERNEL_MODULE = Path("/sys/module/openvswitch")
 
 
@@ -26,7 +24,6 @@ def ovs_database(layout: Layout) -> DaemonSpec:
         control=str(layout.ovs_run / "ovsdb-server.{pid}.ctl"),
         log=layout.ovs_log / "ovsdb-server.log",
         env=_environment(layout),
-        niceness=NICENESS,
     )
 
 
@@ -40,7 +37,6 @@ def vswitchd(layout: Layout, datapath: Datapath) -> DaemonSpec:
         control=str(layout.ovs_run / "ovs-vswitchd.{pid}.ctl"),
         log=layout.ovs_log / "ovs-vswitchd.log",
         env=_environment(layout),
-        niceness=NICENESS,
     )
 
 
@@ -53,7 +49,6 @@ def ovn_controller(layout: Layout) -> DaemonSpec:
         control=str(layout.ovn_run / "ovn-controller.{pid}.ctl"),
         log=layout.ovn_log / "ovn-controller.log",
         env={**_environment(layout), **allocator.environment()},
-        niceness=NICENESS,
         exit_command=("exit", "--restart"),
     )
 

@@ -1,39 +1,26 @@
 """Has this gateway go on forwarding what a planned move takes from it, until others have taken it over.
 
-ovn-controller is paused (its control command `debug/pause`): its flows stay as they are, BFD and what ovs-vswitchd does
-go on, and so does its thread that answers ARP and DHCP. What it missed meanwhile it does not look at again by itself,
-so it is told to compute everything anew afterwards: one that was only resumed would answer for the router for ever.
-
-A paused ovn-controller is as good as a dead one. So it is paused for seconds at most, whatever becomes of whoever asked
-for it; a process of its own resumes it even if this agent is killed; and an agent that starts resumes it first.
+ovn-controller is paused meanwhile (`ovenbird.host.pausing`): for seconds at most, whatever becomes of whoever asked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from ovenbird.host.chassis import RECOMPUTE, Chassis
+from ovenbird.host.chassis import Chassis
+from ovenbird.host.pausing import paused, resume_old
 from ovenbird.model.cluster import Host
 from ovenbird.ovsdb import Client, OvsdbError, Replica, Transaction
-from ovenbird.process import daemon
 
 HELD = "handover.held"
 LET_GO = "handover.let_go"
 NOT_HELD = "handover.not_held"
-NOT_LET_GO = "handover.not_let_go"
 LONGEST_S = 2.0
-RESCUE_S = 4
-"""After so long the process of its own resumes ovn-controller."""
-ANSWER_S = 0.3
-RETRY_S = 0.2
 WRITE_S = 1.0
-PAUSE, RESUME, STATUS = "debug/pause", "debug/resume", "debug/status"
 TABLES = {"Handover": ("gateway", "request", "held")}
 
 _log = logging.getLogger(__name__)
@@ -57,7 +44,7 @@ class Handover:
     async def run(self) -> None:
         """Watch until cancelled."""
         await self._chassis.settled.wait()
-        await self._resume_old()
+        await resume_old(self._chassis.controller_spec)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch())
             group.create_task(self._act())
@@ -87,12 +74,18 @@ class Handover:
                 await self._changed.wait()
 
     async def _hold(self, request: int) -> None:
-        spec, began_s = self._chassis.controller_spec, time.monotonic()
-        rescue = await self._rescue()
+        began_s = time.monotonic()
+        async with paused(self._chassis.controller_spec) as is_paused:
+            if is_paused:
+                self.holding = True
+                _log.info(HELD, extra={"request": request})
+                await self._wait(request)
+        self.holding = False
+        _log.info(LET_GO, extra={"request": request, "took_ms": round(1000 * (time.monotonic() - began_s))})
+
+    async def _wait(self, request: int) -> None:
+        """Tell that this gateway goes on forwarding, and wait until that is wanted no more, but not too long."""
         try:
-            await daemon.ask(spec, PAUSE, timeout_s=ANSWER_S)
-            self.holding = True
-            _log.info(HELD, extra={"request": request})
             if request in self._wanted:
                 await self._tell(request)
             with suppress(TimeoutError):
@@ -102,48 +95,8 @@ class Handover:
                         await self._changed.wait()
         except (OvsdbError, OSError) as error:
             _log.warning(NOT_HELD, extra={"request": request, "error": str(error)})
-        finally:
-            if await self._let_go():
-                with suppress(ProcessLookupError):
-                    os.killpg(rescue.pid, signal.SIGKILL)
-            await rescue.wait()
-            self.holding = False
-            _log.info(LET_GO, extra={"request": request, "took_ms": round(1000 * (time.monotonic() - began_s))})
 
     async def _tell(self, request: int) -> None:
         txn = Transaction("ovenbird agent: goes on forwarding")
         txn.update("Handover", {"held": True}, uuid=self._wanted[request])
         await self._client.transact(txn, timeout_s=WRITE_S)
-
-    async def _let_go(self) -> bool:
-        """Resume, and have everything computed anew: in this order, a paused one forgets that it was asked to."""
-        deadline_s = time.monotonic() + LONGEST_S
-        while True:
-            try:
-                await daemon.ask(self._chassis.controller_spec, RESUME)
-                await daemon.ask(self._chassis.controller_spec, RECOMPUTE)
-            except (OvsdbError, OSError) as error:
-                # One that has ended meanwhile starts anew, and is not paused.
-                if time.monotonic() > deadline_s:
-                    _log.error(NOT_LET_GO, extra={"error": str(error)})
-                    return False
-                await asyncio.sleep(RETRY_S)
-            else:
-                return True
-
-    async def _resume_old(self) -> None:
-        """Resume what an earlier agent left paused."""
-        with suppress(OvsdbError, OSError):
-            if (await daemon.ask(self._chassis.controller_spec, STATUS)).strip() == "paused":
-                await self._let_go()
-
-    async def _rescue(self) -> asyncio.subprocess.Process:
-        """Start what resumes ovn-controller if this agent does not live to do it."""
-        running = daemon.find(self._chassis.controller_spec)
-        control = self._chassis.controller_spec.control.replace("{pid}", str(running.pid) if running else "none")
-        ask = "ovs-appctl --timeout=5 --target"
-        script = f'sleep {RESCUE_S}; {ask} "$0" {RESUME}; {ask} "$0" {RECOMPUTE}'
-        quiet = asyncio.subprocess.DEVNULL
-        return await asyncio.create_subprocess_exec(
-            "sh", "-c", script, control, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
-        )

@@ -8,6 +8,8 @@ underlay's bridge, and everything else passes. Always bounded: a switch that get
 
 A gateway is let go in two steps: first it hears the other gateways, then everybody. One that sees a workload's host
 before it sees the gateway that carries a router by now would take itself for the best that lives, and answer as well.
+So would one that sees one of the other gateways before the rest: sessions come up one by one, within a second, and
+ovn-controller is paused until all of them are there.
 And on a gateway that is not the only one the next ovs-vswitchd is told to wait as soon as this one works, so that
 one that its own monitor has started again, or the host's boot, is held as well. A running one does not read it again.
 """
@@ -21,13 +23,14 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 
+from ovenbird.host.pausing import paused
 from ovenbird.host.switch import root_row
 from ovenbird.model.errors import OvenbirdError
 from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import Client, Replica, Transaction
 from ovenbird.plan.switch import INTEGRATION_BRIDGE, UNDERLAY_BRIDGE
 from ovenbird.process.command import run
-from ovenbird.process.daemon import Running
+from ovenbird.process.daemon import DaemonSpec, Running
 
 SWITCH_RELEASED = "switch.released"
 SWITCH_NOT_HELD = "switch.not_held"
@@ -60,6 +63,7 @@ class Hold:
         client: Client,
         replica: Replica,
         layout: Layout,
+        controller: DaemonSpec,
         *,
         through_switch: bool,
         gateways: Mapping[str, str],
@@ -70,6 +74,7 @@ class Hold:
         self._client = client
         self._replica = replica
         self._layout = layout
+        self._controller = controller
         self._through_switch = through_switch
 
     async def prepare(self) -> None:
@@ -125,13 +130,15 @@ class Hold:
             calm = calm + 1 if count == last and count > 0 else 0
             last = count
             await asyncio.sleep(POLL_S)
-        if self._through_switch and self._gateways and self._narrowed:
-            await self._see_gateways()
+        if self._gateways and (self._narrowed or not self._through_switch):
+            async with paused(self._controller):
+                await (self._open_to_gateways() if self._narrowed else self._open())
+                await self._see_gateways()
         await self._open()
         _log.info(SWITCH_RELEASED, extra={"flows": last, "took_ms": round((time.monotonic() - began) * 1000)})
 
-    async def _see_gateways(self) -> None:
-        """Let the tunnels to the other gateways pass; return when BFD is up there, or cannot be expected any more."""
+    async def _open_to_gateways(self) -> None:
+        """Let the tunnels to the other gateways pass, and no others."""
         allow = [
             f"cookie={COOKIE},priority=65001,hard_timeout={LONGEST_S:.0f},{GENEVE},{field}={address},actions=NORMAL"
             for address in self._gateways.values()
@@ -142,7 +149,9 @@ class Hold:
             await run(*words, stdin="".join(f"{flow}\n" for flow in allow), timeout_s=5)
         except OvenbirdError as error:
             _log.warning(SWITCH_NOT_HELD, extra={"error": str(error)})
-            return
+
+    async def _see_gateways(self) -> None:
+        """Return when BFD is up with the other gateways, or cannot be expected any more."""
         deadline_s = time.monotonic() + GATEWAYS_FIRST_S
         while self._unseen() and time.monotonic() < deadline_s:
             await asyncio.sleep(POLL_S)

@@ -11,7 +11,8 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from ovenbird.host.chassis import RECOMPUTE, Chassis
+from ovenbird.host.chassis import Chassis
+from ovenbird.host.pausing import RECOMPUTE
 from ovenbird.host.southbound_rows import SouthboundRows
 from ovenbird.model.cluster import Host
 from ovenbird.ovsdb import OvsdbError, Row

@@ -18,6 +18,7 @@ from signal import SIGKILL, SIGTERM
 
 from ovenbird.model.errors import Timeout
 from ovenbird.ovsdb import OvsdbError, unixctl
+from ovenbird.process import precedence
 from ovenbird.process.command import run
 
 _MOST_BYTES = 64 * 1024
@@ -38,8 +39,8 @@ class DaemonSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     exit_command: tuple[str, ...] = ("exit",)
     """Control command that ends it without undoing its work."""
-    niceness: int = 0
-    """nice(2); below 0 it comes before other processes of a busy host."""
+    niceness: int = precedence.NICENESS
+    """nice(2); that of its session is `precedence.DAEMON`."""
 
     @property
     def program(self) -> str:

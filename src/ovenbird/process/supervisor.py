@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from ovenbird.model.errors import OvenbirdError
-from ovenbird.process import daemon
+from ovenbird.process import daemon, precedence
 from ovenbird.process.daemon import DaemonSpec, Running
 
 DAEMON_ADOPTED = "daemon.adopted"
@@ -60,6 +60,7 @@ class Kept:
             if running is None:
                 continue
             self.running = running
+            precedence.give(running.pid, precedence.DAEMON)
             up_since = time.monotonic()
             if self._on_up is not None:
                 await self._on_up()

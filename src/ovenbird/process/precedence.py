@@ -1,0 +1,42 @@
+"""Which of a host's processes come first when they are more than its processors: daemons, then the agent, then others.
+
+A kernel with autogroups (sched(7); on by default) shares processors among *sessions* first, and nice(2) counts only
+within one. A daemon that detached has a session of its own, in which there is nobody that it could come before: its
+niceness alone does nothing. That of the session is set here. Must never touch a session that others are in as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import suppress
+from pathlib import Path
+
+NICENESS = -10
+"""Of a daemon within its session: what OVN's and Open vSwitch's own start scripts give (ovn-ctl(8), ovs-ctl(8))."""
+DAEMON = -5
+"""Of a daemon's session: three times the weight of others. A late BFD packet, or vote of a database's member, is taken
+for a death. More is worse where hosts share processors: at -10 whatever is no daemon stood still for seconds."""
+AGENT = -2
+"""Of the agent's session: behind its daemons, before what else a host does. It announces what moved, and starts what
+died."""
+NOT_GIVEN = "precedence.not_given"
+
+_log = logging.getLogger(__name__)
+
+
+def give(pid: int, niceness: int) -> None:
+    """Give a process' session a niceness (-20 to 19); not one that it shares with this process and does not lead.
+
+    What the kernel refuses is told, and nothing else: a host that is not busy works without it.
+    """
+    try:
+        session = os.getsid(pid)
+        if session == os.getsid(0) and session != pid:
+            return  # a terminal's, perhaps
+        with suppress(FileNotFoundError):  # a kernel without autogroups, or a process that has just ended
+            Path(f"/proc/{pid}/autogroup").write_text(f"{niceness}\n", encoding="ascii")
+    except ProcessLookupError:
+        return
+    except OSError as error:
+        _log.warning(NOT_GIVEN, extra={"pid": pid, "error": str(error)})
