@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 
 from ovenbird.host.chassis import RECOMPUTE, Chassis
@@ -30,6 +31,8 @@ NOT_LET_GO = "handover.not_let_go"
 LONGEST_S = 2.0
 RESCUE_S = 4
 """After so long the process of its own resumes ovn-controller."""
+EARLY_S = 1.5
+"""Hosts that send are let go within that time, or nobody waits for it."""
 ANSWER_S = 0.3
 RETRY_S = 0.2
 WRITE_S = 1.0
@@ -42,9 +45,24 @@ _log = logging.getLogger(__name__)
 class Handover:
     """Watches what is asked of one gateway, and does it."""
 
-    def __init__(self, host: Host, chassis: Chassis, client: Client, on_release: Callable[[], None]) -> None:
-        """`on_release` is called when another gateway is let go: what this one took from it is then its alone."""
+    def __init__(
+        self,
+        host: Host,
+        chassis: Chassis,
+        client: Client,
+        *,
+        gateways: Collection[str] = (),
+        on_hold: Callable[[], Awaitable[None]] | None = None,
+        on_release: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take in whom to tell.
+
+        `on_hold` is called as soon as this host goes on forwarding. `on_release` is called when another host is let go:
+        what this one took is then its alone. `gateways`: the hosts that do not only send.
+        """
         self._name = host.name
+        self._gateways = frozenset(gateways)
+        self._on_hold = on_hold
         self._chassis = chassis
         self._client = client
         self._on_release = on_release
@@ -53,6 +71,12 @@ class Handover:
         self._changed = asyncio.Event()
         self.holding = False
         """Whether others may answer already for what this gateway still forwards."""
+        self._early_until_s = -math.inf
+
+    @property
+    def senders_wait(self) -> bool:
+        """Whether hosts that send to gateways still send to those that are to lose routers. Soon they do not."""
+        return time.monotonic() < self._early_until_s
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -71,7 +95,10 @@ class Handover:
                 self._changed.set()
                 before, others = others, {uuid for uuid, row in rows.items() if row["gateway"] != self._name}
                 if before - others:
+                    self._early_until_s = -math.inf
                     self._on_release()
+                elif any(rows[uuid]["gateway"] not in self._gateways for uuid in others - before):
+                    self._early_until_s = time.monotonic() + EARLY_S
 
     async def _act(self) -> None:
         """Hold once for each request; what was asked before this agent started is over."""
@@ -92,6 +119,8 @@ class Handover:
         try:
             await daemon.ask(spec, PAUSE, timeout_s=ANSWER_S)
             self.holding = True
+            if self._on_hold is not None:
+                await self._on_hold()
             _log.info(HELD, extra={"request": request})
             if request in self._wanted:
                 await self._tell(request)
