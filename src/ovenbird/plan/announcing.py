@@ -110,6 +110,10 @@ class Schedule:
             self._there[one] = _Progress(now_s, now_s)
         return new
 
+    def fresh(self, now_s: float) -> frozenset[Announcement]:
+        """Return what was taken lately."""
+        return frozenset(one for one, progress in self._there.items() if now_s - progress.since_s <= LATELY_S)
+
     def repeat(self, now_s: float) -> None:
         """Begin anew with what was taken lately."""
         for progress in self._there.values():

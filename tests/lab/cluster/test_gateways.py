@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +13,9 @@ from tests.lab.cluster.site import CENTRALS, Site
 from tests.lab.cluster.test_failover import outages_ms, passed, traffic
 from tests.waiting import eventually, eventually_sync
 
+from ovenbird.host.inward import COOKIE
 from ovenbird.lab.faults import Kill
+from ovenbird.lab.node import Node, start_agent
 from ovenbird.model.cluster import Database
 from ovenbird.ovsdb import Client, Replica, Transaction
 from ovenbird.plan.rows import row_uuid
@@ -165,9 +169,9 @@ def history(site: Site) -> list[dict[str, Any]]:
     return site.api.get("/v1/gateways/history", query={"router": "r1"})["changes"]  # type: ignore[no-any-return]
 
 
-async def test_a_gateway_that_nobody_lets_go_of_lets_go_by_itself(site: Site) -> None:
-    node = site.lab.node(site.standby("r1"))
-    control = ["ovn-appctl", "-t", "ovn-controller", "debug/status"]
+@contextlib.asynccontextmanager
+async def asked_to_wait(site: Site, node: Node) -> AsyncIterator[None]:
+    """A host that a controller has asked to wait, and which does; nobody lets it go."""
     remotes = [f"unix:{site.lab.node(name).path('/run/ovenbird/db.sock')}" for name in CENTRALS]
     async with (
         Client(Database.OVENBIRD.value, remotes, leader_only=True) as client,
@@ -176,7 +180,8 @@ async def test_a_gateway_that_nobody_lets_go_of_lets_go_by_itself(site: Site) ->
         await replica.ready(timeout_s=30)
         rows = replica.table("Handover")
         # The controller takes away what it did not ask for, whenever it ends a move of its own: asked again then.
-        for request in range(1, 11):
+        first = time.time_ns()
+        for request in range(first, first + 10):
             uuid = row_uuid("Handover", f"{node.name} {request}")
             txn = Transaction("a controller that ends right after")
             txn.insert("Handover", {"gateway": node.name, "request": request, "held": False}, uuid=uuid)
@@ -186,16 +191,45 @@ async def test_a_gateway_that_nobody_lets_go_of_lets_go_by_itself(site: Site) ->
                 break
         try:
             assert uuid in rows
-            # It was paused, and says so only then; that it still is when we come to ask is nobody's promise.
-            log = node.path("/var/log/ovn/ovn-controller.log")
-
-            def let_go() -> bool:
-                told = log.read_text(encoding="utf-8")
-                return told.rindex("execution pause") < told.rindex("execution resume") < told.rindex("force recompute")
-
-            await eventually(let_go, within_s=30)
-            assert node.run(control, timeout_s=10).stdout.strip() == "running"
+            yield
         finally:
             txn = Transaction("the end of it")
             txn.delete("Handover", uuid=uuid)
             await client.transact(txn, timeout_s=30)
+
+
+async def works_again(node: Node) -> None:
+    # It was paused, and says so only then; that it still is when we come to ask is nobody's promise.
+    log = node.path("/var/log/ovn/ovn-controller.log")
+
+    def let_go() -> bool:
+        told = log.read_text(encoding="utf-8")
+        return told.rindex("execution pause") < told.rindex("execution resume") < told.rindex("force recompute")
+
+    await eventually(let_go, within_s=30)
+    status = node.run(["ovn-appctl", "-t", "ovn-controller", "debug/status"], timeout_s=10)
+    assert status.stdout.strip() == "running"
+
+
+@pytest.mark.parametrize("role", ["gateway", "compute"])
+async def test_who_waits_and_is_let_go_by_nobody_goes_on_by_itself(site: Site, role: str) -> None:
+    node = site.lab.node(site.active("r1") if role == "gateway" else "n1")
+    async with asked_to_wait(site, node):
+        if role == "gateway":
+            # For some seconds what comes in for its routers is handed in, whatever its bridge has learnt.
+            told = node.run(["ovs-ofctl", "dump-flows", "br-ext", f"cookie={COOKIE}/-1"], timeout_s=10).checked()
+            mac = site.api.get("/v1/objects/Router/r1")["assigned"]["mac"]
+            assert f"dl_dst={mac} actions=output:" in told.stdout, told.stdout
+        await works_again(node)
+
+
+async def test_who_waits_goes_on_though_its_agent_was_killed(site: Site) -> None:
+    node = site.lab.node("n2")
+    async with asked_to_wait(site, node):
+        agent = node.daemon("agent")
+        agent.signal(signal.SIGKILL)
+        assert agent.wait_gone(timeout_s=30)
+        try:
+            await works_again(node)
+        finally:
+            start_agent(node)
