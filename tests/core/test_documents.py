@@ -104,8 +104,8 @@ MISTAKES = [
     (NETWORK + "  dns:\n    - 1.1.1.1\n    - 1.1.1\n", 7, "'dns[1]': '1.1.1' is not an IPv4 address", ""),
     (NETWORK + "  router: {name: r}\n", 5, "'router' must be text, not a mapping", ""),
     (NETWORK + "  gateway: 10.0.0.256\n", 5, "'10.0.0.256' is not an IPv4 address", ""),
-    (NETWORK + "  gateway: fe80::1\n", 5, "IPv6 is not supported yet", ""),
-    ("kind: Network\nname: n\nspec: {cidr: 'fd00::/64'}\n", 3, "IPv6 is not supported yet", ""),
+    (NETWORK + "  gateway: fe80::1\n", 5, "here goes an IPv4 one", ""),
+    ("kind: Network\nname: n\nspec: {cidr: 'fd00::/64'}\n", 3, "here goes an IPv4 one", ""),
     (
         "kind: Network\nname: n\nspec: {cidr: 10.0.0.5/24}\n",
         3,
