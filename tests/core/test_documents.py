@@ -250,7 +250,7 @@ def test_the_schema_is_one_and_accepts_the_examples():
     import yaml
 
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    for file in ("quickstart.yaml", "vlan-provider.yaml"):
+    for file in ("quickstart.yaml", "vlan-provider.yaml", "ipv6.yaml"):
         for document in yaml.safe_load_all((EXAMPLES / file).read_text()):
             jsonschema.validate(document, SCHEMA)
 

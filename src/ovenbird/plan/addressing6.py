@@ -6,9 +6,9 @@ IPv6 passes distributed gateway ports only: a leg that is a gateway router has n
 from __future__ import annotations
 
 from ovenbird.model.addresses6 import derived_address6
-from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Network, Router
+from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Network, Port, Router
 from ovenbird.plan.inventory import InventoryView
-from ovenbird.plan.legs import Leg
+from ovenbird.plan.legs import Leg, legs_of
 
 
 def leg_address6(leg: Leg, spec: Router, external: ExternalNetwork) -> str:
@@ -22,6 +22,20 @@ def leg_address6(leg: Leg, spec: Router, external: ExternalNetwork) -> str:
 def port_address6(port: Declared, network: Network) -> str:
     """Return the address that a workload makes of its network's prefix, "" if it has none."""
     return derived_address6(network.cidr6, port.assigned.mac) if network.cidr6 and port.assigned.mac else ""
+
+
+def addresses6_of(declared: Declared, view: InventoryView) -> list[str]:
+    """Return the IPv6 addresses that nobody wrote down: of a router's legs, or of a port."""
+    match declared.spec:
+        case Port(network=name):
+            network = view.spec(Network, name)
+            found = [port_address6(declared, network)] if network else []
+        case Router() as spec:
+            legs = [(leg, view.spec(ExternalNetwork, leg.network)) for leg in legs_of(declared)]
+            found = [leg_address6(leg, spec, external) for leg, external in legs if external]
+        case _:
+            return []
+    return [address for address in found if address]
 
 
 def default_network6(spec: Router, view: InventoryView) -> str | None:

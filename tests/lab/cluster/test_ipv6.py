@@ -111,7 +111,9 @@ def reaches(place: Node | Workload, target: str, *, size: int | None = None) -> 
 def test_workloads_make_their_addresses_of_what_their_router_tells_them(dual: Site) -> None:
     for name in WHERE:
         (row,) = dual.nb("Logical_Switch_Port", "addresses", where=[f"name={name}"])
-        assert address6(dual, name) in str(row["addresses"]).split(" ")[-1]
+        assert address6(dual, name) == str(row["addresses"]).split(" ")[-1]
+        assert dual.api.get(f"/v1/objects/Port/{name}")["addresses6"] == [address6(dual, name)]
+    assert dual.api.get("/v1/objects/Router/tenant")["addresses6"] == ["2001:db8:101::9"]
 
 
 def test_every_way_in_and_out(dual: Site) -> None:
