@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
+from ipaddress import IPv6Address
 
 import pytest
 from tests.core.samples import BLUE, CONTEXT, FIP1, FIP2, PUBLIC, R1, SAMPLE, VM1, VM2, declared
 from tests.core.test_admission import BASE, applied, ask, refused
 
+from ovenbird.host.arp_probe import Target, reply, request
+from ovenbird.host.icmpv6 import unsolicited_advertisement
 from ovenbird.model.addresses6 import (
     derived_address6,
     is_for_hosts,
@@ -276,3 +280,36 @@ def test_what_compile_names_is_announced_beside_what_ovn_names() -> None:
 def test_a_router_is_the_same_with_or_without_the_default_of_its_fields() -> None:
     assert Router.model_validate({"external": {"network": "public", "snat6": False}}) == R1.spec
     assert declared("r1", Router(external=RouterExternal(network="public", address6=None))).spec == R1.spec
+
+
+# Probes.
+
+
+def test_a_solicitation_is_an_ordinary_question_of_one_host() -> None:
+    mac, hop = bytes.fromhex("0a0000000001"), bytes.fromhex("0200000000fe")
+    frame = request(Target("2001:db8::12:3456", vlan=7), mac)
+    # To the solicited-node group of the address (RFC 4291 section 2.7.1), from the link-local address of this MAC.
+    assert frame[:18] == bytes.fromhex("3333ff123456") + mac + bytes.fromhex("8100000786dd")
+    packet = frame[18:]
+    assert packet[6:8] == bytes((58, 255))
+    assert IPv6Address(packet[8:24]) == IPv6Address("fe80::800:ff:fe00:1")
+    assert IPv6Address(packet[24:40]) == IPv6Address("ff02::1:ff12:3456")
+    assert IPv6Address(packet[48:64]) == IPv6Address("2001:db8::12:3456")
+    assert packet[64:] == b"\1\1" + mac
+    total = sum(struct.unpack("!36H", packet[8:40] + struct.pack("!II", len(packet) - 40, 58) + packet[40:]))
+    assert (total & 0xFFFF) + (total >> 16) == 0xFFFF
+    # One whose hardware address is known is asked alone.
+    known = request(Target("2001:db8::fe"), mac, hop)
+    assert known[:6] == hop
+    assert IPv6Address(known[38:54]) == IPv6Address("2001:db8::fe")
+
+
+def test_an_answer_names_its_address_and_only_a_whole_one_of_this_link_counts() -> None:
+    mac, own = bytes.fromhex("0a0000000001"), IPv6Address("2001:db8::fe").packed
+    answer = unsolicited_advertisement(mac, own)
+    found = reply(answer, vlan=7)
+    assert found is not None and (found.who, found.mac) == (Target("2001:db8::fe", 7), mac)
+    passed_on = answer[:21] + b"\xfe" + answer[22:]
+    assert reply(passed_on) is None, "its hop limit says that it came over a router"
+    assert reply(answer[:70]) is None
+    assert reply(request(Target("2001:db8::fe"), mac)) is None, "a question"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from tests.lab.cluster.gateway_watch import GatewayWatch
-from tests.lab.cluster.site import CENTRALS, DECLARED, OUTSIDE6, VLAN, Site, ping, seconds_of
+from tests.lab.cluster.site import CENTRALS, DECLARED, GATEWAYS, OUTSIDE6, VLAN, Site, ping, seconds_of
 from tests.waiting import eventually, eventually_sync
 
 from ovenbird.lab.faults import PowerOff
@@ -16,10 +17,11 @@ from ovenbird.lab.node import Node, Workload
 
 pytestmark = pytest.mark.lab
 
-FLOATING6 = "2001:db8::102"
+FLOATING6, DISTRIBUTED6 = "2001:db8::102", "2001:db8::164"
 VLAN_HOP, FAR = "fe80::fe", "2001:db8:ffff::1"
 """The upstream router in the VLAN, by its link-local address, and an address behind it."""
-WHERE = {"vm61": "n1", "vm62": "n2", "vm63": "n1"}
+WHERE = {"vm61": "n1", "vm62": "n2", "vm63": "n1", "vm64": "n2", "vm65": "n1"}
+RACK6 = "2001:db8::65"
 CHANGED = {
     ("ExternalNetwork", "public"): {"cidr6": "2001:db8::/64", "gateway6": OUTSIDE6},
     ("ExternalNetwork", "tenant-uplink"): {"cidr6": "2001:db8:101::/64", "gateway6": VLAN_HOP},
@@ -32,13 +34,28 @@ ADDED = f"""
 ---
 {{kind: Network, name: hidden6, spec: {{cidr: 192.168.63.0/24, cidr6: "fd00:63::/64", router: tenant}}}}
 ---
+kind: Router
+name: rack6
+spec:
+  external: {{network: public, address6: "{RACK6}"}}
+  gateways: {{redirect: bridged, failback_delay_s: 5}}
+---
+{{kind: Network, name: rack6-web,
+ spec: {{cidr: 192.168.65.0/24, cidr6: "2001:db8:65::/64", router: rack6, physnet: ext, vlan: 265}}}}
+---
 {{kind: Port, name: vm61, spec: {{network: routed6}}}}
 ---
 {{kind: Port, name: vm62, spec: {{network: private6}}}}
 ---
 {{kind: Port, name: vm63, spec: {{network: hidden6}}}}
 ---
+{{kind: Port, name: vm64, spec: {{network: routed6}}}}
+---
+{{kind: Port, name: vm65, spec: {{network: rack6-web}}}}
+---
 {{kind: FloatingIP, name: floating6, spec: {{network: public, port: vm62, address6: "{FLOATING6}"}}}}
+---
+{{kind: FloatingIP, name: own6, spec: {{network: public, port: vm64, address6: "{DISTRIBUTED6}", distributed: true}}}}
 """
 FIRST_WITHIN_S = 0.7
 """After a claim. OVN announces no IPv6 address at all; its announcements of IPv4 begin after a second."""
@@ -64,6 +81,7 @@ def dual(whole: Site) -> Iterator[Site]:
         ("addr", "add", f"{FAR}/128", "dev", "lo"),
         ("route", "add", "2001:db8:101::/64", "dev", f"vlan{VLAN}"),
         ("route", "add", "2001:db8:61::/64", "via", router6(site, "r1")),
+        ("route", "add", "2001:db8:65::/64", "via", RACK6),
     )
     for words in upstream:
         site.outside.run(["ip", "-6", *words], timeout_s=10).checked(subject="upstream")
@@ -74,8 +92,9 @@ def dual(whole: Site) -> Iterator[Site]:
             site.outside.run(["ip", "-6", words[0], "del", *words[2:5]], timeout_s=10)
         for port in WHERE:
             site.api.delete(f"/v1/attachments/{port}")
-        site.delete(("FloatingIP", "floating6"), *(("Port", port) for port in WHERE))
-        site.delete(*(("Network", name) for name in ("routed6", "private6", "hidden6")))
+        site.delete(*(("FloatingIP", name) for name in ("floating6", "own6")), *(("Port", port) for port in WHERE))
+        site.delete(*(("Network", name) for name in ("routed6", "private6", "hidden6", "rack6-web")))
+        site.delete(("Router", "rack6"))
         site.apply(DECLARED)
         site.settled()
 
@@ -131,6 +150,18 @@ def test_every_way_in_and_out(dual: Site) -> None:
         reaches(workload(dual, "vm63"), FAR)
         eventually_sync(lambda: seen.matching(f" 2001:db8:101::9 > {FAR}: .*echo request"), within_s=10)
     assert not seen.matching("fd00:63:")
+
+
+def test_a_distributed_address_leaves_on_its_workloads_own_host(dual: Site) -> None:
+    mac = dual.api.get("/v1/objects/FloatingIP/own6")["assigned"]["mac"]
+    with dual.capture("n2", "eth1", "icmp6") as seen:
+        reaches(dual.outside, DISTRIBUTED6)
+        eventually_sync(lambda: seen.matching(f"{mac} > ", f" {DISTRIBUTED6} > {OUTSIDE6}: .*echo reply"), within_s=10)
+
+
+def test_full_frames_pass_where_there_is_no_tunnel(dual: Site) -> None:
+    reaches(workload(dual, "vm65"), OUTSIDE6, size=1500)
+    reaches(dual.outside, address6(dual, "vm65"), size=1500)
 
 
 def test_what_is_too_big_is_answered_with_the_size_that_fits(dual: Site) -> None:
@@ -231,3 +262,40 @@ def test_another_gateway_takes_over(dual: Site, breakable: Site) -> None:
     for place, target in ((workload(dual, "vm61"), OUTSIDE6), (site.outside, inside), (site.outside, FLOATING6)):
         reaches(place, target)
     eventually_sync(lambda: site.active("r1") == standby, within_s=20)
+
+
+def found_by(site: Site, gateway: str, physnet: str = "ext") -> dict[str, str]:
+    """What a gateway's agent says of the next hops: "next hop of NETWORK" -> state."""
+    select = {"op": "select", "table": "Node", "where": [["name", "==", gateway]], "columns": ["facts"]}
+    argv = ["ovsdb-client", "--timeout=5", "query", "unix:/run/ovenbird/db.sock", json.dumps(["Ovenbird", select])]
+    done = site.central().run(argv, timeout_s=10).checked(subject="query")
+    told = json.loads(json.loads(done.stdout)[0]["rows"][0]["facts"])["fitness"]["physnets"][physnet]
+    return {what: one["state"] for what, one in told.items() if what.startswith("next hop")}
+
+
+@contextmanager
+def unasked(site: Site, mac: str) -> Iterator[None]:
+    """The upstream router hears no neighbor solicitation of one MAC address; its IPv4 goes on."""
+    begin = "add table netdev t; add chain netdev t c { type filter hook ingress device br-trunk priority 0; }; "
+    rule = f"add rule netdev t c ether saddr {mac} icmpv6 type nd-neighbor-solicit drop"
+    site.outside.run(["nft", begin + rule], timeout_s=10).checked(subject="nft")
+    try:
+        yield
+    finally:
+        site.outside.run(["nft", "delete", "table", "netdev", "t"], timeout_s=10).checked(subject="nft")
+
+
+def test_a_gateway_that_does_not_reach_the_ipv6_next_hop_loses_its_routers(dual: Site, breakable: Site) -> None:
+    site, good = breakable, {f"next hop of {name}" for name in ("public", "tenant-uplink")}
+    good |= {f"{name} by IPv6" for name in good}
+    for gateway in GATEWAYS:
+        eventually_sync(lambda gateway=gateway: found_by(site, gateway) == dict.fromkeys(good, "ok"), within_s=10)
+    active, standby = site.active("r1"), site.standby("r1")
+    shown = site.lab.node(active).run(["cat", "/sys/class/net/br-ext/address"], timeout_s=10).checked().stdout
+    with unasked(site, shown.strip()):
+        eventually_sync(lambda: site.active("r1") == standby, within_s=15)
+        state = {"next hop of public": "ok", "next hop of public by IPv6": "bad"}
+        eventually_sync(lambda: state.items() <= found_by(site, active).items(), within_s=5)
+    reaches(workload(dual, "vm61"), OUTSIDE6)
+    # Nobody's router has learnt who asked.
+    assert not [row for row in site.sb("MAC_Binding", "mac", "ip") if row["mac"] == shown.strip()]
