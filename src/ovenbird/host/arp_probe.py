@@ -111,10 +111,11 @@ def reply(frame: bytes, vlan: int = 0, ago_s: float = 0.0) -> Reply | None:
 class ArpSocket:
     """Sends probes on one interface and hears the answers. Raises `OSError` when the interface is not there or down."""
 
-    def __init__(self, interface: str, *, before_switch: bool = False, ipv6: bool = False) -> None:
-        """`before_switch`: hear what arrives at a port of Open vSwitch; `ipv6`: hear neighbor advertisements as well.
+    def __init__(self, interface: str, *, ipv6: bool = False) -> None:
+        """`ipv6`: hear neighbor advertisements as well.
 
-        It takes frames before a socket of one protocol sees them; one of all protocols (packet(7)) sees them earlier.
+        It is a socket of all protocols (packet(7)). One of a single protocol sees frames only after Open vSwitch has
+        taken those of its ports, and after the kernel has cleared the tag of a VLAN that it has no interface for.
         """
         self.ipv6 = ipv6
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
@@ -123,7 +124,7 @@ class ArpSocket:
             self._socket.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-            self._socket.bind((interface, ETH_P_ALL if before_switch or ipv6 else ETH_P_ARP))
+            self._socket.bind((interface, ETH_P_ALL))
             self.own: bytes = self._socket.getsockname()[4]
         except OSError:
             self._socket.close()
