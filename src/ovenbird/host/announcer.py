@@ -27,6 +27,7 @@ from ovenbird.model.errors import Unavailable
 from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import Row
 from ovenbird.plan.announcing import Announcement, Binding, Schedule, announcements
+from ovenbird.plan.rows import ANNOUNCED6
 from ovenbird.plan.switch import INTEGRATION_BRIDGE, provider_bridge
 
 ANNOUNCED = "announce.taken"
@@ -183,7 +184,7 @@ def _binding(row: Row) -> Binding:
         logical_port=row["logical_port"],
         type=row["type"],
         datapath=row["datapath"],
-        nat_addresses=frozenset(row["nat_addresses"]),
+        nat_addresses=frozenset((*row["nat_addresses"], row["external_ids"].get(ANNOUNCED6, ""))) - {""},
         physnet=row["options"].get("network_name", ""),
         vlan=tag if isinstance(tag, int) else 0,
     )

@@ -49,7 +49,7 @@ class Binding:
     type: str
     datapath: str
     nat_addresses: frozenset[str] = frozenset()
-    """Each "MAC ADDRESS... [is_chassis_resident("PORT")]"."""
+    """Each "MAC ADDRESS... [is_chassis_resident("PORT")]", from OVN and, for IPv6, from compile."""
     physnet: str = ""
     vlan: int = 0
 

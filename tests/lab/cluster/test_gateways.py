@@ -14,7 +14,7 @@ from tests.lab.cluster.test_failover import outages_ms, passed, traffic
 from tests.waiting import eventually, eventually_sync
 
 from ovenbird.host.inward import COOKIE
-from ovenbird.lab.faults import Kill
+from ovenbird.lab.faults import Kill, PowerOff
 from ovenbird.lab.node import Node, start_agent
 from ovenbird.model.cluster import Database
 from ovenbird.ovsdb import Client, Replica, Transaction
@@ -165,8 +165,47 @@ def test_a_killed_gateway_does_not_take_back_at_once_and_its_return_is_not_felt(
     assert f"~{lost['outage_ms']} ms" in shown and "answered after" in shown
 
 
-def history(site: Site) -> list[dict[str, Any]]:
-    return site.api.get("/v1/gateways/history", query={"router": "r1"})["changes"]  # type: ignore[no-any-return]
+def test_after_a_failover_each_router_goes_home_by_its_own_policy(site: Site) -> None:
+    good(site, "g1", "g2")
+    home, other = site.active("r1"), site.standby("r1")
+    policies = {"r1": "failback: preempt", "r2": "failback: manual", "r3": "failback_delay_s: 5"}
+    for router, failback in policies.items():
+        declared_with(site, router, failback)
+        assert site.cli("gateway", "move", router, "--to", home, "--wait").status == 0
+    try:
+        fault_ms = time.time_ns() // 1_000_000
+        fault = PowerOff(lab=site.lab, node=home)
+        fault.inject()
+
+        def moves(router: str) -> list[tuple[str, str]]:
+            told = reversed(history(site, router))
+            return [(one["to"], one["cause"]) for one in told if one["at_ms"] >= fault_ms]
+
+        def first(router: str) -> str:
+            return next(one["order"][0] for one in gateways(site)["routers"] if one["name"] == router)
+
+        for router in policies:
+            eventually_sync(lambda router=router: other in dict(moves(router)), within_s=15)
+        for router in ("r2", "r3"):
+            eventually_sync(lambda router=router: first(router) == other, within_s=15)
+        assert first("r1") == home, "what OVN prefers is left as it is"
+        fault.heal()
+        for router in ("r1", "r3"):
+            eventually_sync(lambda router=router: site.active(router) == home, within_s=60)
+            eventually_sync(lambda router=router: moves(router)[-1][0] == home, within_s=10)
+        assert [cause for _, cause in moves("r1")] == ["failover", "preempted"]
+        assert [cause for _, cause in moves("r3")] == ["failover", "failback"]
+        returned_ms = {router: history(site, router)[0]["at_ms"] for router in ("r1", "r3")}
+        assert returned_ms["r1"] < returned_ms["r3"], "nothing is waited for, and the hold-down is"
+        assert [to for to, _ in moves("r2")] == [other]
+        assert site.active("r2") == other
+    finally:
+        for router in ("r2", "r3"):
+            declared_with(site, router, "failback_delay_s: 5")
+
+
+def history(site: Site, router: str = "r1") -> list[dict[str, Any]]:
+    return site.api.get("/v1/gateways/history", query={"router": router})["changes"]  # type: ignore[no-any-return]
 
 
 @contextlib.asynccontextmanager
