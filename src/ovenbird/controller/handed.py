@@ -14,7 +14,7 @@ from ovenbird.model.objects import Key
 from ovenbird.plan.legs import router_of
 from ovenbird.plan.rebalance import Move
 
-AT_ONCE = 64
+AT_ONCE = 32
 """Legs of one turn, or one router's, if that has more. A turn must be over before agents let go by themselves
 (`ovenbird.host.handover`); 25 take 0.6 s on two processors that seven hosts share."""
 
