@@ -1,4 +1,4 @@
-"""Has this gateway go on forwarding what a planned move takes from it, until others have taken it over.
+"""Has this gateway go on forwarding what a planned move takes from it, and this host sending there, until all may turn.
 
 ovn-controller is paused meanwhile (`ovenbird.host.pausing`): for seconds at most, whatever becomes of whoever asked.
 """
@@ -84,7 +84,7 @@ class Handover:
                 if before - others:
                     self._early_until_s = -math.inf
                     self._on_release()
-                elif any(rows[uuid]["gateway"] not in self._gateways for uuid in others - before):
+                if any(rows[uuid]["gateway"] not in self._gateways for uuid in others - before):
                     self._early_until_s = time.monotonic() + EARLY_S
 
     async def _act(self) -> None:
