@@ -243,7 +243,7 @@ async def works_again(node: Node) -> None:
 
     def let_go() -> bool:
         told = log.read_text(encoding="utf-8")
-        return told.rindex("execution pause") < told.rindex("execution resume") < told.rindex("force recompute")
+        return 0 <= told.rfind("execution pause") < told.rfind("execution resume") < told.rfind("force recompute")
 
     await eventually(let_go, within_s=30)
     status = node.run(["ovn-appctl", "-t", "ovn-controller", "debug/status"], timeout_s=10)
