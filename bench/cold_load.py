@@ -34,7 +34,7 @@ from typing import Any
 
 from bench.line import Goal, print_line
 
-from ovenbird.central.member import SERVER_ENVIRONMENT
+from ovenbird.process import allocator
 
 NB_SCHEMA = Path("/usr/share/ovn/ovn-nb.ovsschema")
 DATABASE = "OVN_Northbound"
@@ -65,7 +65,7 @@ def filled_server(ports: int) -> Iterator[tuple[Path, int]]:
         subprocess.run(["ovsdb-tool", "create", database, NB_SCHEMA], check=True, timeout=30)
         server = subprocess.Popen(
             ["ovsdb-server", database, f"--remote=punix:{sock}", f"--unixctl={directory / 'nb.ctl'}", "-vconsole:off"],
-            env={**os.environ, **SERVER_ENVIRONMENT},
+            env={**os.environ, **allocator.environment()},
         )
         try:
             deadline_s = time.monotonic() + 10

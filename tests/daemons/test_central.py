@@ -14,6 +14,7 @@ from tests.waiting import eventually
 from ovenbird.model.cluster import Cluster, Database, Host, Role
 from ovenbird.model.cluster_file import render_cluster
 from ovenbird.ovsdb import Client, Transaction
+from ovenbird.process import allocator
 
 pytestmark = pytest.mark.daemons
 WHOLE_WITHIN_S = 20
@@ -205,3 +206,12 @@ def test_a_host_without_its_address_refuses_to_start(tmp_path: Path, sites: list
     assert "no interface of it carries 192.0.2.1" in refused.stderr
     assert "c2 127.8.0.2" in refused.stderr
     assert not site.layout("c1").database_file(Database.NB).exists()
+
+
+async def test_servers_have_the_allocator_of_this_host(site: Site):
+    site.start("c1")
+    await eventually(lambda: len(site.events("c1", "database.ready")) == 3, within_s=WHOLE_WITHIN_S)
+    loaded = allocator.environment().get("LD_PRELOAD", "libc.so")
+    for path, pid in site.pids("c1").items():
+        maps = subprocess.run(site.enter("cat", f"/proc/{pid}/maps"), check=True, timeout=5, capture_output=True)
+        assert loaded in maps.stdout.decode(), path

@@ -20,7 +20,7 @@ from ovenbird.model.layout import Layout
 from ovenbird.model.raft_status import RaftStatus, parse_raft_status
 from ovenbird.ovsdb import OvsdbError
 from ovenbird.plan.bootstrap import Create, Join, Observation, Peer, PeerAnswer, Refuse, Serve, Wait, decide
-from ovenbird.process import daemon
+from ovenbird.process import allocator, daemon
 from ovenbird.process.command import run
 from ovenbird.process.daemon import DaemonSpec
 from ovenbird.process.pace import next_beat
@@ -38,9 +38,6 @@ SCHEMAS = {
     Database.SB: Path("/usr/share/ovn/ovn-sb.ovsschema"),
     Database.OVENBIRD: Path(__file__).parent.parent / "ovenbird.ovsschema",
 }
-SERVER_ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-"""Huge pages for a database server, if the kernel gives some: it is bound by memory, and composes a whole database for
-a client that connects some 10 to 20 % sooner (tunables of glibc 2.35 and later; older ones ignore it)."""
 POLL_S = 0.1
 PEER_POLL_S = 0.15
 LONGEST_PEER_POLL_S = 1.0
@@ -80,7 +77,7 @@ def server_spec(host: Host, database: Database, layout: Layout) -> DaemonSpec:
         pidfile=Path(f"{stem}.pid"),
         control=f"{stem}.ctl",
         log=layout.database_log(database),
-        env=SERVER_ENVIRONMENT,
+        env=allocator.environment(),
     )
 
 

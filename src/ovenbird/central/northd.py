@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ovenbird.model.cluster import Cluster, Database
 from ovenbird.model.layout import Layout
+from ovenbird.process import allocator
 from ovenbird.process.daemon import DaemonSpec
 
 
@@ -19,4 +20,5 @@ def northd_spec(cluster: Cluster, layout: Layout) -> DaemonSpec:
         pidfile=layout.ovn_run / "ovn-northd.pid",
         control=str(layout.ovn_run / "ovn-northd.ctl"),
         log=layout.ovn_log / "ovn-northd.log",
+        env=allocator.environment(),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from ovenbird.model.errors import OvenbirdError
 from ovenbird.model.layout import Layout
 from ovenbird.plan.switch import Datapath
+from ovenbird.process import allocator
 from ovenbird.process.command import run
 from ovenbird.process.daemon import DaemonSpec
 
@@ -47,7 +48,7 @@ def ovn_controller(layout: Layout) -> DaemonSpec:
         pidfile=layout.ovn_run / "ovn-controller.pid",
         control=str(layout.ovn_run / "ovn-controller.{pid}.ctl"),
         log=layout.ovn_log / "ovn-controller.log",
-        env=_environment(layout),
+        env={**_environment(layout), **allocator.environment()},
         exit_command=("exit", "--restart"),
     )
 
