@@ -27,6 +27,7 @@ class Chassis:
         self._sb = Client("OVN_Southbound", dbs.remotes[Database.SB])
         self._store = Client("Ovenbird", dbs.remotes[Database.OVENBIRD])
         self._seen: set[str] = set()
+        self._registered = 0
 
     async def __aenter__(self) -> Chassis:
         for client in (self._sb, self._store):
@@ -49,8 +50,10 @@ class Chassis:
     async def register(self, *names: str) -> None:
         """Let chassis exist and have confirmed everything."""
         txn = Transaction("as ovn-controller")
-        for number, name in enumerate(names, start=1):
-            encap = txn.insert("Encap", {"type": "geneve", "ip": f"192.0.2.{number}", "chassis_name": name})
+        for name in names:
+            self._registered += 1
+            encap_ip = f"192.0.2.{self._registered}"
+            encap = txn.insert("Encap", {"type": "geneve", "ip": encap_ip, "chassis_name": name})
             uuid = row_uuid("Chassis", name)
             txn.insert("Chassis", {"name": name, "hostname": name, "encaps": frozenset((encap,))}, uuid=uuid)
             txn.insert("Chassis_Private", {"name": name, "chassis": uuid, "nb_cfg": 1})
@@ -61,6 +64,19 @@ class Chassis:
         txn = Transaction("as ovn-controller")
         chassis = None if name is None else row_uuid("Chassis", name)
         txn.update("Port_Binding", {"chassis": chassis}, uuid=row_uuid("Port_Binding", binding))
+        await self._sb.transact(txn, timeout_s=5)
+
+    async def confirm(self, name: str, nb_cfg: int) -> None:
+        """Let a chassis have done what NB asked for up to a number."""
+        txn = Transaction("as ovn-controller")
+        txn.update("Chassis_Private", {"nb_cfg": nb_cfg}, where=[("name", "==", name)])
+        await self._sb.transact(txn, timeout_s=5)
+
+    async def refer(self, group: str, *names: str) -> None:
+        """Let these have workloads that send through a group's gateways."""
+        txn = Transaction("as northd")
+        refs = frozenset(row_uuid("Chassis", name) for name in names)
+        txn.insert("HA_Chassis_Group", {"name": group, "ref_chassis": refs})
         await self._sb.transact(txn, timeout_s=5)
 
     async def report(self, *names: str, **facts: Any) -> None:

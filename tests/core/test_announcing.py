@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from ovenbird.host.announcement import frame
 from ovenbird.host.openflow import Change, flow_changes
-from ovenbird.plan.announcing import OFFSETS_S, REFRESH_S, Announcement, Binding, Schedule, announcements
+from ovenbird.plan.announcing import LATELY_S, OFFSETS_S, REFRESH_S, Announcement, Binding, Schedule, announcements
 
 MAC, OTHER = "0a:00:00:00:00:01", "0a:00:00:00:00:02"
 
@@ -74,6 +74,14 @@ def test_what_is_not_carried_any_more_is_never_due_and_begins_anew_when_it_is_ba
     assert schedule.due(20.0) == [one()]
     assert schedule.want(frozenset(), 20.1) == frozenset()
     assert schedule.due(1000.0) == []
+
+
+def test_what_was_taken_lately_is_told() -> None:
+    schedule = Schedule()
+    schedule.want(frozenset({one()}), 0.0)
+    schedule.want(frozenset({one(), one("172.16.0.2")}), LATELY_S)
+    assert schedule.fresh(LATELY_S) == {one(), one("172.16.0.2")}
+    assert schedule.fresh(LATELY_S + 0.1) == {one("172.16.0.2")}
 
 
 def test_announcements_that_were_missed_are_not_sent_all_at_once() -> None:

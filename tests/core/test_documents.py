@@ -104,8 +104,8 @@ MISTAKES = [
     (NETWORK + "  dns:\n    - 1.1.1.1\n    - 1.1.1\n", 7, "'dns[1]': '1.1.1' is not an IPv4 address", ""),
     (NETWORK + "  router: {name: r}\n", 5, "'router' must be text, not a mapping", ""),
     (NETWORK + "  gateway: 10.0.0.256\n", 5, "'10.0.0.256' is not an IPv4 address", ""),
-    (NETWORK + "  gateway: fe80::1\n", 5, "IPv6 is not supported yet", ""),
-    ("kind: Network\nname: n\nspec: {cidr: 'fd00::/64'}\n", 3, "IPv6 is not supported yet", ""),
+    (NETWORK + "  gateway: fe80::1\n", 5, "here goes an IPv4 one", ""),
+    ("kind: Network\nname: n\nspec: {cidr: 'fd00::/64'}\n", 3, "here goes an IPv4 one", ""),
     (
         "kind: Network\nname: n\nspec: {cidr: 10.0.0.5/24}\n",
         3,
@@ -250,7 +250,7 @@ def test_the_schema_is_one_and_accepts_the_examples():
     import yaml
 
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    for file in ("quickstart.yaml", "vlan-provider.yaml"):
+    for file in ("quickstart.yaml", "vlan-provider.yaml", "ipv6.yaml"):
         for document in yaml.safe_load_all((EXAMPLES / file).read_text()):
             jsonschema.validate(document, SCHEMA)
 

@@ -19,7 +19,7 @@ def names(moves: tuple[Move, ...]) -> list[str]:
 
 
 def test_all_are_taken_once_and_few_at_a_time() -> None:
-    legs = [f"r{number:02}" for number in range(2 * AT_ONCE + 3)]
+    legs = [f"r{number:03}" for number in range(2 * AT_ONCE + 3)]
     handed = filled(*reversed(legs))
     turns = [names(handed.take(lambda _: "g2")) for _ in range(4)]
     assert turns == [legs[:AT_ONCE], legs[AT_ONCE : 2 * AT_ONCE], legs[2 * AT_ONCE :], []]
@@ -27,7 +27,7 @@ def test_all_are_taken_once_and_few_at_a_time() -> None:
 
 
 def test_legs_of_one_router_are_not_parted() -> None:
-    legs = [*(f"r{number}" for number in range(AT_ONCE - 1)), "x", "x_b", "x_c"]
+    legs = [*(f"r{number:03}" for number in range(AT_ONCE - 1)), "x", "x_b", "x_c"]
     handed = filled(*legs)
     assert names(handed.take(lambda _: "g2")) == legs[: AT_ONCE - 1]
     assert handed.routers == {Key("Router", "x")}
@@ -35,7 +35,7 @@ def test_legs_of_one_router_are_not_parted() -> None:
 
 
 def test_one_router_with_more_legs_than_a_turn_has_is_moved_all_the_same() -> None:
-    legs = [f"x_{number:02}" for number in range(AT_ONCE + 2)]
+    legs = [f"x_{number:03}" for number in range(AT_ONCE + 2)]
     assert names(filled(*legs).take(lambda _: "g2")) == legs
 
 

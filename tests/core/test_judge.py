@@ -87,6 +87,10 @@ def test_what_the_path_cost_is_told_apart_from_what_tcp_made_of_it():
     figures = judge(run(path, tcp), expect).figures
     assert (figures.outage_ms, figures.path_outage_ms, figures.tcp_outage_ms) == (1500, 650, 1500)
     assert (figures.return_outage_ms, figures.path_return_ms) == (200, 30)
+    assert (figures.lost_ms, figures.lost_return_ms) == (645, 25), (
+        "from the first that was lost to the next that was not"
+    )
+    assert judge(run(stream()), replace(expect, bite=Bite.NOWHERE)).figures.lost_ms == 0
     assert judge(run(path), expect).figures.tcp_outage_ms is None, "no connection, no figure"
     proves_nothing = judge(run(path, tcp, bit=False), expect).figures
     assert (proves_nothing.path_outage_ms, proves_nothing.tcp_outage_ms) == (None, None)

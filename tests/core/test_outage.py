@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovenbird.drill.outage import NS_PER_MS, Record, gaps, largest
+from ovenbird.drill.outage import NS_PER_MS, Record, gaps, largest, loss
 from ovenbird.drill.probe import checksum, echo_request, parse_reply
 
 
@@ -44,6 +44,27 @@ def test_delivered_ratio_counts_requests_of_the_window_only():
     assert r.delivered_ratio(0, 25) == 1 / 3
     assert r.delivered_ratio(100, 200) == 0.0
     assert r.lost() == 2
+
+
+def test_what_was_lost_is_told_apart_from_what_was_late():
+    answered = [0, 1, 4, 5, 6, 9]  # 2 and 3 never; 7 and 8 never; 4 and 5 late
+    r = Record(
+        name="t",
+        interval_ms=5,
+        sent=[(seq, seq * 5 * NS_PER_MS) for seq in range(10)],
+        received=[(seq, (seq * 5 + (70 if seq in (4, 5) else 1)) * NS_PER_MS) for seq in answered],
+    )
+    assert loss(r, 0, 50 * NS_PER_MS).ms == 10.0
+    assert loss(r, 0, 12 * NS_PER_MS).ms == 2.0, "the window ends"
+    assert loss(r, 16 * NS_PER_MS, 30 * NS_PER_MS).ms == 10.0, "a run that began before the window counts whole"
+    assert loss(r, 20 * NS_PER_MS, 34 * NS_PER_MS).ms == 0.0
+    assert loss(r, 20 * NS_PER_MS, 50 * NS_PER_MS).start_ns == 35 * NS_PER_MS
+    assert largest(r, 0, 50 * NS_PER_MS).ms > 10.0
+
+
+def test_what_is_never_answered_any_more_is_lost_until_the_end():
+    r = Record(name="t", interval_ms=5, sent=[(seq, (1 + seq) * NS_PER_MS) for seq in range(10)], received=[])
+    assert loss(r, 0, 30 * NS_PER_MS).ms == 29.0
 
 
 @given(st.lists(st.floats(min_value=0, max_value=1000), min_size=1, max_size=50))

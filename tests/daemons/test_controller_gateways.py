@@ -11,7 +11,7 @@ from tests.controller_bench import Databases, databases, documents
 from tests.gateway_bench import Chassis
 from tests.waiting import eventually
 
-from ovenbird.controller import handover
+from ovenbird.controller import handed, handover
 from ovenbird.controller.gateway_operations import GatewayOperations
 from ovenbird.controller.records import handover_uuid
 from ovenbird.controller.service import ControllerService
@@ -167,38 +167,74 @@ async def test_what_is_not_known_moves_nothing(service: ControllerService, chass
     await ordered(service, "r1", "g2", "g1")
 
 
-async def test_a_gateway_that_loses_a_router_goes_on_until_the_other_has_it(
-    service: ControllerService, chassis: Chassis, monkeypatch: pytest.MonkeyPatch
+async def begin_nb(service: ControllerService) -> None:
+    txn = Transaction("as northd")
+    txn.insert("NB_Global", {"nb_cfg": 7})
+    await service.nb.client.transact(txn, timeout_s=10)
+
+
+async def say_held(service: ControllerService, *requests: tuple[str, int]) -> None:
+    txn = Transaction("as their agents do")
+    for request in requests:
+        txn.update("Handover", {"held": True}, uuid=handover_uuid(*request))
+    await service.store.client.transact(txn, timeout_s=10)
+
+
+@pytest.mark.parametrize("turns", [True, False])
+async def test_who_loses_a_router_and_who_sends_to_it_wait_until_each_may_go_on(
+    service: ControllerService, chassis: Chassis, monkeypatch: pytest.MonkeyPatch, turns: bool
 ) -> None:
     monkeypatch.setattr(handover, "HELD_S", 30.0)
     monkeypatch.setattr(handover, "MOVED_S", 30.0)
+    monkeypatch.setattr(handover, "TURNED_S", 30.0 if turns else 0.2)
+    await begin_nb(service)
+    await chassis.register("h1")
+    await chassis.report("h1")
+    await chassis.refer("r1", "h1", "g2")
     await declare(service, r1="{failback: manual}")
     await chassis.claim(LEG.format("r1"), "g1")
     await eventually(lambda: len(service.gateways.look()[0].good_since_s) == 2, within_s=15)
+    await eventually(lambda: service.gateways.senders(["r1"]) == {"h1", "g2"}, within_s=15)
     await GatewayOperations(service).move("r1", "g2")
     asked = service.store.state.handovers
-    await eventually(lambda: list(asked.values()) == [False], within_s=15)
-    assert order(service, "r1") == ["g1", "g2"], "NB is changed only when it goes on without ovn-controller's doing"
-    ((gateway, request),) = asked
-    assert gateway == "g1"
-    txn = Transaction("as its agent does")
-    txn.update("Handover", {"held": True}, uuid=handover_uuid(gateway, request))
-    await service.store.client.transact(txn, timeout_s=10)
+    await eventually(lambda: sorted(name for name, _ in asked) == ["g1", "h1"], within_s=15)
+    assert order(service, "r1") == ["g1", "g2"], "NB is changed only when both wait"
+    gateway, host = sorted(asked)
+    await say_held(service, gateway, host)
     await ordered(service, "r1", "g2", "g1")
-    assert asked, "nobody else carries it yet"
     await chassis.claim(LEG.format("r1"), "g2")
+    await eventually(lambda: service.sb.carriers() == {LEG.format("r1"): "g2", LEG.format("r2"): None}, within_s=15)
+    look = Transaction("as northd")
+    look.select("NB_Global", columns=("nb_cfg",))
+
+    async def number() -> int:
+        return int((await service.nb.client.transact(look, timeout_s=10)).rows(0)[0]["nb_cfg"])
+
+    async def is_raised() -> bool:
+        return await number() > 7
+
+    await eventually(is_raised, within_s=15)
+    assert set(asked) == {gateway, host}, "it has claimed it, and does not say yet that it forwards"
+    await chassis.confirm("g2", await number())
+    await eventually(lambda: set(asked) <= {gateway}, within_s=15)
+    if turns:
+        assert set(asked) == {gateway}, "the host does not say yet that it sends there"
+        await chassis.confirm("h1", await number())
     await eventually(lambda: not asked, within_s=15)
 
 
 async def test_many_planned_moves_are_made_a_few_at_a_time(
     dbs: Databases, service: ControllerService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(handed, "AT_ONCE", 8)
     monkeypatch.setattr(handover, "HELD_S", 0.1)
     monkeypatch.setattr(handover, "MOVED_S", 60.0)
     names = [f"r{number:02}" for number in range(20)]
     async with Chassis(dbs, *map(LEG.format, names)) as chassis:
         await chassis.register("g1", "g2")
         await chassis.report("g1", "g2")
+        await begin_nb(service)
+        await chassis.confirm("g2", 1000)
         await declare(service, **dict.fromkeys(names, "{failback: manual}"))
         at = {name: order(service, name)[0] for name in names}
         for name in names:

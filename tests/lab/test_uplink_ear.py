@@ -18,7 +18,7 @@ for line in ("link add up0 type veth peer name wire", "link set up0 up", "link s
     subprocess.run(["ip", *line.split()], check=True)
 drop = "add table netdev t; add chain netdev t c { type filter hook ingress device up0 priority 0; policy drop; }"
 subprocess.run(["nft", drop], check=True)
-ear = ArpSocket("up0", before_switch=True)
+ear = ArpSocket("up0")
 wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
 wire.bind(("wire", 0))
 ours, theirs = b"\\x0a\\0\\0\\0\\0\\1", b"\\2\\0\\0\\0\\0\\2"

@@ -125,6 +125,10 @@ class Agent:
         news = self.chassis.news if self.chassis else None
         fitness = self._add_fitness(client)
         outside = self._add_followers_of_sb(fitness, client) if fitness is not None else None
+        if fitness is None and self.chassis is not None:
+            from ovenbird.host.handover import Handover
+
+            self._add("handover", Handover(self._host, self.chassis, client).run)
         strain = self._add_strain()
 
         async def look() -> dict[str, Any]:
@@ -173,8 +177,20 @@ class Agent:
 
         rows = SouthboundRows(self._cluster.remotes(Database.SB))
         outside = Outside(self._host, self.chassis, fitness.upstreams)
-        announcer = Announcer(self._host, self.chassis, self._layout, rows, is_ours, outside)
-        handover = Handover(self._host, self.chassis, client, announcer.repeat)
+
+        def is_early() -> bool:
+            return handover.senders_wait
+
+        announcer = Announcer(self._host, self.chassis, self._layout, rows, is_ours, is_early, outside)
+        gateways = [host.name for host in self._cluster.hosts if Role.GATEWAY in host.roles]
+        handover = Handover(
+            self._host,
+            self.chassis,
+            client,
+            gateways=gateways,
+            on_hold=announcer.lead_in,
+            on_release=announcer.repeat,
+        )
         self._add("southbound-rows", rows.run)
         self._add("announcer", announcer.run)
         self._add("membership", Membership(self._host, self.chassis, rows).run)

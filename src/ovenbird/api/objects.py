@@ -17,6 +17,7 @@ from ovenbird.model.documents import Document, bad_input, parse_documents
 from ovenbird.model.errors import Problem, UserError
 from ovenbird.model.objects import KINDS, Declared, Key
 from ovenbird.model.rendering import spec_to_json
+from ovenbird.plan.addressing6 import addresses6_of
 from ovenbird.plan.legs import legs_of
 
 
@@ -84,6 +85,7 @@ def described(service: ControllerService, key: Key) -> dict[str, Any]:
         **object_json(declared),
         "realised": _realised(service, declared),
         "problems": [trouble.to_json() for trouble in service.problems.get(key, ())],
+        **({"addresses6": found} if (found := addresses6_of(declared, inventory)) else {}),
         **(_gateways(service, key) if key.kind == "Router" else {}),
         "used_by": sorted(str(user) for user in inventory.users(key)),
         "rows": [{"table": row.table, "uuid": row.uuid, "columns": _plain(row.columns)} for row in rows],

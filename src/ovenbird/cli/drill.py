@@ -206,11 +206,13 @@ def _rendered(data: dict[str, Any]) -> str:
     figures = (
         ("outage_ms", "outage seen by a workload", detection),
         ("path_outage_ms", "of ICMP and UDP", "  (for how long the path was gone)"),
+        ("lost_ms", "really lost", "  (ICMP and UDP that never came, in a row)"),
         ("tcp_outage_ms", "of TCP", "  (until its next retransmission)"),
         ("write_outage_ms", "without acknowledged write", ""),
         ("nb_outage_ms", "without a write in NB", ""),
         ("return_outage_ms", "outage when it came back", ""),
         ("path_return_ms", "of ICMP and UDP", ""),
+        ("lost_return_ms", "really lost", ""),
         ("back_in_service_ms", "back in service", " after the fault"),
         ("noise_ms", "noise before the fault", "  (largest gap with nothing broken)"),
     )

@@ -21,11 +21,13 @@ EXIT = {"pass": 0, "fail": 1, "invalid": 6}
 FIGURES = (
     ("outage_ms", "outage of packets"),
     ("path_outage_ms", "of ICMP and UDP"),
+    ("lost_ms", "really lost of ICMP and UDP"),
     ("tcp_outage_ms", "of TCP"),
     ("write_outage_ms", "outage of writes"),
     ("nb_outage_ms", "outage of commits in NB"),
     ("return_outage_ms", "outage on return"),
     ("path_return_ms", "on return, of ICMP and UDP"),
+    ("lost_return_ms", "on return, really lost"),
     ("back_in_service_ms", "back in service"),
     ("noise_ms", "noise before the fault"),
 )

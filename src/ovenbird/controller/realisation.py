@@ -123,6 +123,13 @@ class Realisation:
 
     # Raising nb_cfg.
 
+    async def raised(self, timeout_s: float) -> int:
+        """Have every chassis confirm that it works; return the number that shows it. Raises TimeoutError."""
+        number, problem = await self._raise_nb_cfg(self._clock() + timeout_s)
+        if number is None:
+            raise TimeoutError(problem)
+        return number
+
     async def _raise_nb_cfg(self, deadline_s: float) -> tuple[int | None, str]:
         """Return nb_cfg as raised after this call began, or why it could not be."""
         problem = "no time was left"

@@ -5,7 +5,7 @@ Read from any member, so that losing the leader does not blind us. It must never
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ovenbird.controller.events import Events
 from ovenbird.controller.waiting import Changing
@@ -18,6 +18,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "Chassis": ("name", "hostname", "nb_cfg", "encaps", "external_ids", "other_config"),
     "Chassis_Private": ("name", "chassis", "nb_cfg", "nb_cfg_timestamp"),
     "Port_Binding": ("logical_port", "type", "chassis", "up"),
+    "HA_Chassis_Group": ("name", "ref_chassis"),
 }
 CARRIERS = ("chassisredirect", "l3gateway")
 """Types of the port bindings that say which chassis carries a router's leg (ovn-sb(5), Port_Binding): a distributed
@@ -60,6 +61,22 @@ class SbWatch(Watch[[]]):
             there = chassis.get(row["chassis"] or "")
             found[row["logical_port"]] = there["name"] if there is not None else None
         return found
+
+    def senders(self, groups: Collection[str]) -> frozenset[str]:
+        """Return the chassis whose workloads may send through the gateways of these groups (ovn-sb(5), ref_chassis)."""
+        chassis = self.replica.table("Chassis")
+        refs = {
+            ref
+            for row in self.replica.table("HA_Chassis_Group").values()
+            if row["name"] in groups
+            for ref in row["ref_chassis"]
+        }
+        return frozenset(chassis[ref]["name"] for ref in refs if ref in chassis)
+
+    def confirmed(self, chassis: Collection[str], nb_cfg: int) -> bool:
+        """Whether all these have done what NB asked for up to a number: their flows are in force."""
+        private = self.chassis_private()
+        return all(name in private and private[name]["nb_cfg"] >= nb_cfg for name in chassis)
 
     async def _pump(self) -> None:
         async for _ in self.replica.changes():

@@ -58,7 +58,12 @@ class ControllerService:
         self.realisation = Realisation(cluster, self.store, self.nb, self.sb)
         self.fitness = GatewayFitness(cluster, self.events)
         self.gateways = GatewaySight(
-            cluster, self.store, self.sb, self.realisation.heartbeat_age_s, unfit=lambda: self.fitness.anywhere
+            cluster,
+            self.store,
+            self.sb,
+            self.realisation.heartbeat_age_s,
+            raised=self.realisation.raised,
+            unfit=lambda: self.fitness.anywhere,
         )
         separating = Separating(self.events, self.realisation.prompt)
         self.reconciler = Reconciler(

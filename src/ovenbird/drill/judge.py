@@ -14,7 +14,7 @@ from typing import Any
 from ovenbird.drill.bite import unmoved, unsucceeded
 from ovenbird.drill.integrity import flaws
 from ovenbird.drill.invariants import ALWAYS, EAST_WEST, Violation, check, lost_in_queues, unproven
-from ovenbird.drill.outage import NS_PER_MS, SESSIONS, Gap, Record, gaps, largest
+from ovenbird.drill.outage import NS_PER_MS, SESSIONS, Gap, Record, gaps, largest, loss
 from ovenbird.drill.record import RunRecord, Write
 from ovenbird.drill.spread import spreading
 
@@ -42,6 +42,8 @@ FIGURES = (
     "nb_outage_ms",
     "return_outage_ms",
     "path_return_ms",
+    "lost_ms",
+    "lost_return_ms",
     "back_in_service_ms",
     "noise_ms",
 )
@@ -115,6 +117,10 @@ class Figures:
     """Largest gap in any TCP connection: it goes on with its next retransmission after the path is back."""
     path_return_ms: float | None = None
     """As `return_outage_ms`, of ICMP and UDP alone."""
+    lost_ms: float | None = None
+    """For how long all requests of an ICMP or UDP stream were lost, of the worst one: what was late was not."""
+    lost_return_ms: float | None = None
+    """The same, after the outage was over."""
     streams: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Each stream of packets by itself."""
     calls: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -145,6 +151,8 @@ class Verdict:
             "nb_outage_ms": rounded(figures.nb_outage_ms),
             "return_outage_ms": rounded(figures.return_outage_ms),
             "path_return_ms": rounded(figures.path_return_ms),
+            "lost_ms": rounded(figures.lost_ms),
+            "lost_return_ms": rounded(figures.lost_return_ms),
             "back_in_service_ms": rounded(figures.back_in_service_ms),
             "noise_ms": rounded(figures.noise_ms),
             "spreading": dict(figures.spreading) if figures.spreading else None,
@@ -222,6 +230,8 @@ def _whole_figures(record: RunRecord, counted: Sequence[Record]) -> Figures:
         nb_outage_ms=None if nb is None else largest(nb, record.fault_ns, record.meta.ended_ns).ms,
         return_outage_ms=worst(sessions | datagrams, "return_outage_ms") if came_back else None,
         path_return_ms=worst(datagrams, "return_outage_ms") if came_back else None,
+        lost_ms=worst(datagrams, "lost_ms"),
+        lost_return_ms=worst(datagrams, "lost_return_ms") if came_back else None,
     )
 
 
@@ -235,8 +245,12 @@ def _broken(record: RunRecord, expect: Expect) -> list[str]:
 
 def _alone(stream: Record, record: RunRecord) -> dict[str, float]:
     alone = {"breaks": len(stream.breaks)} if stream.kind in SESSIONS else {}
+    outage = outage_gap(stream, record)
+    over_ns = min(max(outage.end_ns, _known_ns(record)), record.meta.ended_ns)
     return alone | {
-        "outage_ms": outage_gap(stream, record).ms,
+        "outage_ms": outage.ms,
+        "lost_ms": loss(stream, record.fault_ns, over_ns).ms,
+        "lost_return_ms": loss(stream, over_ns, record.meta.ended_ns).ms,
         "return_outage_ms": return_gap(stream, record).ms,
         "sent": len(stream.sent),
         "lost": stream.lost(),
@@ -258,8 +272,12 @@ def _before_fault(stream: Record, record: RunRecord) -> list[Gap]:
 
 def outage_gap(stream: Record, record: RunRecord) -> Gap:
     """Return the largest gap while the fault was in force, or before its loss could be known everywhere."""
-    noticed_ns = record.fault_ns + int(record.meta.detect_limit_ms * NS_PER_MS)
-    return largest(stream, record.fault_ns, max(noticed_ns, record.healed_ns))
+    return largest(stream, record.fault_ns, _known_ns(record))
+
+
+def _known_ns(record: RunRecord) -> int:
+    """Return when the fault was over, and its loss known everywhere."""
+    return max(record.fault_ns + int(record.meta.detect_limit_ms * NS_PER_MS), record.healed_ns)
 
 
 def return_gap(stream: Record, record: RunRecord) -> Gap:

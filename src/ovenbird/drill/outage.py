@@ -75,6 +75,28 @@ class Record:
         return len(wanted & {seq for seq, _ in self.received}) / len(wanted)
 
 
+def loss(record: Record, start_ns: int, end_ns: int) -> Gap:
+    """Return the longest time in which no request was answered, ever, of those sent in the window; late ones were.
+
+    From the first of them until the next one that was answered, or until the window ends; 0 ms if all were. Requests
+    before the window count that were lost without a break until it began.
+    """
+    answered = {seq for seq, _ in record.received}
+    worst, first_ns = Gap(start_ns=start_ns, end_ns=start_ns), 0
+    for seq, at_ns in [*record.sent[: bisect_right(record.sent, end_ns, key=_sent_ns)], (None, end_ns)]:
+        if seq is not None and seq not in answered:
+            first_ns = first_ns or at_ns
+        elif first_ns:
+            if at_ns > start_ns:
+                worst = max(worst, Gap(start_ns=first_ns, end_ns=at_ns), key=lambda gap: gap.ms)
+            first_ns = 0
+    return worst
+
+
+def _sent_ns(request: tuple[int, int]) -> int:
+    return request[1]
+
+
 def gaps(record: Record, start_ns: int, end_ns: int) -> list[Gap]:
     """Return every gap that overlaps the window, in order; silence up to the window's ends counts as a gap."""
     return [Gap(start_ns=a, end_ns=b) for a, b in itertools.pairwise(_points(record, start_ns, end_ns))]

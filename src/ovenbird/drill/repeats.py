@@ -57,6 +57,8 @@ class Repeats:
     nb_outage_ms: Spread | None
     return_outage_ms: Spread | None
     path_return_ms: Spread | None
+    lost_ms: Spread | None
+    lost_return_ms: Spread | None
     back_in_service_ms: Spread | None
     noise_ms: Spread | None
     violated: tuple[str, ...]

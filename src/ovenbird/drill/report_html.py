@@ -142,7 +142,9 @@ def _figures(judged: Judged) -> Markup:
             judged.write_limit_ms,
         ),
         ("Outage of NB", "longest time in which no write reached NB", figures.nb_outage_ms, judged.nb_limit_ms),
+        ("Lost", "for how long every packet of an ICMP or UDP stream was lost, not late", figures.lost_ms, None),
         ("Outage on return", "largest gap after the outage was over", figures.return_outage_ms, judged.return_limit_ms),
+        ("Lost on return", "the same after the outage was over", figures.lost_return_ms, None),
         ("Back in service", "from the fault until all was in service again", figures.back_in_service_ms, None),
     )
     body = [_packets(judged)]

@@ -11,15 +11,12 @@ import socket
 import struct
 from ipaddress import IPv6Address
 
+from ovenbird.host.icmpv6 import unsolicited_advertisement
 from ovenbird.plan.announcing import Announcement
 
 _BROADCAST = b"\xff" * 6
-_ALL_NODES = IPv6Address("ff02::1").packed
-_ALL_NODES_MAC = bytes.fromhex("333300000001")
-_ARP, _RARP, _IPV6, _DOT1Q = 0x0806, 0x8035, 0x86DD, 0x8100
+_ARP, _RARP, _DOT1Q = 0x0806, 0x8035, 0x8100
 _ARP_REQUEST, _RARP_REQUEST = 1, 3
-_NEIGHBOR_ADVERTISEMENT, _ICMPV6 = 136, 58
-_ROUTER_AND_OVERRIDE = 0xA0000000
 _MIN_FRAME = 60
 
 
@@ -31,8 +28,7 @@ def frame(announcement: Announcement) -> bytes:
         body = _arp(_RARP_REQUEST, mac, bytes(4), mac, bytes(4))
         return (_BROADCAST + mac + tag + struct.pack("!H", _RARP) + body).ljust(_MIN_FRAME, b"\0")
     if ":" in announcement.address:
-        body = _advertisement(mac, IPv6Address(announcement.address).packed)
-        return _ALL_NODES_MAC + mac + tag + struct.pack("!H", _IPV6) + body
+        return unsolicited_advertisement(mac, IPv6Address(announcement.address).packed, tag)
     own = socket.inet_aton(announcement.address)
     body = _arp(_ARP_REQUEST, mac, own, bytes(6), own)
     return (_BROADCAST + mac + tag + struct.pack("!H", _ARP) + body).ljust(_MIN_FRAME, b"\0")
@@ -54,22 +50,3 @@ def _tag(announcement: Announcement) -> bytes:
 
 def _arp(operation: int, mac: bytes, own: bytes, target_mac: bytes, target: bytes) -> bytes:
     return struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation) + mac + own + target_mac + target
-
-
-def _advertisement(mac: bytes, own: bytes) -> bytes:
-    link_address = struct.pack("!BB", 2, 1) + mac
-    rest = struct.pack("!I", _ROUTER_AND_OVERRIDE) + own + link_address
-    length = 4 + len(rest)
-    pseudo = own + _ALL_NODES + struct.pack("!II", length, _ICMPV6)
-    head = struct.pack("!BB", _NEIGHBOR_ADVERTISEMENT, 0)
-    checksum = _checksum(pseudo + head + b"\0\0" + rest)
-    packet = head + struct.pack("!H", checksum) + rest
-    return struct.pack("!IHBB", 6 << 28, length, _ICMPV6, 255) + own + _ALL_NODES + packet
-
-
-def _checksum(data: bytes) -> int:
-    """Return the Internet checksum (RFC 1071) of an even number of bytes."""
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF

@@ -18,6 +18,7 @@ from contextlib import suppress
 from ovenbird.host.announcement import frame
 from ovenbird.host.carried import Carried
 from ovenbird.host.chassis import Chassis
+from ovenbird.host.inward import Inward
 from ovenbird.host.openflow import Connection
 from ovenbird.host.outside import Outside
 from ovenbird.host.southbound_rows import SouthboundRows
@@ -26,6 +27,7 @@ from ovenbird.model.errors import Unavailable
 from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import Row
 from ovenbird.plan.announcing import Announcement, Binding, Schedule, announcements
+from ovenbird.plan.rows import ANNOUNCED6
 from ovenbird.plan.switch import INTEGRATION_BRIDGE, provider_bridge
 
 ANNOUNCED = "announce.taken"
@@ -47,26 +49,39 @@ class Announcer:
         layout: Layout,
         rows: SouthboundRows,
         trusted: Callable[[], bool],
+        early: Callable[[], bool],
         outside: Outside,
     ) -> None:
-        """`trusted`: whether the flows say what is carried; those of an ovn-controller that hangs do not."""
+        """Take in whom to ask.
+
+        `trusted`: whether the flows say what is carried; those of an ovn-controller that hangs do not. `early`: whether
+        hosts still send to the gateway that carried before, so that answers should go there as well.
+        """
         self._host = host
         self._chassis = chassis
         self._layout = layout
         self._rows = rows
         self._trusted = trusted
+        self._is_early = early
         self._outside = outside
         self._woken = asyncio.Event()
         self._known: frozenset[Announcement] = frozenset()
         self._schedule = Schedule()
         self._carried = Carried(layout.ovs_run / f"{INTEGRATION_BRIDGE}.mgmt", self._woken.set)
         self._bridges: dict[str, Connection] = {}
+        self._inward = Inward(host, chassis, layout)
+        self._led_in: frozenset[Announcement] = frozenset()
 
     def repeat(self) -> None:
         """Announce once more what was taken lately: whoever carried it before has only now let go of it."""
+        self._led_in = frozenset()
         self._schedule.repeat(time.monotonic())
         self._outside.doubt()
         self._woken.set()
+
+    async def lead_in(self) -> None:
+        """Have what comes for all that this host carries handed in while others announce it as well."""
+        await self._inward.keep(self._held())
 
     async def run(self) -> None:
         """Announce until cancelled."""
@@ -112,6 +127,9 @@ class Announcer:
         if not await self._carried.refresh() or not self._trusted():
             await asyncio.sleep(RETRY_S)
             return
+        if self._is_early():
+            await self._prepare()
+            return
         now_s = time.monotonic()
         self._schedule.want(self._held(), now_s)
         ready = self._schedule.due(now_s, self._outside.unlearnt)
@@ -122,7 +140,7 @@ class Announcer:
             held = self._held() if start else frozenset(ready)
             by_bridge: dict[str, list[tuple[int, bytes]]] = {}
             for one in ready[start : start + AT_ONCE]:
-                port = self._port(one.localnet)
+                port = self._chassis.patch_number(one.localnet)
                 if port and one in held:
                     frames = by_bridge.setdefault(provider_bridge(one.physnet), [])
                     frames.append((port, frame(one)))
@@ -130,6 +148,16 @@ class Announcer:
                         frames.append((port, question))
             for bridge, frames in by_bridge.items():
                 await self._send_to(bridge, frames)
+
+    async def _prepare(self) -> None:
+        """Be ready for what comes in as soon as it is announced; that is soon."""
+        taken = self._schedule.fresh(time.monotonic())
+        new, self._led_in = taken - self._led_in, taken
+        await self._inward.keep(new)
+        self._woken.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_S):
+                await self._woken.wait()
 
     async def _send_to(self, bridge: str, frames: list[tuple[int, bytes]]) -> None:
         # A connection of before ends with the ovs-vswitchd that it was to: a second one is tried at once.
@@ -149,17 +177,6 @@ class Announcer:
             self._bridges[bridge] = await Connection(self._layout.ovs_run / f"{bridge}.mgmt").__aenter__()
         return self._bridges[bridge]
 
-    def _port(self, localnet: str) -> int:
-        """Return the number that the provider bridge knows the logical network's patch port by; 0 while it has none."""
-        replica = self._chassis.replica
-        if replica is None:
-            return 0
-        # As ovn-controller names the patch port's end in the provider bridge.
-        name = f"patch-{localnet}-to-{INTEGRATION_BRIDGE}"
-        found = next((row for row in replica.table("Interface").values() if row["name"] == name), None)
-        number = found["ofport"] if found is not None else None
-        return number if isinstance(number, int) and 0 < number < 0xFF00 else 0
-
 
 def _binding(row: Row) -> Binding:
     tag = row["tag"]
@@ -167,7 +184,7 @@ def _binding(row: Row) -> Binding:
         logical_port=row["logical_port"],
         type=row["type"],
         datapath=row["datapath"],
-        nat_addresses=frozenset(row["nat_addresses"]),
+        nat_addresses=frozenset((*row["nat_addresses"], row["external_ids"].get(ANNOUNCED6, ""))) - {""},
         physnet=row["options"].get("network_name", ""),
         vlan=tag if isinstance(tag, int) else 0,
     )

@@ -1,7 +1,11 @@
-"""ARP probes of upstream next hops, sent from a provider bridge's own port: the way that a router's packets take.
+"""Probes of upstream next hops, by ARP or, for IPv6, by neighbor solicitations.
 
-A probe has the sender address 0.0.0.0 (RFC 5227 section 2.1.1), so nobody's ARP cache learns from it. It goes to the
-next hop's hardware address while that answers, so that it disturbs nobody else, and to everybody once it does not.
+They are sent from a provider bridge's own port: the way that a router's packets take.
+
+An ARP probe has the sender address 0.0.0.0 (RFC 5227 section 2.1.1), so nobody's ARP cache learns from it. A neighbor
+solicitation without an address of its own would be answered to all nodes (RFC 4861 section 7.2.4), so it has the
+bridge's link-local one. Both go to the next hop's hardware address while that answers, so that they disturb nobody
+else, and to everybody once it does not.
 Must never send an address of ours, nor more than one probe per call and target.
 
 The same kind of socket, listening to an uplink *before* Open vSwitch takes its frames, hears answers to questions that
@@ -15,6 +19,8 @@ import socket
 import struct
 import time
 from dataclasses import dataclass
+
+from ovenbird.host.icmpv6 import ETH_P_IPV6, ICMPV6, NEIGHBOR_ADVERTISEMENT, advertised, solicitation
 
 ETH_P_ALL = 0x0003
 ETH_P_ARP = 0x0806
@@ -32,19 +38,49 @@ _AUXDATA = struct.Struct("=IIIHHHH")
 _LARGEST = 2048
 _ANCILLARY = socket.CMSG_SPACE(_AUXDATA.size) + socket.CMSG_SPACE(_TIMESTAMP.size)
 _MIN_FRAME = 60
+_HALF, _BYTE, _IF, _RETURN = 0x28, 0x30, 0x15, 0x06
+_ARP_REPLIES = (
+    (_HALF, 0, 0, 12),
+    (_IF, 0, 3, ETH_P_ARP),
+    (_HALF, 0, 0, 20),
+    (_IF, 0, 1, _REPLY),
+    (_RETURN, 0, 0, _LARGEST),
+    (_RETURN, 0, 0, 0),
+)
+_ANSWERS = (
+    (_HALF, 0, 0, 12),
+    (_IF, 0, 2, ETH_P_ARP),
+    (_HALF, 0, 0, 20),
+    (_IF, 5, 6, _REPLY),
+    (_IF, 0, 5, ETH_P_IPV6),
+    (_BYTE, 0, 0, 20),
+    (_IF, 0, 3, ICMPV6),
+    (_BYTE, 0, 0, 54),
+    (_IF, 0, 1, NEIGHBOR_ADVERTISEMENT),
+    (_RETURN, 0, 0, _LARGEST),
+    (_RETURN, 0, 0, 0),
+)
+"""Classic BPF: operation, instructions to skip if true, if false, operand. Both end with "take it" and "drop it"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A next hop: its IPv4 address, and the VLAN of the network that it is in (0: untagged)."""
+    """A next hop: its IPv4 or IPv6 address, and the VLAN of the network that it is in (0: untagged)."""
 
     address: str
     vlan: int = 0
 
+    @property
+    def is_ipv6(self) -> bool:
+        """Whether it is asked by neighbor discovery."""
+        return ":" in self.address
+
 
 def request(target: Target, source: bytes, destination: bytes = BROADCAST) -> bytes:
-    """Return the frame of a probe (RFC 826; IEEE 802.1Q for the tag)."""
+    """Return the frame of a probe (RFC 826, RFC 4861; IEEE 802.1Q for the tag)."""
     tag = struct.pack("!HH", ETH_P_8021Q, target.vlan) if target.vlan else b""
+    if target.is_ipv6:
+        return solicitation(source, target.address, destination if destination != BROADCAST else None, tag)
     head = destination + source + tag + struct.pack("!H", ETH_P_ARP)
     body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, _REQUEST) + source + bytes(4) + bytes(6)
     return (head + body + socket.inet_aton(target.address)).ljust(_MIN_FRAME, b"\0")
@@ -52,7 +88,7 @@ def request(target: Target, source: bytes, destination: bytes = BROADCAST) -> by
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An ARP reply."""
+    """An ARP reply, or a neighbor advertisement."""
 
     destination: bytes
     """Hardware address that it was sent to."""
@@ -64,7 +100,9 @@ class Reply:
 
 
 def reply(frame: bytes, vlan: int = 0, ago_s: float = 0.0) -> Reply | None:
-    """Return the ARP reply in an untagged frame; None for what is none."""
+    """Return the ARP reply or neighbor advertisement in an untagged frame; None for what is none."""
+    if (told := advertised(frame)) is not None:
+        return Reply(frame[:6], Target(told[0], vlan), told[1], ago_s)
     if len(frame) < 42 or frame[12:22] != struct.pack("!HHHBBH", ETH_P_ARP, 1, 0x0800, 6, 4, _REPLY):
         return None
     return Reply(frame[:6], Target(socket.inet_ntoa(frame[28:32]), vlan), frame[22:28], ago_s)
@@ -73,18 +111,20 @@ def reply(frame: bytes, vlan: int = 0, ago_s: float = 0.0) -> Reply | None:
 class ArpSocket:
     """Sends probes on one interface and hears the answers. Raises `OSError` when the interface is not there or down."""
 
-    def __init__(self, interface: str, *, before_switch: bool = False) -> None:
-        """`before_switch`: hear what arrives at a port of Open vSwitch.
+    def __init__(self, interface: str, *, ipv6: bool = False) -> None:
+        """`ipv6`: hear neighbor advertisements as well.
 
-        It takes frames before a socket of one protocol sees them; one of all protocols (packet(7)) sees them earlier.
+        It is a socket of all protocols (packet(7)). One of a single protocol sees frames only after Open vSwitch has
+        taken those of its ports, and after the kernel has cleared the tag of a VLAN that it has no interface for.
         """
+        self.ipv6 = ipv6
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         try:
             self._only_replies()
             self._socket.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-            self._socket.bind((interface, ETH_P_ALL if before_switch else ETH_P_ARP))
+            self._socket.bind((interface, ETH_P_ALL))
             self.own: bytes = self._socket.getsockname()[4]
         except OSError:
             self._socket.close()
@@ -118,20 +158,11 @@ class ArpSocket:
                 found.append(one)
 
     def _only_replies(self) -> None:
-        """Have the kernel drop what is no ARP reply (classic BPF): other people's ARP must not wake the agent."""
-        program = b"".join(
-            struct.pack("=HBBI", *instruction)
-            for instruction in (
-                (0x28, 0, 0, 12),
-                (0x15, 0, 3, ETH_P_ARP),
-                (0x28, 0, 0, 20),
-                (0x15, 0, 1, _REPLY),
-                (0x06, 0, 0, _LARGEST),
-                (0x06, 0, 0, 0),
-            )
-        )
-        buffer = ctypes.create_string_buffer(program)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 6, ctypes.addressof(buffer)))
+        """Have the kernel drop what is no answer (classic BPF): other people's questions must not wake the agent."""
+        instructions = _ANSWERS if self.ipv6 else _ARP_REPLIES
+        buffer = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in instructions))
+        program = struct.pack("HP", len(instructions), ctypes.addressof(buffer))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def _vlan(ancillary: list[tuple[int, int, bytes]]) -> int:

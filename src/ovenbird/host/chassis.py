@@ -104,6 +104,16 @@ class Chassis:
         """ovn-controller."""
         return self._controller.spec
 
+    def port_number(self, interface: str) -> int:
+        """Return the number that its bridge knows an interface by; 0 while it has none."""
+        rows = self.replica.table("Interface").values() if self.replica is not None else ()
+        number = next((row["ofport"] for row in rows if row["name"] == interface), None)
+        return number if isinstance(number, int) and 0 < number < 0xFF00 else 0
+
+    def patch_number(self, localnet: str) -> int:
+        """Return the number that the provider bridge knows a logical network's patch port by; 0 while it has none."""
+        return self.port_number(f"patch-{localnet}-to-{INTEGRATION_BRIDGE}")  # as ovn-controller names that end
+
     async def run_database(self) -> None:
         """Keep the server of conf.db."""
         await self._database.run()

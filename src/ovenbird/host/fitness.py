@@ -33,6 +33,8 @@ DAEMON_LOOK_S = 0.5
 REPEATED_S = 30.0
 """An ovn-controller that hung twice within this time is not trusted for as long."""
 SYSFS = Path("/sys/class/net")
+BY_IPV6 = " by IPv6"
+"""Behind the name of a network: its IPv6 next hop."""
 NETWORKS = {"Object": ("kind", "name", "spec")}
 
 _log = logging.getLogger(__name__)
@@ -161,15 +163,9 @@ class Fitness:
             async for _ in replica.changes():
                 specs = {row["name"]: _spec(row["spec"]) for row in replica.table("Object").values()}
                 for physnet, probes in self._next_hops.items():
-                    ours = {
-                        name: spec
-                        for name, spec in specs.items()
-                        if spec.get("physnet") == physnet and spec.get("gateway")
-                    }
+                    ours = {name: spec for name, spec in specs.items() if spec.get("physnet") == physnet}
                     self._cidrs[physnet] = {name: str(spec.get("cidr", "")) for name, spec in ours.items()}
-                    probes.want(
-                        {name: (str(spec["gateway"]), int(spec.get("vlan") or 0)) for name, spec in ours.items()}
-                    )
+                    probes.want(_next_hops(ours))
                     for key in [key for key in self._found if key[0] == physnet and key[1].startswith(NEXT_HOP)]:
                         if key[1].removeprefix(NEXT_HOP) not in probes.names:
                             del self._found[key]
@@ -222,6 +218,16 @@ def _carrier(interface: str) -> Finding:
     except OSError:  # EINVAL: the interface is switched off by the host itself
         return Finding(State.BAD, f"{interface} is switched off")
     return Finding(State.OK, interface) if carrier == "1" else Finding(State.BAD, f"{interface} has no carrier")
+
+
+def _next_hops(networks: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, int]]:
+    """Return what is to be asked: an external network, or its IPv6, with the address and the VLAN of its next hop."""
+    return {
+        f"{name}{suffix}": (str(spec[field]), int(spec.get("vlan") or 0))
+        for name, spec in networks.items()
+        for field, suffix in (("gateway", ""), ("gateway6", BY_IPV6))
+        if spec.get(field)
+    }
 
 
 def _spec(text: str) -> Mapping[str, Any]:

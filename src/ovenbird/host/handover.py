@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 
 from ovenbird.host.chassis import Chassis
@@ -20,6 +21,8 @@ HELD = "handover.held"
 LET_GO = "handover.let_go"
 NOT_HELD = "handover.not_held"
 LONGEST_S = 2.0
+EARLY_S = 1.5
+"""Hosts that send are let go within that time, or nobody waits for it."""
 WRITE_S = 1.0
 TABLES = {"Handover": ("gateway", "request", "held")}
 
@@ -29,9 +32,24 @@ _log = logging.getLogger(__name__)
 class Handover:
     """Watches what is asked of one gateway, and does it."""
 
-    def __init__(self, host: Host, chassis: Chassis, client: Client, on_release: Callable[[], None]) -> None:
-        """`on_release` is called when another gateway is let go: what this one took from it is then its alone."""
+    def __init__(
+        self,
+        host: Host,
+        chassis: Chassis,
+        client: Client,
+        *,
+        gateways: Collection[str] = (),
+        on_hold: Callable[[], Awaitable[None]] | None = None,
+        on_release: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take in whom to tell.
+
+        `on_hold` is called as soon as this host goes on forwarding. `on_release` is called when another host is let go:
+        what this one took is then its alone. `gateways`: the hosts that do not only send.
+        """
         self._name = host.name
+        self._gateways = frozenset(gateways)
+        self._on_hold = on_hold
         self._chassis = chassis
         self._client = client
         self._on_release = on_release
@@ -40,6 +58,12 @@ class Handover:
         self._changed = asyncio.Event()
         self.holding = False
         """Whether others may answer already for what this gateway still forwards."""
+        self._early_until_s = -math.inf
+
+    @property
+    def senders_wait(self) -> bool:
+        """Whether hosts that send to gateways still send to those that are to lose routers. Soon they do not."""
+        return time.monotonic() < self._early_until_s
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -58,7 +82,10 @@ class Handover:
                 self._changed.set()
                 before, others = others, {uuid for uuid, row in rows.items() if row["gateway"] != self._name}
                 if before - others:
+                    self._early_until_s = -math.inf
                     self._on_release()
+                elif any(rows[uuid]["gateway"] not in self._gateways for uuid in others - before):
+                    self._early_until_s = time.monotonic() + EARLY_S
 
     async def _act(self) -> None:
         """Hold once for each request; what was asked before this agent started is over."""
@@ -88,6 +115,8 @@ class Handover:
     async def _wait(self, request: int) -> None:
         """Tell that this gateway goes on forwarding, and wait until that is wanted no more, but not too long."""
         try:
+            if self._on_hold is not None:
+                await self._on_hold()
             if request in self._wanted:
                 await self._tell(request)
             with suppress(TimeoutError):

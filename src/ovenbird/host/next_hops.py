@@ -46,13 +46,15 @@ class NextHops:
         return frozenset(self._hops)
 
     def macs(self) -> dict[str, str]:
-        """Return the hardware addresses of those that answer."""
+        """Return the hardware addresses of those that answer ARP."""
         return {name: mac for name, _, mac in self.seen() if mac}
 
     def seen(self) -> list[tuple[str, Target, str]]:
-        """Return each network with its next hop and that one's hardware address, "" while it does not answer."""
+        """Return each network with its IPv4 next hop and that one's hardware address, "" while it does not answer."""
         return [
-            (name, hop.target, hop.mac.hex(":") if hop.mac != BROADCAST else "") for name, hop in self._hops.items()
+            (name, hop.target, hop.mac.hex(":") if hop.mac != BROADCAST else "")
+            for name, hop in self._hops.items()
+            if not hop.target.is_ipv6
         ]
 
     def want(self, targets: Mapping[str, tuple[str, int]]) -> None:
@@ -97,8 +99,11 @@ class NextHops:
         return {name: _finding(hop) for name, hop in self._hops.items()}
 
     def _exchange(self, *, count_silence: bool, switch_turned_s: float) -> None:
+        ipv6 = any(hop.target.is_ipv6 for hop in self._hops.values())
+        if self._socket is not None and self._socket.ipv6 != ipv6:
+            self.close()
         if self._socket is None:
-            self._socket = ArpSocket(self._bridge)
+            self._socket = ArpSocket(self._bridge, ipv6=ipv6)
             for hop in self._hops.values():
                 hop.asked = False
         answers, now_s = dict(self._socket.answers()), time.monotonic()
@@ -118,10 +123,11 @@ class NextHops:
 
 def _finding(hop: _NextHop) -> Finding:
     address = hop.target.address
+    how = "neighbor solicitations" if hop.target.is_ipv6 else "ARP"
     match hop.probing.state:
         case State.OK:
             return Finding(State.OK, address)
         case State.BAD:
-            return Finding(State.BAD, f"{address} does not answer ARP")
+            return Finding(State.BAD, f"{address} does not answer {how}")
         case _:
-            return Finding(State.UNKNOWN, f"{address} has never answered ARP")
+            return Finding(State.UNKNOWN, f"{address} has never answered {how}")

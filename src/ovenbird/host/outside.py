@@ -95,7 +95,7 @@ class Outside:
         if physnet in self._ears:
             return True
         try:
-            ear = ArpSocket(self._uplinks[physnet], before_switch=True)
+            ear = ArpSocket(self._uplinks[physnet])
         except OSError as error:
             _log.info(DEAF, extra={"uplink": self._uplinks[physnet], "error": error.strerror})
             return False

@@ -13,7 +13,7 @@ from ovenbird.model.cluster import Database
 from ovenbird.ovsdb import Client, Replica
 
 TABLES = {
-    "Port_Binding": ("logical_port", "type", "datapath", "nat_addresses", "options", "tag"),
+    "Port_Binding": ("logical_port", "type", "datapath", "nat_addresses", "options", "tag", "external_ids"),
     "HA_Chassis_Group": ("name", "ha_chassis"),
     "HA_Chassis": ("chassis",),
     "Chassis": ("name",),

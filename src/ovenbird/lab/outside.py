@@ -42,7 +42,7 @@ def configure(node: Node, addresses: Sequence[OutsideAddress]) -> None:
     if untagged:  # the wire now belongs to the switch; its untagged traffic arrives on the bridge's own port
         batch.append(f"addr flush dev {INTERFACE}")
     for interface, values in [(_BRIDGE, untagged), *((f"vlan{tag}", values) for tag, values in tagged.items())]:
-        batch.extend(f"addr add {address} dev {interface}" for address in values)
+        batch.extend(wiring.address_line(address, interface) for address in values)
         batch.append(f"link set {interface} up")
     wiring.in_network_of(node.require_init(), ["ip", "-batch", "-"], stdin="\n".join(batch) + "\n").checked(
         subject=node.name

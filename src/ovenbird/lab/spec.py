@@ -265,7 +265,7 @@ class _Parser:
         result = []
         for item in value:
             try:
-                address = str(ipaddress.IPv4Interface(str(item.get("address"))))
+                address = str(ipaddress.ip_interface(str(item.get("address"))))
             except ValueError as error:
                 self.problem(f"outside: bad address: {error}")
                 continue

@@ -88,8 +88,13 @@ def configure(init: Process, interfaces: Sequence[tuple[str, Sequence[str]]]) ->
     batch = ["link set lo up"]
     for interface, addresses in interfaces:
         batch.append(f"link set {interface} up")
-        batch.extend(f"addr add {address} dev {interface}" for address in addresses)
+        batch.extend(address_line(address, interface) for address in addresses)
     in_network_of(init, ["sh", "-c", _script([name for name, _ in interfaces])], stdin=_lines(batch)).checked()
+
+
+def address_line(address: str, interface: str) -> str:
+    """Return the line for `ip -batch` that adds an address; an IPv6 one is used at once, nobody else has it."""
+    return f"addr add {address} dev {interface}" + (" nodad" if ":" in address else "")
 
 
 def set_port(fabric: Process, port: str, *, up: bool) -> None:

@@ -1,8 +1,8 @@
 """Addresses as the declared kinds use them: IPv4 networks, pools, and MACs that follow from an identity.
 
 Addresses are `int` inside (cheap to compare, to index and to search for a free one) and text outside.
-This is the one place that decides which address families there are: IPv4 today; text of an IPv6 address or
-network is recognised, and refused with words that say so. It must never know of a declared kind.
+IPv6 has fields of its own beside these (`addresses6.py`): text of an IPv6 address or network is recognised here, and
+refused with words that say so. It must never know of a declared kind.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ GENEVE_OVERHEAD_BYTES = 58
 """Geneve over IPv4 with OVN's 8-byte option: outer Ethernet 14, IPv4 20, UDP 8, Geneve 8, option 8."""
 
 _OCTETS = {str(number): number for number in range(256)}
+_BESIDE = "and IPv6 beside it where there is a field for it, such as cidr6"
 _MAC = re.compile(r"^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$")
 
 
@@ -86,7 +87,7 @@ def parse_address(text: str) -> int:
         return _OCTETS[one] << 24 | _OCTETS[two] << 16 | _OCTETS[three] << 8 | _OCTETS[four]
     except (ValueError, KeyError) as error:
         if _is_ipv6(text):
-            raise ValueError(f"{text!r} is an IPv6 address; IPv6 is not supported yet") from error
+            raise ValueError(f"{text!r} is an IPv6 address; here goes an IPv4 one, {_BESIDE}") from error
         raise ValueError(f"{text!r} is not an IPv4 address") from error
 
 
@@ -132,7 +133,7 @@ def _parse_network_address(whole: str, text: str) -> int:
         return int(IPv4Address(text))
     except AddressValueError as error:
         if _is_ipv6(text):
-            raise ValueError(f"{whole!r} is an IPv6 network; IPv6 is not supported yet") from error
+            raise ValueError(f"{whole!r} is an IPv6 network; here goes an IPv4 one, {_BESIDE}") from error
         raise ValueError(f"{whole!r} is not an IPv4 network, e.g. 192.168.1.0/24") from error
 
 

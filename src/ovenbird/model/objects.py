@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from ovenbird.model.addresses import parse_address, parse_mac, parse_range, parse_subnet, parse_usable_subnet
+from ovenbird.model.addresses6 import is_link_local, is_within, parse_address6, parse_next_hop6, parse_prefix6
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -43,6 +44,9 @@ Address = Annotated[str, AfterValidator(_checked_address), Field(examples=["192.
 Cidr = Annotated[str, AfterValidator(_checked_subnet), Field(examples=["192.168.1.0/24"])]
 Prefix = Annotated[str, AfterValidator(_checked_prefix), Field(examples=["10.20.0.0/16", "0.0.0.0/0"])]
 PoolRange = Annotated[str, AfterValidator(_checked_range), Field(examples=["172.16.0.100-172.16.0.199"])]
+Address6 = Annotated[str, AfterValidator(parse_address6), Field(examples=["2001:db8::10"])]
+NextHop6 = Annotated[str, AfterValidator(parse_next_hop6), Field(examples=["fe80::1", "2001:db8::fe"])]
+Cidr6 = Annotated[str, AfterValidator(parse_prefix6), Field(examples=["2001:db8:1::/64"])]
 L4Port = Annotated[int, Field(ge=1, le=65535)]
 Mac = Annotated[str, AfterValidator(parse_mac), Field(examples=["0a:00:00:00:00:01"])]
 
@@ -79,6 +83,20 @@ class ExternalNetwork(Spec):
     whole network. A router may ask for another address of the network; the others' addresses are always of the pool."""
     mtu: Annotated[int, Field(ge=576, le=9216)] = 1500
     """MTU of the physical network."""
+    cidr6: Cidr6 | None = None
+    """The network's IPv6 addresses, beside its IPv4 ones; a prefix of 64 bits."""
+    gateway6: NextHop6 | None = None
+    """IPv6 address of the upstream router, link-local or one of `cidr6`."""
+
+    @model_validator(mode="after")
+    def _gateway6_is_there(self) -> Self:
+        if self.gateway6 is None:
+            return self
+        if self.cidr6 is None:
+            raise ValueError("gateway6 has no meaning without cidr6: routers have no IPv6 address there")
+        if not is_link_local(self.gateway6) and not is_within(self.gateway6, self.cidr6):
+            raise ValueError(f"gateway6 {self.gateway6} is outside {self.cidr6}, and is not link-local")
+        return self
 
 
 class Network(Spec):
@@ -101,6 +119,9 @@ class Network(Spec):
     """Physical network that carries this network between hosts, in VLAN `vlan`; when not given, tunnels do."""
     vlan: Annotated[int, Field(ge=1, le=4094)] | None = None
     """VLAN of `physnet` that is this network's alone."""
+    cidr6: Cidr6 | None = None
+    """The network's IPv6 addresses, beside its IPv4 ones; a prefix of 64 bits. Its router has the first one, and tells
+    workloads the prefix, of which they make their own."""
 
     @model_validator(mode="after")
     def _vlan_of_a_physical_network(self) -> Self:
@@ -125,6 +146,11 @@ class RouterExternal(Spec):
     """Allocated from the network's pool when not given."""
     snat: bool = True
     """Whether workloads without a floating IP reach the external network from the router's address."""
+    address6: Address6 | None = None
+    """The router's address in the network's `cidr6`; follows from the router's MAC when not given."""
+    snat6: bool = False
+    """Whether workloads reach the external network from the router's IPv6 address: only for networks whose prefixes
+    nobody outside routes to this router."""
 
 
 class RouterGateways(Spec):
@@ -245,6 +271,8 @@ class FloatingIP(Spec):
     """Translate on the workload's own chassis, so that the loss of every gateway does not matter."""
     stateless: bool = False
     """Translate without connection tracking, packet by packet, so that no gateway has state to lose."""
+    address6: Address6 | None = None
+    """An address of the network's `cidr6` that leads to the port's IPv6 address, in the same way."""
 
 
 class Target(Spec):

@@ -22,7 +22,7 @@ from ovenbird.plan.allocation import allocate, kept, kind_order, natural_order, 
 from ovenbird.plan.change import Admission, Change, change_of
 from ovenbird.plan.findings import Findings, Place
 from ovenbird.plan.inventory import Draft, Inventory
-from ovenbird.plan.legs import leg_networks
+from ovenbird.plan.legs import is_pinned, leg_networks
 
 _USERS_SHOWN = 5
 
@@ -150,14 +150,19 @@ def _dependants(base: Inventory, draft: Draft, key: Key) -> set[Key]:
             ports = draft.users(key)
             moved = before.cidr != after.cidr or old.assigned.address != new.assigned.address
             found = set(ports) if moved else set()
-            if before.router != after.router:
+            if (before.router, before.cidr6) != (after.router, after.cidr6):
                 found |= {user for port in ports for user in draft.users(port)}
             return found
-        case (Router() as before, Router() as after) if before.externals != after.externals:
+        case (Router() as before, Router() as after) if _outward(before) != _outward(after):
             return {each.key for each in (*draft.floating_ips_of(key.name), *draft.load_balancers_of(key.name))}
         case (Port() as before, Port() as after) if before.network != after.network:
             return set(draft.users(key))
     return set()
+
+
+def _outward(spec: Router) -> tuple[object, ...]:
+    """Return what leads inward depends on of a router."""
+    return spec.externals, is_pinned(spec)
 
 
 def _routers_around(draft: Draft, declared: Declared) -> Iterable[str]:

@@ -32,6 +32,7 @@ from ovenbird.model.objects import (
 )
 from ovenbird.plan.admission_addresses import AddressChecks
 from ovenbird.plan.admission_inward import InwardChecks
+from ovenbird.plan.admission_ipv6 import Ipv6Checks
 from ovenbird.plan.compile_context import is_tunnelled
 from ovenbird.plan.findings import Findings, Place
 from ovenbird.plan.inventory import InventoryView
@@ -59,6 +60,7 @@ class Checks:
                 self._port(declared, port)
             case FloatingIP() as floating:
                 self.inward.check_floating_ip(declared, floating)
+                self.ipv6.check_floating_ip(declared.key, floating)
             case LoadBalancer() as balancer:
                 self.inward.check_load_balancer(declared, balancer)
 
@@ -66,6 +68,11 @@ class Checks:
     def addresses(self) -> AddressChecks:
         """The rules of addresses."""
         return AddressChecks(view=self.view, found=self.found)
+
+    @property
+    def ipv6(self) -> Ipv6Checks:
+        """The rules of IPv6."""
+        return Ipv6Checks(view=self.view, found=self.found)
 
     @property
     def inward(self) -> InwardChecks:
@@ -126,6 +133,7 @@ class Checks:
         for at, leg in enumerate(spec.externals):
             path = ("external",) if at == 0 else ("further", at - 1)
             self._leg(declared, leg, path, addresses[at] if at < len(addresses) else "")
+            self.ipv6.check_leg(declared.key, spec, leg, path)
         if spec.externals:
             self.addresses.mac(declared)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ovenbird.model.addresses import Subnet, parse_address, parse_subnet
 from ovenbird.model.objects import ExternalNetwork, Key, Network, Router
+from ovenbird.plan.admission_ipv6 import Ipv6Checks
 from ovenbird.plan.compile_context import CompileContext, network_mtu
 from ovenbird.plan.compile_further import default_network
 from ovenbird.plan.findings import Findings, Place
@@ -42,6 +43,7 @@ class TopologyChecks:
             if external := self.view.spec(ExternalNetwork, leg.network):
                 legs.append((parse_subnet(external.cidr), Key("ExternalNetwork", leg.network)))
                 self._mtu(key, router, external)
+        Ipv6Checks(view=self.view, found=self.found).check_router(name)
         default = default_network(router, self.view)
         external = self.view.spec(ExternalNetwork, default)
         for one, other in _overlapping(legs):
@@ -63,6 +65,7 @@ class TopologyChecks:
         legs: list[Leg] = [(parse_subnet(spec.cidr), key) for key, spec in found if spec]
         for one, other in _overlapping(legs):
             self._overlap(one, other, f"both are on {where}")
+        Ipv6Checks(view=self.view, found=self.found).check_segment(frozenset(there), where)
 
     def _overlap(self, one: Leg, other: Leg, why: str, *more: Place) -> None:
         subnet_of = {one[1]: one[0], other[1]: other[0]}

@@ -49,7 +49,7 @@ class Binding:
     type: str
     datapath: str
     nat_addresses: frozenset[str] = frozenset()
-    """Each "MAC ADDRESS... [is_chassis_resident("PORT")]"."""
+    """Each "MAC ADDRESS... [is_chassis_resident("PORT")]", from OVN and, for IPv6, from compile."""
     physnet: str = ""
     vlan: int = 0
 
@@ -109,6 +109,10 @@ class Schedule:
         for one in new:
             self._there[one] = _Progress(now_s, now_s)
         return new
+
+    def fresh(self, now_s: float) -> frozenset[Announcement]:
+        """Return what was taken lately."""
+        return frozenset(one for one, progress in self._there.items() if now_s - progress.since_s <= LATELY_S)
 
     def repeat(self, now_s: float) -> None:
         """Begin anew with what was taken lately."""

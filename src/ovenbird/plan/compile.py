@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Key, LoadBalancer, Network, Port, Router
 from ovenbird.plan import compile_names as names
+from ovenbird.plan.addressing6 import port_address6
 from ovenbird.plan.compile_context import CompileContext
 from ovenbird.plan.compile_further import own_leg_policy
 from ovenbird.plan.compile_load_balancer import load_balancer_rows
@@ -57,7 +58,8 @@ def _port_rows(declared: Declared, spec: Port, inventory: InventoryView) -> tupl
     address, mac = declared.assigned.address, declared.assigned.mac
     if network is None or not address or not mac:
         return ()
-    addresses = frozenset((f"{mac} {address}",))
+    address6 = port_address6(declared, network)
+    addresses = frozenset((f"{mac} {address} {address6}" if address6 else f"{mac} {address}",))
     return (
         NbRow(
             "Logical_Switch_Port",
@@ -86,14 +88,19 @@ def _floating_ip_rows(declared: Declared, spec: FloatingIP, inventory: Inventory
     where = names.gateway_router(leg.name) if leg and leg.pinned else names.logical_router(router.name)
     # northd translates on the workload's chassis only when both are set (ovn-nb(5), NAT.external_mac).
     distributed = spec.distributed and bool(declared.assigned.mac)
-    return (
+    translations = [(f"FloatingIP/{declared.name}", declared.assigned.address, port.assigned.address)]
+    network = inventory.spec(Network, port.spec.network) if isinstance(port.spec, Port) else None
+    inside6 = port_address6(port, network) if network else ""
+    if spec.address6 and inside6 and not (leg and leg.pinned):
+        translations.append((f"FloatingIP/{declared.name} IPv6", spec.address6, inside6))
+    rows = [
         NbRow(
             "NAT",
-            row_uuid("NAT", f"FloatingIP/{declared.name}"),
+            row_uuid("NAT", identity),
             {
                 "type": "dnat_and_snat",
-                "external_ip": declared.assigned.address,
-                "logical_ip": port.assigned.address,
+                "external_ip": outside,
+                "logical_ip": inside,
                 "external_mac": declared.assigned.mac if distributed else None,
                 "logical_port": spec.port if distributed else None,
                 "options": {"stateless": "true"} if spec.stateless else {},
@@ -101,7 +108,9 @@ def _floating_ip_rows(declared: Declared, spec: FloatingIP, inventory: Inventory
             },
             declared.key,
             Parent("Logical_Router", where, "nat"),
-        ),
-        *floating_ip_pin(declared, router, port),
-        *own_leg_policy(declared, spec, router, port.assigned.address, inventory),
-    )
+        )
+        for identity, outside, inside in translations
+    ]
+    rows += floating_ip_pin(declared, router, port)
+    rows += own_leg_policy(declared, spec, router, port.assigned.address, inventory)
+    return tuple(rows)

@@ -9,14 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ovenbird.model.addresses import derived_mac, gateway_of
+from ovenbird.model.addresses6 import PREFIX_LEN, router_address6
 from ovenbird.model.objects import Declared, ExternalNetwork, Key, Network, Router
 from ovenbird.plan import compile_names as names
+from ovenbird.plan.addressing6 import leg_address6
 from ovenbird.plan.compile_context import CompileContext, internal_gateway_mtu, network_mtu
 from ovenbird.plan.compile_gateway_router import network_leg_rows
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.legs import is_pinned, legs_of
 from ovenbird.plan.rows import OWNER, NbRow, Parent, row_uuid
 
+IPV6_LEAST_MTU = 1280
+"""RFC 8200 section 5: a router cannot tell less."""
+ADVERTISED_EVERY_S = "60"
+"""At most. Who starts asks; this is for workloads that were there before the network had its prefix."""
 DHCP_LEASE_S = 43200
 """An address never changes while its port lives, so a long lease costs nothing and outlasts a controller's outage."""
 
@@ -88,7 +94,7 @@ def network_rows(
         if is_pinned(router_spec):
             rows += network_leg_rows(declared, spec, router, router_spec)
         else:
-            rows += _snat_rows(declared, spec, router, router_spec)
+            rows += _snat_rows(declared, spec, router, router_spec, inventory)
     return tuple(rows)
 
 
@@ -112,12 +118,24 @@ def _dhcp_options(network: Declared, spec: Network, router: Router | None, conte
     return options
 
 
+def _router_advertisements(spec: Network, router: Router, context: CompileContext) -> dict[str, str]:
+    """Return what the router tells workloads (ovn-nb(5), Logical_Router_Port.ipv6_ra_configs)."""
+    return {
+        "address_mode": "slaac",
+        "send_periodic": "true",
+        "max_interval": ADVERTISED_EVERY_S,
+        "mtu": str(max(network_mtu(spec, router, context), IPV6_LEAST_MTU)),
+    }
+
+
 def _attachment_rows(
     declared: Declared, spec: Network, router: Declared, router_spec: Router, context: CompileContext
 ) -> list[NbRow]:
     owner = {OWNER: str(declared.key)}
     port, peer = names.router_port(router.name, declared.name), names.peer_port(declared.name, router.name)
-    prefix = spec.cidr.partition("/")[2]
+    addresses = [f"{gateway_of(spec.cidr, spec.gateway)}/{spec.cidr.partition('/')[2]}"]
+    if spec.cidr6:
+        addresses.append(f"{router_address6(spec.cidr6)}/{PREFIX_LEN}")
     mtu = internal_gateway_mtu(spec, router_spec, context)
     return [
         NbRow(
@@ -126,9 +144,10 @@ def _attachment_rows(
             {
                 "name": port,
                 "mac": _router_port_mac(declared),
-                "networks": frozenset((f"{gateway_of(spec.cidr, spec.gateway)}/{prefix}",)),
+                "networks": frozenset(addresses),
                 "ha_chassis_group": None,
                 "options": {"gateway_mtu": str(mtu)} if mtu else {},
+                "ipv6_ra_configs": _router_advertisements(spec, router_spec, context) if spec.cidr6 else {},
                 "external_ids": owner,
             },
             declared.key,
@@ -150,24 +169,32 @@ def _attachment_rows(
     ]
 
 
-def _snat_rows(declared: Declared, spec: Network, router: Declared, router_spec: Router) -> Iterator[NbRow]:
-    """Yield the translation at each leg of the router that has one."""
+def _snat_rows(
+    declared: Declared, spec: Network, router: Declared, router_spec: Router, inventory: InventoryView
+) -> Iterator[NbRow]:
+    """Yield the translations at each leg of the router that has some."""
     for at, (leg, external) in enumerate(zip(legs_of(router), router_spec.externals, strict=True)):
-        if not external.snat or not leg.address:
-            continue
         identity = f"Network/{declared.name}" if at == 0 else f"Network/{declared.name}/{leg.network}"
-        yield NbRow(
-            "NAT",
-            row_uuid("NAT", identity),
-            {
-                "type": "snat",
-                "external_ip": leg.address,
-                "logical_ip": spec.cidr,
-                "external_mac": None,
-                "logical_port": None,
-                "options": {},
-                "external_ids": {OWNER: str(declared.key)},
-            },
-            declared.key,
-            Parent("Logical_Router", names.logical_router(router.name), "nat"),
-        )
+        if external.snat and leg.address:
+            yield _snat_row(declared, router, identity, spec.cidr, leg.address)
+        leads_to = inventory.spec(ExternalNetwork, leg.network) if external.snat6 and spec.cidr6 else None
+        if leads_to and spec.cidr6 and leg.address and (address6 := leg_address6(leg, router_spec, leads_to)):
+            yield _snat_row(declared, router, f"{identity} IPv6", spec.cidr6, address6)
+
+
+def _snat_row(declared: Declared, router: Declared, identity: str, inside: str, outside: str) -> NbRow:
+    return NbRow(
+        "NAT",
+        row_uuid("NAT", identity),
+        {
+            "type": "snat",
+            "external_ip": outside,
+            "logical_ip": inside,
+            "external_mac": None,
+            "logical_port": None,
+            "options": {},
+            "external_ids": {OWNER: str(declared.key)},
+        },
+        declared.key,
+        Parent("Logical_Router", names.logical_router(router.name), "nat"),
+    )

@@ -7,16 +7,18 @@ ours. Without any gateway the leg is left out: a router port without a group wou
 
 from __future__ import annotations
 
+from ovenbird.model.addresses6 import PREFIX_LEN
 from ovenbird.model.objects import Declared, ExternalNetwork, Router
 from ovenbird.plan import compile_names as names
+from ovenbird.plan.addressing6 import default_network6, leg_address6, translated_addresses6
 from ovenbird.plan.compile_context import CompileContext, external_gateway_mtu, is_bridged
 from ovenbird.plan.compile_further import default_network
 from ovenbird.plan.compile_gateway_router import pinned_rows, watch_rows
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.legs import Leg, is_pinned, legs_of
-from ovenbird.plan.rows import HOME, HOME_REQUEST, OWNER, VACANT, NbRow, Parent, row_uuid
+from ovenbird.plan.rows import ANNOUNCED6, HOME, HOME_REQUEST, OWNER, VACANT, NbRow, Parent, row_uuid
 
-ANYWHERE = "0.0.0.0/0"
+ANYWHERE, ANYWHERE6 = "0.0.0.0/0", "::/0"
 
 _ON_SHARED_SWITCH = {"always_learn_from_arp_request": "false", "dynamic_neigh_routers": "true"}
 """Routers with an external leg share its switch, perhaps with a thousand others that they never talk to. By default
@@ -55,11 +57,14 @@ def router_rows(
         return tuple(rows)
     for leg in placed:
         if leads_to := inventory.spec(ExternalNetwork, leg.network):
-            rows += _external_leg_rows(declared, spec, leg, leads_to, context)
+            rows += _external_leg_rows(declared, spec, leg, leads_to, inventory, context)
             # A declared default route takes the place of the implied one: two would be an ECMP pair.
             if leg.network == default_network(spec, inventory) and all(each.to != ANYWHERE for each in spec.routes):
                 port = names.router_port(declared.name, leg.network)
                 rows.append(_route_row(declared, "default", ANYWHERE, str(leads_to.gateway), port))
+            if leg.network == default_network6(spec, inventory):
+                port = names.router_port(declared.name, leg.network)
+                rows.append(_route_row(declared, "default IPv6", ANYWHERE6, str(leads_to.gateway6), port))
     rows += [_route_row(declared, f"{route.to} via {route.via}", route.to, route.via) for route in spec.routes]
     return tuple(rows)
 
@@ -91,9 +96,19 @@ def _group_rows(declared: Declared, leg: str, context: CompileContext) -> list[N
 
 
 def _external_leg_rows(
-    declared: Declared, spec: Router, leg: Leg, external: ExternalNetwork, context: CompileContext
+    declared: Declared,
+    spec: Router,
+    leg: Leg,
+    external: ExternalNetwork,
+    inventory: InventoryView,
+    context: CompileContext,
 ) -> list[NbRow]:
     owner, network = {OWNER: str(declared.key)}, leg.network
+    addresses, announced = [f"{leg.address}/{external.cidr.partition('/')[2]}"], {}
+    if address6 := leg_address6(leg, spec, external):
+        addresses.append(f"{address6}/{PREFIX_LEN}")
+        others = translated_addresses6(declared.name, network, inventory)
+        announced[ANNOUNCED6] = " ".join((leg.mac, address6, *others))
     port, peer = names.router_port(declared.name, network), names.peer_port(network, declared.name)
     mtu = external_gateway_mtu(external, spec, context)
     options = {"gateway_mtu": str(mtu)} if mtu else {}
@@ -106,7 +121,7 @@ def _external_leg_rows(
             {
                 "name": port,
                 "mac": leg.mac,
-                "networks": frozenset((f"{leg.address}/{external.cidr.partition('/')[2]}",)),
+                "networks": frozenset(addresses),
                 "ha_chassis_group": names.gateway_group(leg.name),
                 "options": options,
                 "external_ids": owner,
@@ -123,7 +138,7 @@ def _external_leg_rows(
                 "addresses": frozenset(("router",)),
                 # Without nat-addresses a new active gateway announces nothing but the port's own address.
                 "options": {"router-port": port, "nat-addresses": "router"},
-                "external_ids": owner,
+                "external_ids": {**owner, **announced},
             },
             declared.key,
             Parent("Logical_Switch", names.external_switch(network), "ports"),

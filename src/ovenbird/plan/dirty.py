@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ovenbird.model.objects import Declared, ExternalNetwork, Key, Network, Port, Router
+from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Key, Network, Port, Router
 from ovenbird.plan.compile_context import is_bridged
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.legs import is_pinned, legs_wanted, router_of
+from ovenbird.plan.reach import router_between
 from ovenbird.plan.rows import Placement
 
 
@@ -29,8 +30,17 @@ def dirty(changed: Iterable[Key], old: InventoryView, new: InventoryView) -> fro
         found.add(key)
         for view, state in ((old, before), (new, after)):
             if state:
-                found.update(_followers(key, before, after, view))
+                followers = set(_followers(key, before, after, view))
+                found.update(followers, _announcing(followers | {key}, view))
     return frozenset(found)
+
+
+def _announcing(keys: Iterable[Key], view: InventoryView) -> Iterator[Key]:
+    """Yield the routers that name floating IPs' IPv6 addresses in rows of their own."""
+    for key in keys:
+        spec = view.spec(FloatingIP, key.name) if key.kind == "FloatingIP" else None
+        if spec is not None and spec.address6 and (router := router_between(spec.network, spec.port, view)):
+            yield Key("Router", router)
 
 
 def dirty_by_placement(old: Placement, new: Placement) -> frozenset[Key]:
@@ -61,6 +71,8 @@ def _followers(key: Key, before: Declared | None, after: Declared | None, view: 
                 router = view.spec(Router, user.name) if user.kind == "Router" else None
                 if router is not None:
                     yield user
+                    if any(leg.snat6 for leg in router.externals):
+                        yield from (network.key for network in view.networks_of(user.name))
                     yield from (fip.key for fip in view.floating_ips_of(user.name)) if router.further else ()
         case (Declared(spec=Router()), _, _):
             if _leg(before) != _leg(after):
@@ -80,8 +92,8 @@ def _followers_of_network(
 ) -> Iterator[Key]:
     old, new = _network(before), _network(after)
     same_place = old is not None and new is not None
-    ports_differ = not same_place or (old and new and old.dhcp != new.dhcp)
-    fips_differ = not same_place or (old and new and old.router != new.router)
+    ports_differ = not same_place or (old and new and (old.dhcp, old.cidr6) != (new.dhcp, new.cidr6))
+    fips_differ = not same_place or (old and new and (old.router, old.cidr6) != (new.router, new.cidr6))
     if not ports_differ and not fips_differ:
         return
     for user in view.users(key):
@@ -104,7 +116,10 @@ def _leg(declared: Declared | None) -> tuple[object, ...]:
         return (True,)
     legs = legs_wanted(declared.spec) if is_pinned(declared.spec) else 0
     networks, snat = tuple(leg.network for leg in externals), tuple(leg.snat for leg in externals)
-    return (True, networks, legs, snat, declared.assigned.address, declared.assigned.others, is_bridged(declared.spec))
+    # The MAC brings the IPv6 address about.
+    snat6 = tuple((leg.address6, declared.assigned.mac) if leg.snat6 else None for leg in externals)
+    assigned = declared.assigned.address, declared.assigned.others
+    return (True, networks, legs, snat, snat6, assigned, is_bridged(declared.spec))
 
 
 def _network(declared: Declared | None) -> Network | None:

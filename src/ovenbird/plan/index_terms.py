@@ -6,6 +6,7 @@ It must never hold anything: see `ovenbird.plan.inventory`.
 from __future__ import annotations
 
 from ovenbird.model.addresses import gateway_of, parse_address
+from ovenbird.model.addresses6 import number6
 from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Key, LoadBalancer, Network, Port, Router
 from ovenbird.plan.legs import leg_networks
 
@@ -96,7 +97,20 @@ def claims_of(declared: Declared) -> list[Term]:
     if declared.assigned.others and isinstance(declared.spec, Router):
         legs = zip(leg_networks(declared.spec)[1:], declared.assigned.others, strict=False)
         terms += [(ADDRESS, Key("ExternalNetwork", network), parse_address(other)) for network, other in legs if other]
+    terms += [(ADDRESS, space, number6(address)) for space, address in claimed_addresses6(declared)]
     return terms
+
+
+def claimed_addresses6(declared: Declared) -> list[tuple[Key, str]]:
+    """Return the IPv6 addresses that an object was declared to occupy, with their networks; others follow from MACs."""
+    match declared.spec:
+        case ExternalNetwork(gateway6=str() as address):
+            return [(declared.key, address)]
+        case FloatingIP(network=network, address6=str() as address):
+            return [(Key("ExternalNetwork", network), address)]
+        case Router() as spec:
+            return [(Key("ExternalNetwork", leg.network), leg.address6) for leg in spec.externals if leg.address6]
+    return []
 
 
 def translated_candidates(key: Key, old: Declared | None, new: Declared | None) -> set[Key]:

@@ -33,7 +33,7 @@ from ovenbird.lab.node import Node, Workload
 from ovenbird.model.errors import OvenbirdError, Unavailable
 
 LAB_FILE = """
-outside: [{address: 172.16.0.254/24}, {address: 10.101.0.1/24, vlan: 101}]
+outside: [{address: 172.16.0.254/24}, {address: "2001:db8::fe/64"}, {address: 10.101.0.1/24, vlan: 101}]
 nodes:
   - {name: c1, roles: [central]}
   - {name: c2, roles: [central]}
@@ -48,6 +48,7 @@ CENTRALS, GATEWAYS, COMPUTES = ("c1", "c2", "c3"), ("g1", "g2"), ("n1", "n2")
 CHASSIS = (*GATEWAYS, "g3", *COMPUTES)
 
 OUTSIDE, OUTSIDE_VLAN, VLAN = "172.16.0.254", "10.101.0.1", 101
+OUTSIDE6 = "2001:db8::fe"
 R1, FLOATING, DISTRIBUTED = "172.16.0.1", "172.16.0.102", "172.16.0.103"
 ADDRESS = {"vm1": "192.168.1.11", "vm2": "192.168.2.12", "vm3": "192.168.1.13", "vm4": "192.168.3.14"}
 HOME = {"vm1": "n1", "vm2": "n2", "vm3": "n2", "vm4": "n1"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.lab.cluster.site import Site
+from tests.lab.cluster.site import VLAN, Site
 from tests.waiting import eventually_sync
 
 pytestmark = pytest.mark.lab
@@ -36,15 +36,19 @@ def test_a_whole_cluster_has_nothing_unsafe(site: Site) -> None:
 
 def test_gateways_tell_where_they_see_the_upstream_router(site: Site) -> None:
     """Whether they are on one layer 2 is judged by that."""
-    address = site.outside.run(["cat", "/sys/class/net/br-trunk/address"]).stdout.strip()
+    networks = {"public": "br-trunk", "tenant-uplink": f"vlan{VLAN}"}
+    addresses = {
+        name: site.outside.run(["cat", f"/sys/class/net/{interface}/address"]).stdout.strip()
+        for name, interface in networks.items()
+    }
     select = {"op": "select", "table": "Node", "where": [], "columns": ["name", "facts"]}
     argv = ["ovsdb-client", "--timeout=5", "query", "unix:/run/ovenbird/db.sock", json.dumps(["Ovenbird", select])]
 
     def told() -> bool:
         rows = json.loads(site.central().run(argv, timeout_s=10).checked(subject="facts").stdout)[0]["rows"]
         facts = {row["name"]: json.loads(row["facts"]) for row in rows}
-        seen = {name: facts[name]["fitness"]["next_hops"].get("public") for name in ("g1", "g2")}
-        assert seen == dict.fromkeys(("g1", "g2"), address)
+        seen = {name: facts[name]["fitness"]["next_hops"] for name in ("g1", "g2")}
+        assert seen == dict.fromkeys(("g1", "g2"), addresses)
         return True
 
     eventually_sync(told, within_s=15)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +13,9 @@ from tests.lab.cluster.site import CENTRALS, Site
 from tests.lab.cluster.test_failover import outages_ms, passed, traffic
 from tests.waiting import eventually, eventually_sync
 
-from ovenbird.lab.faults import Kill
+from ovenbird.host.inward import COOKIE
+from ovenbird.lab.faults import Kill, PowerOff
+from ovenbird.lab.node import Node, start_agent
 from ovenbird.model.cluster import Database
 from ovenbird.ovsdb import Client, Replica, Transaction
 from ovenbird.plan.rows import row_uuid
@@ -161,13 +165,52 @@ def test_a_killed_gateway_does_not_take_back_at_once_and_its_return_is_not_felt(
     assert f"~{lost['outage_ms']} ms" in shown and "answered after" in shown
 
 
-def history(site: Site) -> list[dict[str, Any]]:
-    return site.api.get("/v1/gateways/history", query={"router": "r1"})["changes"]  # type: ignore[no-any-return]
+def test_after_a_failover_each_router_goes_home_by_its_own_policy(site: Site) -> None:
+    good(site, "g1", "g2")
+    home, other = site.active("r1"), site.standby("r1")
+    policies = {"r1": "failback: preempt", "r2": "failback: manual", "r3": "failback_delay_s: 5"}
+    for router, failback in policies.items():
+        declared_with(site, router, failback)
+        assert site.cli("gateway", "move", router, "--to", home, "--wait").status == 0
+    try:
+        fault_ms = time.time_ns() // 1_000_000
+        fault = PowerOff(lab=site.lab, node=home)
+        fault.inject()
+
+        def moves(router: str) -> list[tuple[str, str]]:
+            told = reversed(history(site, router))
+            return [(one["to"], one["cause"]) for one in told if one["at_ms"] >= fault_ms]
+
+        def first(router: str) -> str:
+            return next(one["order"][0] for one in gateways(site)["routers"] if one["name"] == router)
+
+        for router in policies:
+            eventually_sync(lambda router=router: other in dict(moves(router)), within_s=15)
+        for router in ("r2", "r3"):
+            eventually_sync(lambda router=router: first(router) == other, within_s=15)
+        assert first("r1") == home, "what OVN prefers is left as it is"
+        fault.heal()
+        for router in ("r1", "r3"):
+            eventually_sync(lambda router=router: site.active(router) == home, within_s=60)
+            eventually_sync(lambda router=router: moves(router)[-1][0] == home, within_s=10)
+        assert [cause for _, cause in moves("r1")] == ["failover", "preempted"]
+        assert [cause for _, cause in moves("r3")] == ["failover", "failback"]
+        returned_ms = {router: history(site, router)[0]["at_ms"] for router in ("r1", "r3")}
+        assert returned_ms["r1"] < returned_ms["r3"], "nothing is waited for, and the hold-down is"
+        assert [to for to, _ in moves("r2")] == [other]
+        assert site.active("r2") == other
+    finally:
+        for router in ("r2", "r3"):
+            declared_with(site, router, "failback_delay_s: 5")
 
 
-async def test_a_gateway_that_nobody_lets_go_of_lets_go_by_itself(site: Site) -> None:
-    node = site.lab.node(site.standby("r1"))
-    control = ["ovn-appctl", "-t", "ovn-controller", "debug/status"]
+def history(site: Site, router: str = "r1") -> list[dict[str, Any]]:
+    return site.api.get("/v1/gateways/history", query={"router": router})["changes"]  # type: ignore[no-any-return]
+
+
+@contextlib.asynccontextmanager
+async def asked_to_wait(site: Site, node: Node) -> AsyncIterator[None]:
+    """A host that a controller has asked to wait, and which does; nobody lets it go."""
     remotes = [f"unix:{site.lab.node(name).path('/run/ovenbird/db.sock')}" for name in CENTRALS]
     async with (
         Client(Database.OVENBIRD.value, remotes, leader_only=True) as client,
@@ -176,7 +219,8 @@ async def test_a_gateway_that_nobody_lets_go_of_lets_go_by_itself(site: Site) ->
         await replica.ready(timeout_s=30)
         rows = replica.table("Handover")
         # The controller takes away what it did not ask for, whenever it ends a move of its own: asked again then.
-        for request in range(1, 11):
+        first = time.time_ns()
+        for request in range(first, first + 10):
             uuid = row_uuid("Handover", f"{node.name} {request}")
             txn = Transaction("a controller that ends right after")
             txn.insert("Handover", {"gateway": node.name, "request": request, "held": False}, uuid=uuid)
@@ -186,16 +230,45 @@ async def test_a_gateway_that_nobody_lets_go_of_lets_go_by_itself(site: Site) ->
                 break
         try:
             assert uuid in rows
-            # It was paused, and says so only then; that it still is when we come to ask is nobody's promise.
-            log = node.path("/var/log/ovn/ovn-controller.log")
-
-            def let_go() -> bool:
-                told = log.read_text(encoding="utf-8")
-                return told.rindex("execution pause") < told.rindex("execution resume") < told.rindex("force recompute")
-
-            await eventually(let_go, within_s=30)
-            assert node.run(control, timeout_s=10).stdout.strip() == "running"
+            yield
         finally:
             txn = Transaction("the end of it")
             txn.delete("Handover", uuid=uuid)
             await client.transact(txn, timeout_s=30)
+
+
+async def works_again(node: Node) -> None:
+    # It was paused, and says so only then; that it still is when we come to ask is nobody's promise.
+    log = node.path("/var/log/ovn/ovn-controller.log")
+
+    def let_go() -> bool:
+        told = log.read_text(encoding="utf-8")
+        return told.rindex("execution pause") < told.rindex("execution resume") < told.rindex("force recompute")
+
+    await eventually(let_go, within_s=30)
+    status = node.run(["ovn-appctl", "-t", "ovn-controller", "debug/status"], timeout_s=10)
+    assert status.stdout.strip() == "running"
+
+
+@pytest.mark.parametrize("role", ["gateway", "compute"])
+async def test_who_waits_and_is_let_go_by_nobody_goes_on_by_itself(site: Site, role: str) -> None:
+    node = site.lab.node(site.active("r1") if role == "gateway" else "n1")
+    async with asked_to_wait(site, node):
+        if role == "gateway":
+            # For some seconds what comes in for its routers is handed in, whatever its bridge has learnt.
+            told = node.run(["ovs-ofctl", "dump-flows", "br-ext", f"cookie={COOKIE}/-1"], timeout_s=10).checked()
+            mac = site.api.get("/v1/objects/Router/r1")["assigned"]["mac"]
+            assert f"dl_dst={mac} actions=output:" in told.stdout, told.stdout
+        await works_again(node)
+
+
+async def test_who_waits_goes_on_though_its_agent_was_killed(site: Site) -> None:
+    node = site.lab.node("n2")
+    async with asked_to_wait(site, node):
+        agent = node.daemon("agent")
+        agent.signal(signal.SIGKILL)
+        assert agent.wait_gone(timeout_s=30)
+        try:
+            await works_again(node)
+        finally:
+            start_agent(node)

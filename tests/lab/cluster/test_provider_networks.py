@@ -20,6 +20,7 @@ from tests.lab.cluster.site import (
 from tests.waiting import eventually_sync
 
 pytestmark = pytest.mark.lab
+PATCH = "patch-public_localnet-to-br-int"
 WORKLOAD_MTU = 1442
 """What an underlay of 1500 leaves for a packet in Geneve: less 20 IPv4, 8 UDP, 16 Geneve with option, 14 Ethernet."""
 
@@ -45,6 +46,19 @@ def test_chassis_with_an_uplink_have_the_mapping_and_the_patch_pair(site: Site) 
         assert all(patches[port] in ours for port in ours), "the two ends are each other's peer"
         bridges = {site.lab.node(gateway).run(["ovs-vsctl", "port-to-br", port]).stdout.strip() for port in ours}
         assert bridges == {"br-int", "br-ext"}
+
+
+def test_a_lost_patch_port_of_the_active_gateway_is_put_back(breakable: Site) -> None:
+    site = breakable
+    gateway = site.lab.node(site.active("r1"))
+    eventually_sync(lambda: ping(site.workload("vm1"), OUTSIDE), within_s=10)
+    before = site.vswitch(gateway.name, "Interface", "_uuid", where=[f"name={PATCH}"])
+    gateway.run(["ovs-vsctl", "--timeout=5", "del-port", "br-ext", PATCH], timeout_s=10).checked(subject="del-port")
+    eventually_sync(
+        lambda: site.vswitch(gateway.name, "Interface", "_uuid", where=[f"name={PATCH}"]) not in ([], before),
+        within_s=10,
+    )
+    eventually_sync(lambda: ping(site.workload("vm1"), OUTSIDE), within_s=10)
 
 
 def test_frames_of_a_vlan_network_are_tagged_on_the_wire_and_others_are_not(site: Site) -> None:

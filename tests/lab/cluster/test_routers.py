@@ -22,8 +22,10 @@ from tests.waiting import eventually_sync
 
 from ovenbird.drill.load import Load, Stream
 from ovenbird.lab.faults import PowerOff
+from ovenbird.model.cluster import Timers
 
 pytestmark = pytest.mark.lab
+TIMERS, NORMAL = ("min-rx", "min-tx", "mult"), Timers.NORMAL.bfd
 
 TUNNELS_WITH_BFD = {frozenset(GATEWAYS)} | {frozenset((gateway, host)) for gateway in GATEWAYS for host in COMPUTES}
 
@@ -83,12 +85,15 @@ def test_a_router_that_names_no_gateway_gets_all_and_evens_the_load(site: Site) 
 
 def test_bfd_runs_on_the_tunnels_that_gateways_need_and_on_no_other(site: Site) -> None:
     def sessions() -> bool:
-        states = {}
+        states, (options,) = {}, site.nb("NB_Global", "options")
+        timers = {f"bfd-{key}": options["options"][f"bfd-{key}"] for key in TIMERS}
+        assert int(timers["bfd-min-rx"]) >= NORMAL.min_rx_ms, "the policy's, or slower on a busy machine"
         for name in CHASSIS:
             for row in site.vswitch(name, "Interface", "name", "bfd", "bfd_status", where=["type=geneve"]):
                 peer = row["name"].removeprefix("ovn-").rpartition("-")[0]
                 if row["bfd"].get("enable") == "true":
                     states[name, peer] = row["bfd_status"].get("state")
+                    assert {f"bfd-{key}": row["bfd"].get(key.replace("-", "_")) for key in TIMERS} == timers
         assert {frozenset(pair) for pair in states} == TUNNELS_WITH_BFD
         assert len(states) == 2 * len(TUNNELS_WITH_BFD), "at both ends"
         assert set(states.values()) == {"up"}

@@ -1,0 +1,53 @@
+"""Has provider bridges hand in what comes for the addresses that this gateway carries, whatever they have learnt.
+
+A provider bridge learns where a MAC address is from frames, and takes note of those of a flow that it knows only now
+and then. While a router moves, two gateways send in its name: each one's bridge learns from the other's announcement
+that the router is outside, and drops what comes in for it, for up to half a second. So for the time of a move a flow
+leads such frames in. It ends by itself; it must never outlast a move by long, nor lead anything out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+from ovenbird.host.chassis import Chassis
+from ovenbird.model.cluster import Host
+from ovenbird.model.errors import OvenbirdError
+from ovenbird.model.layout import Layout
+from ovenbird.plan.announcing import Announcement
+from ovenbird.plan.switch import provider_bridge
+from ovenbird.process.command import run
+
+NOT_KEPT = "inward.not_kept"
+LASTS_S = 10
+"""Longer than a hold (`ovenbird.host.handover`): where nothing is carried any more, br-int drops what is led in."""
+COOKIE = "0x6f766969"
+ADD_S = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class Inward:
+    """The flows of one host."""
+
+    def __init__(self, host: Host, chassis: Chassis, layout: Layout) -> None:
+        self._host = host
+        self._chassis = chassis
+        self._layout = layout
+
+    async def keep(self, carried: Collection[Announcement]) -> None:
+        """Have what comes for these handed in for `LASTS_S`. What cannot be done is logged: the move goes on."""
+        by_bridge: dict[str, set[str]] = {}
+        for one in carried:
+            uplink = self._chassis.port_number(self._host.uplinks.get(one.physnet, ""))
+            patch = self._chassis.patch_number(one.localnet)
+            if uplink and patch:
+                match = f"cookie={COOKIE},priority=64000,hard_timeout={LASTS_S},in_port={uplink},dl_dst={one.mac}"
+                by_bridge.setdefault(provider_bridge(one.physnet), set()).add(f"{match},actions=output:{patch}")
+        for bridge, flows in by_bridge.items():
+            try:
+                target = f"unix:{self._layout.ovs_run / bridge}.mgmt"
+                await run("ovs-ofctl", "add-flows", target, "-", stdin="\n".join(sorted(flows)), timeout_s=ADD_S)
+            except OvenbirdError as error:
+                _log.warning(NOT_KEPT, extra={"bridge": bridge, "error": str(error)})
