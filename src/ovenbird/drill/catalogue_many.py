@@ -9,7 +9,7 @@ from ovenbird.drill.judge import Bite, Expect
 from ovenbird.drill.script import Count, Detector, Drill, Heal, Hold, Inject, Needs, Return, once
 
 FAILOVER_MS = 3000.0
-"""Five hosts compute flows of 100 routers at the same time: 0.2 to 0.3 s of a processor each, 1.7 to 2.2 s on two that
+"""Five hosts compute flows of 100 routers at the same time: 0.2 to 0.3 s of a processor each, 1.7 to 2.7 s on two that
 they share (`ovenbird.drill.computing` tells both). What is aimed at, 300 ms on hosts of their own, is with the other
 goals of gateways (`ovenbird.drill.goals`)."""
 RETURN_MS = 2000.0

@@ -102,12 +102,14 @@ class Handover:
 
     async def _hold(self, request: int) -> None:
         began_s = time.monotonic()
-        async with paused(self._chassis.controller_spec) as is_paused:
-            if is_paused:
-                self.holding = True
-                _log.info(HELD, extra={"request": request})
-                await self._wait(request)
-        self.holding = False
+        try:
+            async with paused(self._chassis.controller_spec) as is_paused:
+                if is_paused:
+                    self.holding = True
+                    _log.info(HELD, extra={"request": request})
+                    await self._wait(request)
+        finally:
+            self.holding = False
         _log.info(LET_GO, extra={"request": request, "took_ms": round(1000 * (time.monotonic() - began_s))})
 
     async def _wait(self, request: int) -> None:
