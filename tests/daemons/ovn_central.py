@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from types import TracebackType
 
+from tests.waiting import eventually
+
 from ovenbird.ovsdb import Client, Replica, Transaction
 from ovenbird.plan.nb_index import NbIndex
 from ovenbird.plan.nb_view import WATCHED_COLUMNS
@@ -29,6 +31,8 @@ class OvnCentral:
         try:
             for database in ("nb", "sb"):
                 self._serve(database)
+                # ovn-nbctl gives up at once where there is no socket yet.
+                await eventually((self._directory / f"{database}.sock").exists, within_s=DEADLINE_S)
             self._start(
                 "ovn-northd",
                 f"--ovnnb-db=unix:{self._directory}/nb.sock",

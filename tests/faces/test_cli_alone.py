@@ -242,9 +242,9 @@ def test_ctrl_c_exits_with_130(tmp_path):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        process = subprocess.Popen(
-            [*PROGRAM, "--server", f"unix:{path}", "get"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        # Where the tests run in the background of a shell, it has told all their children to ignore SIGINT.
+        interruptible = ["env", "--default-signal=INT", *PROGRAM, "--server", f"unix:{path}", "get"]
+        process = subprocess.Popen(interruptible, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         connection, _ = listener.accept()
         with connection:
             connection.recv(65536)
