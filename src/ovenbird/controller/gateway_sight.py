@@ -7,7 +7,7 @@ Ovenbird database does not say just now is not known. It must never be filled fr
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from ovenbird.controller.node_facts import bfd_ends, controller_connected, daemons, strain_of
 from ovenbird.controller.placing import carried_routers
@@ -38,20 +38,14 @@ class GatewaySight:
         sb: SbWatch,
         heartbeat_age_s: Callable[[str], float | None],
         *,
-        raised: Callable[[float], Awaitable[int]],
         unfit: Callable[[], frozenset[str]] = frozenset,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take in whom to ask.
-
-        `raised` has all chassis confirm, within so many seconds, and returns the number that shows it; `unfit` tells
-        the gateways that should carry nothing because of what was measured of them.
-        """
+        """`unfit` tells the gateways that should carry nothing because of what was measured of them."""
         self._cluster = cluster
         self._store = store
         self._sb = sb
         self._heartbeat_age_s = heartbeat_age_s
-        self._raised = raised
         self._unfit = unfit
         self._clock = clock
         self._watch = ReadinessWatch()
@@ -136,10 +130,6 @@ class GatewaySight:
             return all(carriers.get(leg, gateway) == gateway for leg, gateway in wanted.items())
 
         await self._sb.changing.wait_for(are_there, timeout_s=timeout_s)
-
-    async def ask(self, timeout_s: float) -> int:
-        """Have every chassis confirm what it was told until now; return the number that shows it. TimeoutError."""
-        return await self._raised(timeout_s)
 
     async def confirmed(self, chassis: Collection[str], nb_cfg: int, *, timeout_s: float) -> None:
         """Return once these have done all that NB asked for up to a number, or raise TimeoutError."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 
 from ovenbird.controller.events import GATEWAY_NOT_HELD, Events
 from ovenbird.controller.fence import begin_in_store
@@ -45,11 +45,14 @@ class Handover:
         leadership: Leadership,
         sight: GatewaySight,
         events: Events,
+        raised: Callable[[float], Awaitable[int]],
     ) -> None:
+        """Take in whom to ask; `raised` has all chassis confirm within so many seconds, and returns the number."""
         self._store = store
         self._leadership = leadership
         self._sight = sight
         self._events = events
+        self._raised = raised
         self._held: dict[str, int] = {}
         """Host -> request."""
         self._letting_go: asyncio.Task[None] | None = None
@@ -111,7 +114,7 @@ class Handover:
         try:
             async with asyncio.timeout(MOVED_S):
                 await self._sight.carried({move.router: move.after for move in moves}, timeout_s=MOVED_S)
-                number = await self._sight.ask(MOVED_S)
+                number = await self._raised(MOVED_S)
                 await self._sight.confirmed({move.after for move in moves}, number, timeout_s=MOVED_S)
         except TimeoutError:
             return None

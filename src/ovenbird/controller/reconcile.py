@@ -27,6 +27,7 @@ from ovenbird.controller.nb_options import missing_options, write_options
 from ovenbird.controller.nb_watch import NbChange, NbWatch
 from ovenbird.controller.placing import Placing, Sight
 from ovenbird.controller.problems import Problems, Trouble
+from ovenbird.controller.realisation import Realisation
 from ovenbird.controller.separating import Separating
 from ovenbird.controller.state import Prospect, StateChange
 from ovenbird.controller.steps import add_steps
@@ -62,7 +63,7 @@ class Reconciler:
         events: Events,
         sight: GatewaySight,
         fitness: GatewayFitness,
-        separating: Separating,
+        realisation: Realisation,
         *,
         audit_every_s: float = AUDIT_EVERY_S,
     ) -> None:
@@ -73,12 +74,11 @@ class Reconciler:
         self._nb = nb
         self._leadership = leadership
         self._events = events
-        self._clock = time.monotonic
         self._audit_every_s = audit_every_s
         self._sight = sight
-        self._handover = Handover(store, leadership, sight, events)
+        self._handover = Handover(store, leadership, sight, events, realisation.raised)
         self.fitness = fitness
-        self.separating = separating
+        self.separating = Separating(events, realisation.prompt)
         self._looked_s = -math.inf
         self._placing = Placing(store.cluster, events)
         self._work = Worklist()
@@ -130,7 +130,7 @@ class Reconciler:
 
     def moved_to(self, router: str, gateway: str) -> Cause | None:
         """Return why we moved a router to a gateway, once; None when we did not."""
-        return self._placing.cause(router, gateway, self._clock())
+        return self._placing.cause(router, gateway, time.monotonic())
 
     def between(self, one: str, other: str) -> Why | None:
         """Return what is wrong between two gateways, or may be."""
@@ -173,7 +173,7 @@ class Reconciler:
 
     async def _sleep(self) -> None:
         retry_s = self.problems.next_retry_s()
-        timeout_s = IDLE_S if retry_s is None else min(IDLE_S, max(0.0, retry_s - self._clock()))
+        timeout_s = IDLE_S if retry_s is None else min(IDLE_S, max(0.0, retry_s - time.monotonic()))
         timeout_s = min(timeout_s, self._look_again_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -195,7 +195,7 @@ class Reconciler:
         if self._store.revision < self._awaited:
             return  # NB is ahead of what is known here to be declared; that comes, and wakes us
         self._place()
-        self._work.again(self.problems.due(self._clock()))
+        self._work.again(self.problems.due(time.monotonic()))
         if self._work.doubts:
             self._ahead = None
         await self._do()
@@ -205,7 +205,7 @@ class Reconciler:
         if self._place_again or self._work.may_move_routers(self._store.state.inventory):
             self._place_again = self._look_again = False
             self._work.again(self._placing.update(self._store.state, self._look()))
-        elif self._look_again or self._clock() - self._looked_s >= min(IDLE_S, self._look_again_s):
+        elif self._look_again or time.monotonic() - self._looked_s >= min(IDLE_S, self._look_again_s):
             self._look_again = False
             self._work.again(self._placing.look_again(self._store.state, self._look()))
 
@@ -233,7 +233,7 @@ class Reconciler:
         return min(self.fitness.look_again_s, self.separating.look_again_s)
 
     def _look(self) -> Sight:
-        self._looked_s = self._clock()
+        self._looked_s = time.monotonic()
         self.separating.look(self._sight.hosts(), self._looked_s)
         self.fitness.judge(self._store.state.nodes, self._looked_s)
         gateways, now_s = self._sight.look()
@@ -296,7 +296,7 @@ class Reconciler:
                     await self._isolate(part)
             else:
                 trouble = Trouble("refused", str(error))
-                self.problems.judge(owners, {key: (trouble,) for key in owners}, self._clock())
+                self.problems.judge(owners, {key: (trouble,) for key in owners}, time.monotonic())
 
     async def _go_ahead(self) -> None:
         """Carry a plan out as soon as its change is committed, before the state shows it."""
@@ -343,11 +343,11 @@ class Reconciler:
                 add_steps(txn, plan.steps)
             write_options(txn, options)
 
-        started_s = self._clock()
+        started_s = time.monotonic()
         comment = f"{self._leadership.name} epoch {self._leadership.epoch} revision {revision}"
         sent = self._store.client.release_news
         await self._leadership.commit(comment, fill, rows=len(plan.steps), revision=revision, on_sent=sent)
-        took_ms = round(1000 * (self._clock() - started_s))
+        took_ms = round(1000 * (time.monotonic() - started_s))
         self._events.emit(
             NB_COMMITTED, revision=revision, steps=len(plan.steps), took_ms=took_ms, foreseen=foreseen is not None
         )
@@ -360,7 +360,7 @@ class Reconciler:
         for key, trouble in self._placing.troubles.items():
             if key in owners:
                 found[key] = (*found.get(key, ()), trouble)
-        self.problems.judge(owners, found, self._clock())
+        self.problems.judge(owners, found, time.monotonic())
 
     def _report(self, repairs: Plan, repaired: Sequence[Key]) -> None:
         self.drift_repaired += len(repaired)

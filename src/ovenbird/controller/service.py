@@ -24,7 +24,6 @@ from ovenbird.controller.pulse import PulseWatch, beat_for_ever
 from ovenbird.controller.realisation import Realisation
 from ovenbird.controller.reconcile import AUDIT_EVERY_S, Reconciler
 from ovenbird.controller.sb_watch import SbWatch
-from ovenbird.controller.separating import Separating
 from ovenbird.controller.store import Store
 from ovenbird.controller.supervisor import keep_running
 from ovenbird.controller.unpacking import Unpacking
@@ -58,14 +57,8 @@ class ControllerService:
         self.realisation = Realisation(cluster, self.store, self.nb, self.sb)
         self.fitness = GatewayFitness(cluster, self.events)
         self.gateways = GatewaySight(
-            cluster,
-            self.store,
-            self.sb,
-            self.realisation.heartbeat_age_s,
-            raised=self.realisation.raised,
-            unfit=lambda: self.fitness.anywhere,
+            cluster, self.store, self.sb, self.realisation.heartbeat_age_s, unfit=lambda: self.fitness.anywhere
         )
-        separating = Separating(self.events, self.realisation.prompt)
         self.reconciler = Reconciler(
             self.store,
             self.nb,
@@ -73,7 +66,7 @@ class ControllerService:
             self.events,
             self.gateways,
             self.fitness,
-            separating,
+            self.realisation,
             audit_every_s=audit_every_s,
         )
         self.gateway_estimates = GatewayEstimates(self.store, self.leadership, self.gateways, self.fitness, self.events)

@@ -110,10 +110,13 @@ class Announcer:
                 _log.info(ANNOUNCED, extra={"addresses": len(new), "first": min(new).address})
             if self._schedule.next_s <= now_s:
                 await self._send()
-            self._woken.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, self._schedule.next_s - time.monotonic())):
-                    await self._woken.wait()
+            await self._until_woken(max(0.0, self._schedule.next_s - time.monotonic()))
+
+    async def _until_woken(self, timeout_s: float) -> None:
+        self._woken.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._woken.wait()
 
     def _held(self) -> frozenset[Announcement]:
         return frozenset(
@@ -154,10 +157,7 @@ class Announcer:
         taken = self._schedule.fresh(time.monotonic())
         new, self._led_in = taken - self._led_in, taken
         await self._inward.keep(new)
-        self._woken.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(RETRY_S):
-                await self._woken.wait()
+        await self._until_woken(RETRY_S)
 
     async def _send_to(self, bridge: str, frames: list[tuple[int, bytes]]) -> None:
         # A connection of before ends with the ovs-vswitchd that it was to: a second one is tried at once.

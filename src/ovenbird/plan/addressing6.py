@@ -38,15 +38,6 @@ def addresses6_of(declared: Declared, view: InventoryView) -> list[str]:
     return [address for address in found if address]
 
 
-def default_network6(spec: Router, view: InventoryView) -> str | None:
-    """Return the first of a router's external networks that has an upstream router for IPv6."""
-    for leg in spec.externals:
-        external = view.spec(ExternalNetwork, leg.network)
-        if external is not None and external.gateway6:
-            return leg.network
-    return None
-
-
 def translated_addresses6(router: str, network: str, view: InventoryView) -> list[str]:
     """Return the addresses of floating IPs that a router's leg into a network answers for, in order."""
     specs = [each.spec for each in view.floating_ips_of(router)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ovenbird.model.addresses6 import derived_address6, is_for_hosts, is_within, number6
 from ovenbird.model.objects import ExternalNetwork, FloatingIP, Key, Network, Port, Router, RouterExternal
-from ovenbird.plan.addressing6 import default_network6
+from ovenbird.plan.compile_further import default_network
 from ovenbird.plan.findings import Findings, Place
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.legs import is_pinned
@@ -65,7 +65,7 @@ class Ipv6Checks:
             self.found.problem(
                 message, Place(key, path), there, hint='use mode "active-standby", or leave address6 out'
             )
-        elif router.further and default_network6(router, self.view) != spec.network:
+        elif router.further and default_network(router, self.view, ipv6=True) != spec.network:
             message = f"answers would leave another way: Router/{name} has its IPv6 default route elsewhere"
             hint = "take address6 from the first of the router's external networks that has a gateway6"
             self.found.problem(message, Place(key, path), there, hint=hint)

@@ -21,11 +21,11 @@ _OWN_LEG = 1000
 """Priority."""
 
 
-def default_network(spec: Router, inventory: InventoryView) -> str | None:
+def default_network(spec: Router, inventory: InventoryView, *, ipv6: bool = False) -> str | None:
     """Return the first of a router's external networks that has an upstream router: the default route leads there."""
     for leg in spec.externals:
         external = inventory.spec(ExternalNetwork, leg.network)
-        if external is not None and external.gateway:
+        if external is not None and (external.gateway6 if ipv6 else external.gateway):
             return leg.network
     return None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ovenbird.model.addresses6 import PREFIX_LEN
 from ovenbird.model.objects import Declared, ExternalNetwork, Router
 from ovenbird.plan import compile_names as names
-from ovenbird.plan.addressing6 import default_network6, leg_address6, translated_addresses6
+from ovenbird.plan.addressing6 import leg_address6, translated_addresses6
 from ovenbird.plan.compile_context import CompileContext, external_gateway_mtu, is_bridged
 from ovenbird.plan.compile_further import default_network
 from ovenbird.plan.compile_gateway_router import pinned_rows, watch_rows
@@ -62,7 +62,7 @@ def router_rows(
             if leg.network == default_network(spec, inventory) and all(each.to != ANYWHERE for each in spec.routes):
                 port = names.router_port(declared.name, leg.network)
                 rows.append(_route_row(declared, "default", ANYWHERE, str(leads_to.gateway), port))
-            if leg.network == default_network6(spec, inventory):
+            if leg.network == default_network(spec, inventory, ipv6=True):
                 port = names.router_port(declared.name, leg.network)
                 rows.append(_route_row(declared, "default IPv6", ANYWHERE6, str(leads_to.gateway6), port))
     rows += [_route_row(declared, f"{route.to} via {route.via}", route.to, route.via) for route in spec.routes]

@@ -199,7 +199,28 @@ class Site:
         argv = ["ovn-appctl", "-T", "3", "-t", f"/run/ovn/ovn-controller.{pid}.ctl", *words]
         return self.lab.node(node).run(argv, timeout_s=10).stdout.strip()
 
+    def facts(self, node: str) -> dict[str, Any]:
+        """Return what the agent of a node says of it in the Ovenbird database."""
+        select = {"op": "select", "table": "Node", "where": [["name", "==", node]], "columns": ["facts"]}
+        argv = ["ovsdb-client", "--timeout=5", "query", "unix:/run/ovenbird/db.sock", json.dumps(["Ovenbird", select])]
+        done = self.central().run(argv, timeout_s=10).checked(subject="query")
+        found: dict[str, Any] = json.loads(json.loads(done.stdout)[0]["rows"][0]["facts"])
+        return found
+
     # Packets.
+
+    @contextlib.contextmanager
+    def unheard(self, frames: str) -> Iterator[None]:
+        """Have the upstream router not hear frames that match (nft(8)), as when a switch on the way drops them.
+
+        What is untagged reaches it through the bridge of its own Open vSwitch.
+        """
+        begin = "add table netdev t; add chain netdev t c { type filter hook ingress device br-trunk priority 0; }; "
+        self.outside.run(["nft", f"{begin}add rule netdev t c {frames} drop"], timeout_s=10).checked(subject="nft")
+        try:
+            yield
+        finally:
+            self.outside.run(["nft", "delete", "table", "netdev", "t"], timeout_s=10).checked(subject="nft")
 
     def workload(self, name: str) -> Workload:
         """Return a workload."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -84,27 +83,8 @@ async def test_who_lost_the_router_is_silent(site: Site) -> None:
 
 def claim(site: Site, gateway: str, mac: str) -> dict[str, Any]:
     """What the agent of a gateway says of an address that it has taken; nothing if it has not."""
-    select = {"op": "select", "table": "Node", "where": [["name", "==", gateway]], "columns": ["facts"]}
-    argv = ["ovsdb-client", "--timeout=5", "query", "unix:/run/ovenbird/db.sock", json.dumps(["Ovenbird", select])]
-    done = site.central().run(argv, timeout_s=10)
-    facts = json.loads(json.loads(done.checked(subject="query").stdout)[0]["rows"][0]["facts"])
-    found: dict[str, Any] = facts["outside"]["claims"].get(mac, {})
+    found: dict[str, Any] = site.facts(gateway)["outside"]["claims"].get(mac, {})
     return found
-
-
-@contextmanager
-def unheard(site: Site, mac: str) -> Iterator[None]:
-    """The upstream router hears no ARP of one MAC address, as when a switch on the way does not let it through.
-
-    What is untagged reaches it through the bridge of its own Open vSwitch.
-    """
-    begin = "add table netdev t; add chain netdev t c { type filter hook ingress device br-trunk priority 0; }; "
-    rule = f"add rule netdev t c ether type arp arp saddr ether {mac} drop"
-    site.outside.run(["nft", begin + rule], timeout_s=10).checked(subject="nft")
-    try:
-        yield
-    finally:
-        site.outside.run(["nft", "delete", "table", "netdev", "t"], timeout_s=10).checked(subject="nft")
 
 
 async def test_the_outside_is_asked_until_its_answer_comes_here(site: Site) -> None:
@@ -120,7 +100,7 @@ async def test_the_outside_is_asked_until_its_answer_comes_here(site: Site) -> N
     in_vlan = site.api.get("/v1/objects/Router/tenant")["assigned"]["mac"]
     await eventually(lambda: claim(site, site.active("tenant"), in_vlan).get("state") == "answered", within_s=30)
     assert claim(site, site.active("tenant"), in_vlan)["next_hop"] == OUTSIDE_VLAN
-    with unheard(site, mac):
+    with site.unheard(f"ether type arp arp saddr ether {mac}"):
         assert site.cli("gateway", "move", "r1", "--to", before, "--wait").status == 0
 
         def is_missed() -> bool:
