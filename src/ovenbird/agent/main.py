@@ -120,7 +120,7 @@ class Agent:
 
         news = self.chassis.news if self.chassis else None
         fitness = self._add_fitness(client)
-        outside = self._add_followers_of_sb(fitness, client) if fitness is not None else None
+        outside = self._add_gateway_parts(fitness, client) if fitness is not None else None
         if fitness is None and self.chassis is not None:
             from ovenbird.host.handover import Handover
 
@@ -158,46 +158,16 @@ class Agent:
         self._add("fitness", fitness.run)
         return fitness
 
-    def _add_followers_of_sb(self, fitness: Fitness, client: Client) -> Outside:
+    def _add_gateway_parts(self, fitness: Fitness, client: Client) -> Outside:
         """Announce what this gateway carries, hand it over without a gap, and let go of what it should not carry."""
-        from ovenbird.host.announcer import Announcer
-        from ovenbird.host.handover import Handover
-        from ovenbird.host.isolation import Isolated
-        from ovenbird.host.membership import Membership
-        from ovenbird.host.muted import Muted
-        from ovenbird.host.outside import Outside
-        from ovenbird.host.southbound_rows import SouthboundRows
+        from ovenbird.agent.gateway_parts import gateway_parts
 
         assert self.chassis is not None
         assert self.southbound is not None
-
-        def is_ours() -> bool:
-            return not (fitness.controller_is_bad or handover.holding)
-
-        rows = SouthboundRows(self._cluster.remotes(Database.SB))
-        outside = Outside(self._host, self.chassis, fitness.upstreams)
-
-        def is_early() -> bool:
-            return handover.senders_wait
-
-        muted = Muted(self.chassis, self._layout)
-        announcer = Announcer(self._host, self.chassis, self._layout, rows, is_ours, is_early, outside, muted)
-        gateways = [host.name for host in self._cluster.hosts if Role.GATEWAY in host.roles]
-        handover = Handover(
-            self._host,
-            self.chassis,
-            client,
-            gateways=gateways,
-            on_hold=announcer.lead_in,
-            on_release=announcer.repeat,
-        )
-        isolated = Isolated(self._host, self.chassis, self.southbound, self._layout, announcer, muted, gateways)
-        self._add("isolation", isolated.run)
-        self._add("southbound-rows", rows.run)
-        self._add("announcer", announcer.run)
-        self._add("membership", Membership(self._host, self.chassis, rows).run)
-        self._add("handover", handover.run)
-        return outside
+        found = gateway_parts(self._cluster, self._host, self._layout, self.chassis, self.southbound, fitness, client)
+        for name, run in found.parts.items():
+            self._add(name, run)
+        return found.outside
 
     async def _stop(self) -> None:
         for task in self._tasks:

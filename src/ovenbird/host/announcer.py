@@ -27,7 +27,7 @@ from ovenbird.model.cluster import Host
 from ovenbird.model.errors import Unavailable
 from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import Row
-from ovenbird.plan.announcing import Announcement, Binding, Schedule, announcements
+from ovenbird.plan.announcing import REASSERTED_S, Announcement, Binding, Schedule, announcements
 from ovenbird.plan.rows import ANNOUNCED6
 from ovenbird.plan.switch import INTEGRATION_BRIDGE, provider_bridge
 
@@ -109,6 +109,7 @@ class Announcer:
             group.create_task(self._outside.run())
             group.create_task(self._watch_addresses())
             group.create_task(self._announce())
+            group.create_task(self._reassert())
 
     async def _watch_addresses(self) -> None:
         """Keep what is to be announced that of SB; while SB is away, what it was at last."""
@@ -129,6 +130,19 @@ class Announcer:
             if self._schedule.next_s <= now_s:
                 await self._send()
             await self._until_woken(max(0.0, self._schedule.next_s - time.monotonic()))
+
+    async def _reassert(self) -> None:
+        """Announce all again whenever another gateway was lost or is back: it may have announced the same."""
+        while True:
+            await self._outside.sight.wait()
+            began_s = time.monotonic()
+            self._outside.sight.clear()
+            for offset_s in REASSERTED_S:
+                await asyncio.sleep(max(0.0, began_s + offset_s - time.monotonic()))
+                self._schedule.again(time.monotonic())
+                self._woken.set()
+                if self._outside.sight.is_set():
+                    break
 
     async def _until_woken(self, timeout_s: float) -> None:
         self._woken.clear()
