@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ovenbird.drill.catalogue_terms import CONTROLLER, HA, PEER_LOST, VSWITCHD
+from ovenbird.drill.catalogue_terms import CONTROLLER, FEW_PER_S, HA, PEER_LOST, VSWITCHD
 from ovenbird.drill.judge import Bite, Expect
 from ovenbird.drill.script import Detector, Drill, Heal, Hold, Inject, Needs, Return, once
 from ovenbird.drill.sessions import BREAKING, UNFELT
@@ -58,6 +58,7 @@ _gateway = partial(
     returns=Return.GATEWAY,
     has_baseline=True,
     announced=PEER_LOST,
+    writes_per_s=FEW_PER_S,
 )
 _unfit = partial(
     _gateway,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from ovenbird.drill.catalogue_terms import FEW_PER_S
 from ovenbird.drill.invariants import ALWAYS
 from ovenbird.drill.judge import Bite, Expect
 from ovenbird.drill.script import Count, Detector, Drill, Heal, Hold, Inject, Needs, Return, once
@@ -27,7 +28,9 @@ MOVED = {
     "router-*": FAILOVER_MS,
 }
 LEVEL = (*ALWAYS, "gateways-level")
-_gateways = partial(Drill, needs=Needs(centrals=3, gateways=2, computes=2), returns=Return.HEALTHY)
+_gateways = partial(
+    Drill, needs=Needs(centrals=3, gateways=2, computes=2), returns=Return.HEALTHY, writes_per_s=FEW_PER_S
+)
 
 MANY: tuple[Drill, ...] = (
     _gateways(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ovenbird.drill.judge import DELIVERY_FLOOR, WRITE_FLOOR, Expect
-from ovenbird.drill.load import READS_PER_S, SPACING_MS
+from ovenbird.drill.load import SPACING_MS
 from ovenbird.drill.script import Count, Detector, Drill, Each, Heal, Hold, Inject, Ready, Return, Step
 
 RETURNS = {
@@ -34,7 +34,7 @@ def described(drill: Drill) -> dict[str, Any]:
             "answered_floor": DELIVERY_FLOOR,
             "writes_per_s": drill.writes_per_s,
             "acknowledged_floor": WRITE_FLOOR,
-            "reads_per_s": READS_PER_S if drill.writes_per_s else 0.0,
+            "reads_per_s": drill.writes_per_s,
             "more_routers": drill.crowd,
         },
         "steps": [_step(step) for step in drill.steps],

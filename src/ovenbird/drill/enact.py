@@ -182,6 +182,7 @@ class Enactment:
         at_ns = fault.injected_ns or time.time_ns()
         self.note(FAULT_INJECTED, ", ".join(nodes), f"{what}", at_ns)
         verified = True
+        await asyncio.sleep(fault.looked_at_after_s)
         try:
             await asyncio.to_thread(fault.verify_injected)
             self.note(FAULT_VERIFIED, ", ".join(nodes), f"verified: {what}")

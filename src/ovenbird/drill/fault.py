@@ -66,6 +66,10 @@ class Fault(Protocol):
     def verify_injected(self, *, timeout_s: float = VERIFY_TIMEOUT_S) -> None:
         """Prove by its effect that it bites; raises `DidNotBite`."""
 
+    @property
+    def looked_at_after_s(self) -> float:
+        """How long to wait before `verify_injected`, lest looking take from those who react."""
+
     def is_back(self) -> bool:
         """Look once whether what it ended runs again, as far as that can be told of the host alone."""
 
@@ -123,6 +127,11 @@ class Composite:
         """Prove that each of them bites."""
         for fault in self.faults:
             fault.verify_injected(timeout_s=timeout_s)
+
+    @property
+    def looked_at_after_s(self) -> float:
+        """The longest wait of them."""
+        return max((fault.looked_at_after_s for fault in self.faults), default=0.0)
 
     def is_back(self) -> bool:
         """Look whether all of them are."""

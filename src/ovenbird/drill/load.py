@@ -33,7 +33,6 @@ STOP_TIMEOUT_S = 10.0
 LONGEST_S = 600.0
 SPACING_MS = 5.0
 """Between two packets of a stream."""
-READS_PER_S = 10.0
 LOOK_S = 0.25
 """How often probes are looked after."""
 GENERATION = 10_000_000
@@ -117,7 +116,7 @@ class Load:
         responds: bool = True,
         is_first: bool = True,
     ) -> None:
-        """`writes_per_s` needs a prepared stage. `reads_per_s`: 10 by default if there are writes, else none.
+        """`writes_per_s` needs a prepared stage. `reads_per_s`: as many as writes by default.
 
         `responds`: whether every place also answers UDP and TCP of others, on ports that must be free there.
         `is_first`: whether probes come before everything else; on a live host nothing may come before its daemons.
@@ -127,7 +126,7 @@ class Load:
         self.streams = tuple(streams)
         self.interval_ms = interval_ms
         self.writer = Writer(lab, writes_per_s) if writes_per_s else None
-        reads = (READS_PER_S if writes_per_s else 0.0) if reads_per_s is None else reads_per_s
+        reads = writes_per_s if reads_per_s is None else reads_per_s
         self.reader = Reader(lab, reads) if reads else None
         self._directory = tempfile.TemporaryDirectory(prefix="ovenbird-drill-")
         places = {stream.place for stream in streams} | {stream.peer for stream in streams if stream.peer}

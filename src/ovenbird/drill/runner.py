@@ -35,6 +35,7 @@ from ovenbird.lab import faults as lab_faults
 from ovenbird.lab.lab import Lab
 from ovenbird.model.cluster import Role
 from ovenbird.model.errors import OvenbirdError, Refused
+from ovenbird.process import precedence
 
 WARM_UP_S = 1.5
 """Load before the fault: what the noise and the floor are taken from. A random phase of up to a second comes on top."""
@@ -61,7 +62,8 @@ async def run(
     progress(f"{drill.name}: seed {chosen}; setting the stage")
     own = scene or Scene(lab, progress)
     try:
-        record = await _on(own, drill, chosen, baseline, progress)
+        with precedence.behind_all():
+            record = await _on(own, drill, chosen, baseline, progress)
         if scene is None:
             record = replace(record, final=replace(record.final, residue=await own.close()))
         return record

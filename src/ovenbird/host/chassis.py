@@ -80,7 +80,7 @@ class Chassis:
         self._vswitchd = Kept(
             daemons.vswitchd(layout, datapath), before_start=self._prepare_hold, on_up=self._bring_into_service
         )
-        self._controller = Kept(daemons.ovn_controller(layout))
+        self._controller = Kept(daemons.ovn_controller(layout, is_gateway=Role.GATEWAY in host.roles))
 
     @classmethod
     async def prepare(cls, cluster: Cluster, host: Host, layout: Layout) -> Chassis:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ovenbird.model.errors import OvenbirdError
 from ovenbird.model.layout import Layout
 from ovenbird.plan.switch import Datapath
-from ovenbird.process import allocator
+from ovenbird.process import allocator, precedence
 from ovenbird.process.command import run
 from ovenbird.process.daemon import DaemonSpec
 
@@ -37,10 +37,11 @@ def vswitchd(layout: Layout, datapath: Datapath) -> DaemonSpec:
         control=str(layout.ovs_run / "ovs-vswitchd.{pid}.ctl"),
         log=layout.ovs_log / "ovs-vswitchd.log",
         env=_environment(layout),
+        session_niceness=precedence.SWITCH,
     )
 
 
-def ovn_controller(layout: Layout) -> DaemonSpec:
+def ovn_controller(layout: Layout, *, is_gateway: bool) -> DaemonSpec:
     """Return ovn-controller. A plain `exit` would delete the chassis and its tunnels; `--restart` keeps them."""
     return DaemonSpec(
         name="ovn-controller",
@@ -50,6 +51,7 @@ def ovn_controller(layout: Layout) -> DaemonSpec:
         log=layout.ovn_log / "ovn-controller.log",
         env={**_environment(layout), **allocator.environment()},
         exit_command=("exit", "--restart"),
+        session_niceness=precedence.GATEWAY if is_gateway else precedence.DAEMON,
     )
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 NICENESS = -10
@@ -17,9 +18,15 @@ NICENESS = -10
 DAEMON = -5
 """Of a daemon's session: three times the weight of others. A late BFD packet, or vote of a database's member, is taken
 for a death. More is worse where hosts share processors: at -10 whatever is no daemon stood still for seconds."""
+SWITCH = -8
+"""Of ovs-vswitchd's session: whoever waits for it is traffic, and BFD. Twice the weight of those that only compute."""
+GATEWAY = -7
+"""Of a gateway's ovn-controller: a router is carried by nobody while it computes; other hosts go on meanwhile."""
 AGENT = -2
 """Of the agent's session: behind its daemons, before what else a host does. It announces what moved, and starts what
 died."""
+WATCHER = 4
+"""Of who only measures: it must not take from what it measures."""
 NOT_GIVEN = "precedence.not_given"
 
 _log = logging.getLogger(__name__)
@@ -40,3 +47,22 @@ def give(pid: int, niceness: int) -> None:
         return
     except OSError as error:
         _log.warning(NOT_GIVEN, extra={"pid": pid, "error": str(error)})
+
+
+@contextmanager
+def behind_all() -> Iterator[None]:
+    """Give way to everybody for as long as this lasts: `WATCHER` for this process' session, then what it had before.
+
+    The session may be a terminal's, whose other processes give way as well meanwhile.
+    """
+    file = Path("/proc/self/autogroup")
+    before = None
+    with suppress(OSError, ValueError, IndexError):  # a kernel without autogroups, or not ours to change
+        before = int(file.read_text(encoding="ascii").split()[-1])
+        file.write_text(f"{WATCHER}\n", encoding="ascii")
+    try:
+        yield
+    finally:
+        if before is not None:
+            with suppress(OSError):
+                file.write_text(f"{before}\n", encoding="ascii")

@@ -37,6 +37,8 @@ class Fault(ABC):
     kind: ClassVar[str]
     kept: ClassVar[bool] = False
     """Whether the lab's keeper has something to do while the fault lasts (`keep`)."""
+    looked_at_after_s: ClassVar[float] = 0.0
+    """How long a drill waits before it looks whether the fault bites, if looking takes from those who react to it."""
     stored: ClassVar[tuple[str, ...]] = ()
     """Fields that the state file must keep to heal the fault later; values are those of JSON, or tuples of them."""
 

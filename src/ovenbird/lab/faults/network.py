@@ -23,6 +23,8 @@ class Partition(Fault):
     """Cut groups of nodes off each other on the underlay: wholly, in one direction, or one plane only."""
 
     kind: ClassVar[str] = "partition"
+    looked_at_after_s: ClassVar[float] = 0.4
+    """Looking sends packets from every node and asks nft(8): 10 to 20 ms of the processors on which others react."""
     stored: ClassVar[tuple[str, ...]] = ("nodes", "peers", "direction", "plane")
     nodes: tuple[str, ...]
     peers: tuple[str, ...] = ()
