@@ -174,6 +174,7 @@ GOOD = GatewayFacts(
         ({"connected": None}, None),
         ({"held": True}, False),
         ({"held": None}, None),
+        ({"dead": True}, False),
         ({"bfd": (False,)}, False),
         ({"bfd": (None, False)}, None),
         ({"bfd": ()}, True),

@@ -151,6 +151,37 @@ async def test_a_move_makes_a_home_and_the_history_says_so(service: ControllerSe
     await eventually(lambda: service.store.state.homes == {}, within_s=5)
 
 
+async def test_a_move_to_one_that_is_not_good_just_now_is_made_when_it_is(
+    service: ControllerService, chassis: Chassis
+) -> None:
+    await declare(service, r1="{failback: manual}")
+    await chassis.claim(LEG.format("r1"), "g1")
+    for wrong in ({"held": True}, {"controller": "not connected"}):
+        await chassis.report("g2", **wrong)
+        await eventually(lambda: set(service.gateways.look()[0].good_since_s) == {"g1"}, within_s=5)
+    operations = GatewayOperations(service)
+    assert (await operations.move("r1", "g2", force=True)).moves == (Move("r1", "g1", "g2"),)
+
+    async def is_home() -> bool:
+        return (await operations.view()).routers[0].home == "g2"
+
+    await eventually(is_home, within_s=5)
+    assert order(service, "r1") == ["g1", "g2"]
+    await chassis.report("g2")
+    await ordered(service, "r1", "g2", "g1")
+
+
+async def test_a_claim_that_did_not_last_is_no_change(service: ControllerService, chassis: Chassis) -> None:
+    await declare(service, r1="{failback: manual}", r2="{failback: manual}")
+    await chassis.claim(LEG.format("r1"), "g1")
+    await eventually(lambda: len(history(service)) == 1, within_s=5)
+    for gateway in ("g2", "g1"):
+        await chassis.claim(LEG.format("r1"), gateway)
+    await chassis.claim(LEG.format("r2"), "g2")
+    await eventually(lambda: ("r2", "", "g2", "placed") in history(service), within_s=10)
+    assert [change for change in history(service) if change[0] == "r1"] == [("r1", "", "g1", "placed")]
+
+
 async def test_what_is_not_known_moves_nothing(service: ControllerService, chassis: Chassis) -> None:
     await declare(service, r1="{failback_delay_s: 1}")
     await chassis.claim(LEG.format("r1"), "g1")

@@ -31,7 +31,8 @@ AT_ONCE = 200
 WRITE_TIMEOUT_S = 5.0
 RETRY_S = 1.0
 LOOK_BACK_S = 1.0
-"""A change that nobody meant is written down so much later: why it happened may be known only by then."""
+"""A change that nobody meant is written down so much later: why it happened may be known only by then, and that it did
+not last."""
 FIRST = "placed"
 """Cause of a router's first gateway."""
 PREEMPTED = "preempted"
@@ -137,11 +138,33 @@ class GatewayHistory:
             await asyncio.sleep(min(LOOK_BACK_S, max(0.0, LOOK_BACK_S - youngest_s)))
         if self._untold[: len(changes)] != changes:
             return []  # another leads, or led meanwhile
+        brief = self._brief()
         found = []
-        for change in changes:
+        for change in (change for change in changes if change not in brief):
             wrong = self._planner.between(change.before, change.after) if change in unmeant else None
             found.append(replace(change, cause=wrong.value) if wrong is not None else change)
-        self._untold = [*found, *self._untold[len(changes) :]]
+        self._untold = [*found, *(change for change in self._untold[len(changes) :] if change not in brief)]
+        return found
+
+    def _brief(self) -> list[GatewayChangeRecord]:
+        """Return claims that did not last, with the return to who carries the router all the time.
+
+        A gateway that is lost to all others, or comes back, sees them one by one, and claims what those carry that it
+        does not see. Two that do not see each other are another matter, and are told.
+        """
+        last: dict[str, GatewayChangeRecord] = {}
+        found = []
+        for change in self._untold:
+            before = last.get(change.router)
+            if (
+                before is not None
+                and (before.cause, change.cause) == (Cause.FAILOVER.value, PREEMPTED)
+                and (before.before, before.after) == (change.after, change.before)
+                and change.at_ms - before.at_ms <= 1000 * LOOK_BACK_S
+                and self._planner.between(before.before, before.after) is None
+            ):
+                found += [before, change]
+            last[change.router] = change
         return found
 
     async def _write(self, changes: list[GatewayChangeRecord]) -> None:

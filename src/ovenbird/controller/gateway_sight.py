@@ -58,10 +58,10 @@ class GatewaySight:
     def look(self) -> tuple[Gateways, float]:
         """Return what is known of gateways now, and when that is."""
         now_s = self._clock()
-        good_since_s = self._watch.look(self._facts(), now_s)
+        dead = dead_peers(self._watchers()) if self._store.synced else frozenset[str]()
+        good_since_s = self._watch.look(self._facts(dead), now_s)
         drained = frozenset(self._store.state.drained)
         seen = seen_by(self.hosts())
-        dead = dead_peers(self._watchers()) if self._store.synced else frozenset[str]()
         known = Gateways(
             drained=drained,
             unfit=self._unfit(),
@@ -160,7 +160,7 @@ class GatewaySight:
         """Return every router with an external leg and a gateway in `placement`."""
         return carried_routers(self._cluster, self._store.state, placement, self.carriers(), placement.routers)
 
-    def _facts(self) -> Iterator[GatewayFacts]:
+    def _facts(self, dead: Collection[str]) -> Iterator[GatewayFacts]:
         known, wanted = self._sb.synced, self._sb.nb_cfg
         chassis, private = self._sb.chassis(), self._sb.chassis_private()
         for name in self.names:
@@ -176,6 +176,7 @@ class GatewaySight:
                 daemons_run=all(running[each] for each in NEEDED) if set(NEEDED) <= running.keys() else None,
                 held=is_held(facts),
                 connected=controller_connected(facts),
+                dead=name in dead,
                 bfd=tuple(end.up for end in bfd_ends(name, facts, 0.0)),
                 incarnation=_incarnation(node),
             )

@@ -159,7 +159,9 @@ class Placing:
                 name = router.name
                 self._memories[name] = verdict.memory
                 homes[name] = verdict.home
-                requests[name] = state.homes[name].request if name in state.homes else 0
+                # Whom it was asked to go to may not be good just now: what was asked stays open until it is.
+                if not router.asked or verdict.home != router.asked or verdict.order[0] == router.asked:
+                    requests[name] = state.homes[name].request if name in state.homes else 0
                 if verdict.order != router.order:
                     routers[name] = renumbered(routers[name], verdict.order)
                 if verdict.cause is not None:

@@ -1,9 +1,9 @@
 """Is a gateway good to carry routers, and since when? Judged from what SB and its own agent say.
 
-Good needs every piece of evidence: that it is registered, has confirmed what NB asks for, and that its agent, heard
-lately, says that its daemons run, are connected and see peers by BFD, and that it does not hold the host back any more.
-One that speaks against it makes it not good; one that is missing makes it unknown, which is not good either, but is
-told apart. It must never judge from a guess.
+Good needs every piece of evidence: that it is registered, has confirmed what NB asks for, that most others do not see
+it dead, and that its agent, heard lately, says that its daemons run, are connected and see peers by BFD, and that it
+does not hold the host back any more. One that speaks against it makes it not good; one that is missing makes it
+unknown, which is not good either, but is told apart. It must never judge from a guess.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class GatewayFacts:
     """Whether its agent holds its ovs-vswitchd back from the tunnels. Agents of before do not tell: no evidence."""
     connected: bool | None = None
     """Whether its ovn-controller is connected to SB."""
+    dead: bool = False
+    """Whether most of those that watch it by BFD say so (`ovenbird.plan.gateway_death`)."""
     bfd: tuple[bool | None, ...] = ()
     """Its ends of BFD sessions: up or not. None at all is no evidence against it: it may be in no group."""
     incarnation: str = ""
@@ -57,6 +59,7 @@ def judge_readiness(facts: GatewayFacts, *, behind_for_s: float = 0.0) -> Readin
     evidence: tuple[tuple[bool | None, str], ...] = (
         (facts.registered, "not registered in SB"),
         (None if facts.behind is None else behind_for_s < BEHIND_S, "does not confirm what NB asks for"),
+        (not facts.dead, "it is seen by BFD no more"),
         (heard or None, "its agent is not heard"),
         (facts.daemons_run if heard else None, "ovs-vswitchd or ovn-controller does not run"),
         (_negated(facts.held) if heard else None, "its agent holds it until it has its flows and sees the others"),
