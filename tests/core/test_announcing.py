@@ -95,6 +95,18 @@ def test_announcements_that_were_missed_are_not_sent_all_at_once() -> None:
     assert schedule.next_s <= 10_000.0 + REFRESH_S
 
 
+def test_what_another_may_have_announced_as_well_is_announced_again_and_then_as_before() -> None:
+    schedule, calm = Schedule(), Schedule()
+    for each in (schedule, calm):
+        each.want(frozenset({one()}), 100.0)
+        assert each.due(110.0)
+    next_s = calm.next_s
+    assert next_s > 112.0
+    schedule.again(112.0)
+    assert schedule.due(112.0) == [one()]
+    assert schedule.next_s == next_s
+
+
 def test_new_ones_come_before_those_that_are_only_repeated() -> None:
     schedule = Schedule()
     schedule.want(frozenset({one()}), 0.0)

@@ -172,6 +172,8 @@ GOOD = GatewayFacts(
         ({"heartbeat_age_s": None, "connected": False}, None),
         ({"daemons_run": False}, False),
         ({"connected": None}, None),
+        ({"held": True}, False),
+        ({"held": None}, None),
         ({"bfd": (False,)}, False),
         ({"bfd": (None, False)}, None),
         ({"bfd": ()}, True),

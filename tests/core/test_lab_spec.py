@@ -44,13 +44,14 @@ def test_a_file_may_mix_roles_choose_addresses_and_tag_the_outside() -> None:
     outside: [{address: 172.16.0.254/24}, {address: 172.17.0.254/24, vlan: 100}]
     nodes:
       - {name: all, roles: [central, gateway, compute]}
-      - {name: far, roles: [compute], address: 10.50.0.1, uplink: false}
+      - {name: far, roles: [compute], address: 10.50.0.1, uplink: false, zone: b, weight: 2}
     """
     spec = from_yaml(text, name="odd")
     assert [(node.name, node.address) for node in spec.nodes] == [("all", "10.50.0.2"), ("far", "10.50.0.1")]
     assert spec.nodes[0].roles == frozenset(Role)
     assert spec.outside[1] == OutsideAddress(address="172.17.0.254/24", vlan=100)
     assert [dict(host.uplinks) for host in spec.cluster().hosts] == [{"ext": "eth1"}, {}]
+    assert [(host.zone, host.weight) for host in spec.cluster().hosts] == [("", 1), ("b", 2)]
     assert spec.underlay_prefix_length == 28
     assert spec.bfd is not None
     assert spec.bfd.detect_ms == 150

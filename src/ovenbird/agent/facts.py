@@ -63,6 +63,7 @@ async def gather_facts(
             facts["southbound"] = southbound.told()
     answers = await asyncio.gather(*(_daemon(spec, answered=spec.name in answered) for spec in specs))
     facts["daemons"] = {spec.name: answer for spec, (answer, _) in zip(specs, answers, strict=True)}
+    facts |= _hold(chassis)  # after the pids: a new ovs-vswitchd must not be told of without its hold
     if fitness is not None:
         facts["fitness"] = fitness.told()
     if outside is not None:
@@ -133,6 +134,14 @@ async def _controller(spec: DaemonSpec) -> str:
         return (await daemon.ask(spec, "connection-status")).strip()
     except (OvsdbError, OSError):
         return UNKNOWN
+
+
+def _hold(chassis: Chassis | None) -> dict[str, bool | str]:
+    """Return whether ovs-vswitchd is held back from the tunnels, on hosts that have one."""
+    if chassis is None:
+        return {}
+    held = chassis.held
+    return {"held": UNKNOWN if held is None else held}
 
 
 def _bfd(chassis: Chassis) -> list[dict[str, str]]:

@@ -19,7 +19,6 @@ from ovenbird.agent.identity import check_address
 from ovenbird.agent.parts import keep_part
 from ovenbird.central.tier import CentralTier
 from ovenbird.host.chassis import Chassis
-from ovenbird.host.isolation import Isolated
 from ovenbird.host.southbound import Southbound
 from ovenbird.model.cluster import Cluster, Database, Host, Role
 from ovenbird.model.layout import Layout
@@ -96,18 +95,15 @@ class Agent:
         self._add("switch", chassis.run_switch)
         self._add("vswitchd", chassis.run_vswitchd)
         self._add("ovn-controller", chassis.run_controller)
-        is_gateway = Role.GATEWAY in self._host.roles
         self.southbound = Southbound(
             self._cluster,
             self._layout,
             chassis.controller_spec,
             chassis.use_southbound,
-            is_gateway=is_gateway,
+            is_gateway=Role.GATEWAY in self._host.roles,
             news=chassis.news,
         )
         self._add("southbound", self.southbound.run)
-        if is_gateway:
-            self._add("isolation", Isolated(self._host, chassis, self.southbound, self._layout).run)
 
     async def _run_controller(self) -> None:
         """Stand for election as controller and serve the API, whichever of the centrals wins."""
@@ -124,7 +120,7 @@ class Agent:
 
         news = self.chassis.news if self.chassis else None
         fitness = self._add_fitness(client)
-        outside = self._add_followers_of_sb(fitness, client) if fitness is not None else None
+        outside = self._add_gateway_parts(fitness, client) if fitness is not None else None
         if fitness is None and self.chassis is not None:
             from ovenbird.host.handover import Handover
 
@@ -162,40 +158,16 @@ class Agent:
         self._add("fitness", fitness.run)
         return fitness
 
-    def _add_followers_of_sb(self, fitness: Fitness, client: Client) -> Outside:
+    def _add_gateway_parts(self, fitness: Fitness, client: Client) -> Outside:
         """Announce what this gateway carries, hand it over without a gap, and let go of what it should not carry."""
-        from ovenbird.host.announcer import Announcer
-        from ovenbird.host.handover import Handover
-        from ovenbird.host.membership import Membership
-        from ovenbird.host.outside import Outside
-        from ovenbird.host.southbound_rows import SouthboundRows
+        from ovenbird.agent.gateway_parts import gateway_parts
 
         assert self.chassis is not None
-
-        def is_ours() -> bool:
-            return not (fitness.controller_is_bad or handover.holding)
-
-        rows = SouthboundRows(self._cluster.remotes(Database.SB))
-        outside = Outside(self._host, self.chassis, fitness.upstreams)
-
-        def is_early() -> bool:
-            return handover.senders_wait
-
-        announcer = Announcer(self._host, self.chassis, self._layout, rows, is_ours, is_early, outside)
-        gateways = [host.name for host in self._cluster.hosts if Role.GATEWAY in host.roles]
-        handover = Handover(
-            self._host,
-            self.chassis,
-            client,
-            gateways=gateways,
-            on_hold=announcer.lead_in,
-            on_release=announcer.repeat,
-        )
-        self._add("southbound-rows", rows.run)
-        self._add("announcer", announcer.run)
-        self._add("membership", Membership(self._host, self.chassis, rows).run)
-        self._add("handover", handover.run)
-        return outside
+        assert self.southbound is not None
+        found = gateway_parts(self._cluster, self._host, self._layout, self.chassis, self.southbound, fitness, client)
+        for name, run in found.parts.items():
+            self._add(name, run)
+        return found.outside
 
     async def _stop(self) -> None:
         for task in self._tasks:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-from ovenbird.controller.node_facts import bfd_ends, controller_connected, daemons, strain_of
+from ovenbird.controller.node_facts import bfd_ends, controller_connected, daemons, is_held, strain_of
 from ovenbird.controller.placing import carried_routers
 from ovenbird.controller.records import NodeRecord
 from ovenbird.controller.sb_watch import SbWatch
@@ -174,6 +174,7 @@ class GatewaySight:
                 behind=progress["nb_cfg"] < wanted if progress is not None and wanted is not None else None,
                 heartbeat_age_s=self._heartbeat_age_s(name),
                 daemons_run=all(running[each] for each in NEEDED) if set(NEEDED) <= running.keys() else None,
+                held=is_held(facts),
                 connected=controller_connected(facts),
                 bfd=tuple(end.up for end in bfd_ends(name, facts, 0.0)),
                 incarnation=_incarnation(node),

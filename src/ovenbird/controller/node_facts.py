@@ -119,6 +119,12 @@ def controller_connected(facts: Facts) -> bool | None:
     return {"connected": True, "not connected": False}.get(str(facts.get("controller")))
 
 
+def is_held(facts: Facts) -> bool | None:
+    """Return whether that host's agent holds ovs-vswitchd back from the tunnels; False where agents do not tell yet."""
+    told = facts.get("held", False)
+    return told if isinstance(told, bool) else None
+
+
 def next_hop_macs(facts: Facts) -> dict[str, str]:
     """Return the hardware addresses at which that gateway sees upstream routers, by ExternalNetwork."""
     told = facts.get("fitness")

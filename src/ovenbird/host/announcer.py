@@ -19,6 +19,7 @@ from ovenbird.host.announcement import frame
 from ovenbird.host.carried import Carried
 from ovenbird.host.chassis import Chassis
 from ovenbird.host.inward import Inward
+from ovenbird.host.muted import Muted
 from ovenbird.host.openflow import Connection
 from ovenbird.host.outside import Outside
 from ovenbird.host.southbound_rows import SouthboundRows
@@ -26,7 +27,7 @@ from ovenbird.model.cluster import Host
 from ovenbird.model.errors import Unavailable
 from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import Row
-from ovenbird.plan.announcing import Announcement, Binding, Schedule, announcements
+from ovenbird.plan.announcing import REASSERTED_S, Announcement, Binding, Schedule, announcements
 from ovenbird.plan.rows import ANNOUNCED6
 from ovenbird.plan.switch import INTEGRATION_BRIDGE, provider_bridge
 
@@ -51,11 +52,13 @@ class Announcer:
         trusted: Callable[[], bool],
         early: Callable[[], bool],
         outside: Outside,
+        muted: Muted,
     ) -> None:
         """Take in whom to ask.
 
         `trusted`: whether the flows say what is carried; those of an ovn-controller that hangs do not. `early`: whether
-        hosts still send to the gateway that carried before, so that answers should go there as well.
+        hosts still send to the gateway that carried before, so that answers should go there as well. `muted`: for whom
+        nothing is to be said.
         """
         self._host = host
         self._chassis = chassis
@@ -64,6 +67,7 @@ class Announcer:
         self._trusted = trusted
         self._is_early = early
         self._outside = outside
+        self._muted = muted
         self._woken = asyncio.Event()
         self._known: frozenset[Announcement] = frozenset()
         self._schedule = Schedule()
@@ -71,6 +75,20 @@ class Announcer:
         self._bridges: dict[str, Connection] = {}
         self._inward = Inward(host, chassis, layout)
         self._led_in: frozenset[Announcement] = frozenset()
+
+    @property
+    def known(self) -> frozenset[Announcement]:
+        """All that this host would announce if it carried it."""
+        return frozenset(one for one in self._known if one.physnet in self._host.uplinks)
+
+    @property
+    def carried(self) -> frozenset[Announcement]:
+        """What this host answers for, by the flows that there are."""
+        return frozenset(one for one in self.known if self._carried.holds(bytes.fromhex(one.mac.replace(":", ""))))
+
+    def look(self) -> None:
+        """See again what is carried, and announce what is new."""
+        self._woken.set()
 
     def repeat(self) -> None:
         """Announce once more what was taken lately: whoever carried it before has only now let go of it."""
@@ -91,6 +109,7 @@ class Announcer:
             group.create_task(self._outside.run())
             group.create_task(self._watch_addresses())
             group.create_task(self._announce())
+            group.create_task(self._reassert())
 
     async def _watch_addresses(self) -> None:
         """Keep what is to be announced that of SB; while SB is away, what it was at last."""
@@ -112,6 +131,19 @@ class Announcer:
                 await self._send()
             await self._until_woken(max(0.0, self._schedule.next_s - time.monotonic()))
 
+    async def _reassert(self) -> None:
+        """Announce all again whenever another gateway was lost or is back: it may have announced the same."""
+        while True:
+            await self._outside.sight.wait()
+            began_s = time.monotonic()
+            self._outside.sight.clear()
+            for offset_s in REASSERTED_S:
+                await asyncio.sleep(max(0.0, began_s + offset_s - time.monotonic()))
+                self._schedule.again(time.monotonic())
+                self._woken.set()
+                if self._outside.sight.is_set():
+                    break
+
     async def _until_woken(self, timeout_s: float) -> None:
         self._woken.clear()
         with suppress(TimeoutError):
@@ -119,11 +151,7 @@ class Announcer:
                 await self._woken.wait()
 
     def _held(self) -> frozenset[Announcement]:
-        return frozenset(
-            one
-            for one in self._known
-            if one.physnet in self._host.uplinks and self._carried.holds(bytes.fromhex(one.mac.replace(":", "")))
-        )
+        return frozenset(one for one in self.carried if one.mac not in self._muted.macs)
 
     async def _send(self) -> None:
         """Send what is due, of what this host still carries at this moment."""

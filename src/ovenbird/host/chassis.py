@@ -31,7 +31,7 @@ from ovenbird.plan.switch import (
 )
 from ovenbird.process import daemon
 from ovenbird.process.command import run
-from ovenbird.process.daemon import DaemonSpec
+from ovenbird.process.daemon import DaemonSpec, Running
 from ovenbird.process.supervisor import Kept
 
 SWITCH_SET = "switch.set"
@@ -72,6 +72,8 @@ class Chassis:
         self._configured = asyncio.Event()
         self._layout = layout
         self._hold: Hold | None = None
+        self._let_go: Running | None = None
+        """The ovs-vswitchd whose tunnels are open."""
         self.replica: Replica | None = None
         """Live view of Open vSwitch; None before the first connection."""
         self._database = Kept(daemons.ovs_database(layout), before_start=lambda: daemons.ensure_conf_db(layout))
@@ -103,6 +105,16 @@ class Chassis:
     def controller_spec(self) -> DaemonSpec:
         """ovn-controller."""
         return self._controller.spec
+
+    @property
+    def held(self) -> bool | None:
+        """Whether ovs-vswitchd, if it runs, has not been let go yet (`ovenbird.host.hold`). None: not known."""
+        running = daemon.find(self.vswitchd_spec)
+        if self._let_go is not None and self._let_go == running:
+            return False
+        if self._hold is None or self.replica is None or not self.replica.synced:
+            return None
+        return not self._hold.is_serving(running)
 
     def port_number(self, interface: str) -> int:
         """Return the number that its bridge knows an interface by; 0 while it has none."""
@@ -238,11 +250,13 @@ class Chassis:
         await self.replica.wait_until(is_settled, timeout_s=SETTLE_TIMEOUT_S)
         if self._hold.is_serving(running):
             await self._assert_links()
-            return
-        await self._hold.narrow()
-        await self._assert_links()
-        await self._hold.release()
-        await self._hold.rearm(running)
+        else:
+            await self._hold.narrow()
+            await self._assert_links()
+            await self._hold.release()
+            await self._hold.rearm(running)
+        self._let_go = running
+        self.news.set()
 
     async def _assert_links(self) -> None:
         """Bring links and addresses into place; safe to repeat."""

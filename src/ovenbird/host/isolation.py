@@ -1,7 +1,9 @@
-"""Silences a gateway host that is cut off while its ovn-controller cannot take its routers away from it.
+"""Silences a gateway host that is cut off.
 
-What leaves the routers for a provider network is dropped on that network's bridge, by a flow that ends by itself if
-this agent does. Nothing else of the host is touched. Whether to do so is decided in `ovenbird.plan.isolation`.
+Wholly, if its ovn-controller cannot take its routers away from it, and else for what it does not carry, until it sees
+the other gateways again. What routers send into a provider network is dropped on that network's bridge, by flows that
+end by themselves if this agent does. Nothing else of the host is touched. Whether to do so is decided in
+`ovenbird.plan.isolation`.
 """
 
 from __future__ import annotations
@@ -10,22 +12,29 @@ import asyncio
 import logging
 import re
 import time
+from collections.abc import Collection
 
+from ovenbird.host.announcer import Announcer
 from ovenbird.host.chassis import Chassis
+from ovenbird.host.muted import Muted
 from ovenbird.host.southbound import Southbound
 from ovenbird.model.cluster import Host
 from ovenbird.model.errors import OvenbirdError
 from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import OvsdbError
-from ovenbird.plan.isolation import Isolation, judge
+from ovenbird.plan.announcing import Announcement
+from ovenbird.plan.isolation import Isolation, is_alone, judge, muted
 from ovenbird.plan.switch import provider_bridge
 from ovenbird.process import daemon
 from ovenbird.process.command import run
 
 SILENCED = "isolation.silenced"
 RELEASED = "isolation.released"
+WARY = "isolation.wary"
+TRUSTING = "isolation.trusting"
 NOT_SILENCED = "isolation.not_silenced"
 LOOK_S = 0.5
+RETURNING_LOOK_S = 0.1
 ANSWER_S = 0.5
 LASTS_S = 5
 """The flow is renewed with every look, and goes so long after the last one."""
@@ -38,37 +47,80 @@ _log = logging.getLogger(__name__)
 class Isolated:
     """Watches one gateway host for it."""
 
-    def __init__(self, host: Host, chassis: Chassis, southbound: Southbound, layout: Layout) -> None:
+    def __init__(
+        self,
+        host: Host,
+        chassis: Chassis,
+        southbound: Southbound,
+        layout: Layout,
+        announcer: Announcer,
+        muted: Muted,
+        gateways: Collection[str],
+    ) -> None:
+        """`announcer` knows what this host carries; `gateways`: all of the cluster."""
         self._bridges = [f"unix:{layout.ovs_run / provider_bridge(physnet)}.mgmt" for physnet in sorted(host.uplinks)]
         self._chassis = chassis
         self._southbound = southbound
+        self._announcer = announcer
+        self._muted = muted
+        self._gateways = frozenset(gateways) - {host.name}
         self._known = Isolation()
+        self._quiet: frozenset[Announcement] = frozenset()
+        self._carried: frozenset[Announcement] = frozenset()
 
     async def run(self) -> None:
         """Watch until cancelled."""
         await self._chassis.settled.wait()
         while True:
-            sessions = self._sessions()
-            # ovn-controller is asked only when it matters.
-            works = await self._works() if sessions and not any(sessions) else None
-            before, self._known = self._known, judge(sessions, works, self._known, time.monotonic())
-            try:
-                if self._known.silent:
-                    await self._silence()
-                elif before.silent:
-                    await self._release()
-            except OvenbirdError as error:
-                _log.error(NOT_SILENCED, extra={"error": str(error)})
-            if self._known.silent != before.silent:
-                _log.warning(SILENCED if self._known.silent else RELEASED)
-            await asyncio.sleep(LOOK_S)
+            await self._look()
+            await asyncio.sleep(RETURNING_LOOK_S if self._known.returning else LOOK_S)
 
-    def _sessions(self) -> list[bool | None]:
+    async def _look(self) -> None:
+        sessions = self._sessions()
+        # ovn-controller is asked only when it matters.
+        works = await self._works() if is_alone(sessions) or self._known.wary else None
+        fresh = self._southbound.on_members
+        before = self._known
+        now = self._known = judge(sessions, self._gateways, works, before, time.monotonic(), fresh=fresh)
+        try:
+            if now.silent:
+                await self._silence()
+            if now.wary or now.alone_since_s is not None or self._muted.macs:
+                await self._mute(now)
+            if before.silent and not now.silent:
+                await self._release()
+        except OvenbirdError as error:
+            _log.error(NOT_SILENCED, extra={"error": str(error)})
+        if now.silent != before.silent:
+            _log.warning(SILENCED if now.silent else RELEASED)
+        if now.wary != before.wary:
+            _log.info(WARY if now.wary else TRUSTING, extra={"addresses": len(self._quiet)})
+
+    async def _mute(self, now: Isolation) -> None:
+        """Say nothing for what was not carried at this look and the one before: the flows may be newer than BFD."""
+        known, carried = self._announcer.known, self._announcer.carried
+        steady, self._carried = carried & self._carried, carried
+        self._quiet = muted(known, steady, self._quiet, now)
+        if self._quiet or self._muted.macs:
+            before = self._muted.macs
+            await self._muted.keep(self._quiet)
+            if self._muted.macs != before:
+                self._announcer.look()
+
+    def _sessions(self) -> dict[str, bool | None]:
+        """Return this host's ends of BFD by peer; none while it is held, which has its own way of letting go."""
         replica = self._chassis.replica
-        if replica is None or not replica.synced:
-            return []
-        told = [row["bfd_status"].get("state") for row in replica.table("Interface").values() if row["bfd_status"]]
-        return [{"up": True, "down": False, "init": False}.get(str(state)) for state in told]
+        if replica is None or not replica.synced or self._chassis.held:
+            return {}
+        interfaces = replica.table("Interface")
+        found: dict[str, bool | None] = {}
+        for port in replica.table("Port").values():
+            peer = port["external_ids"].get("ovn-chassis-id", "").partition("@")[0]
+            for uuid in port["interfaces"] if peer else ():
+                if (row := interfaces.get(uuid)) is not None and (status := row["bfd_status"]):
+                    up = {"up": True, "down": False, "init": False}.get(str(status.get("state")))
+                    found[peer] = True if found.get(peer) else up
+        return found
 
     async def _works(self) -> bool:
         """Whether ovn-controller answers and has a SB to work with.

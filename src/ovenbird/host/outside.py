@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from ovenbird.host.announcement import question
@@ -33,8 +33,13 @@ _log = logging.getLogger(__name__)
 class Outside:
     """What the outside knows of this host. `told()` is for its facts."""
 
-    def __init__(self, host: Host, chassis: Chassis, upstreams: Callable[[], Sequence[Upstream]]) -> None:
-        """`upstreams`: the next hops as they are now."""
+    def __init__(
+        self, host: Host, chassis: Chassis, upstreams: Callable[[], Sequence[Upstream]], gateways: Collection[str]
+    ) -> None:
+        """`upstreams`: the next hops as they are now; `gateways`: all of the cluster."""
+        self.sight = asyncio.Event()
+        """Set when another gateway was lost, or is back; whoever waits for it clears it."""
+        self._gateways = frozenset(gateways)
         self._uplinks = host.uplinks
         self._chassis = chassis
         self._upstreams = upstreams
@@ -140,6 +145,8 @@ class Outside:
             rows = [interfaces[uuid] for uuid in port["interfaces"] if uuid in interfaces] if peer else []
             if any(row["bfd_status"].get("state") == "up" for row in rows):
                 up.add(peer)
+        if self._gateways & (self._up ^ up):
+            self.sight.set()
         for peer in self._up - up:
             self._lost_s[peer] = time.monotonic()
         for peer in up:

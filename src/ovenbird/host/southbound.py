@@ -114,6 +114,11 @@ class Southbound:
         session = self._members.session if self._members is not None else None
         return session is not None and session.connection.silent_s < SILENT_S
 
+    @property
+    def on_members(self) -> bool:
+        """Whether ovn-controller is given SB by the members, and not by a copy of before."""
+        return self._path is Path.MEMBERS
+
     def told(self) -> dict[str, Any]:
         """Return what the facts of a gateway hold of it (docs/architecture.md, "Facts of a host")."""
         return self._told

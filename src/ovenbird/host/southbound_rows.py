@@ -1,7 +1,8 @@
 """One copy of the rows of SB that a gateway's agent follows, for all of its parts: one connection, one set of rows.
 
-It asks for what is to be announced (`host/announcer.py`) and who belongs to which group (`host/membership.py`), not for
-logical flows. While SB is away, what was there at last stays. Must never write.
+It asks for what is to be announced (`host/announcer.py`), who belongs to which group (`host/membership.py`) and what
+nobody claims (`host/unclaimed.py`), not for logical flows. While SB is away, what was there at last stays. Must never
+write.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from ovenbird.model.cluster import Database
 from ovenbird.ovsdb import Client, Replica
 
 TABLES = {
-    "Port_Binding": ("logical_port", "type", "datapath", "nat_addresses", "options", "tag", "external_ids"),
+    "Port_Binding": (
+        *("logical_port", "type", "datapath", "nat_addresses", "options", "tag", "external_ids"),
+        *("chassis", "mac"),
+    ),
     "HA_Chassis_Group": ("name", "ha_chassis"),
     "HA_Chassis": ("chassis",),
     "Chassis": ("name",),
 }
-KINDS = ("patch", "l3gateway", "localnet")
-"""Types of the bindings that say what is to be announced, and where."""
+CLAIMED = "chassisredirect"
+KINDS = ("patch", "l3gateway", "localnet", CLAIMED)
+"""Types of the bindings that say what is to be announced, and where; and who carries a router."""
 WHERE = {"Port_Binding": [("type", "==", kind) for kind in KINDS]}
 
 
@@ -44,6 +49,16 @@ class SouthboundRows:
                 await asyncio.get_running_loop().create_future()
             finally:
                 self._there.clear()
+
+    def unclaimed(self) -> dict[str, str]:
+        """Return the MAC addresses of routers' ports outside that nobody claims, by port; none while SB is away."""
+        if self._replica is None or not self._replica.synced:
+            return {}
+        return {
+            row["logical_port"]: str(next(iter(row["mac"]))).partition(" ")[0].lower()
+            for row in self._replica.table("Port_Binding").values()
+            if row["type"] == CLAIMED and not row["chassis"] and row["mac"]
+        }
 
     async def changes(self, *tables: str) -> AsyncIterator[Replica]:
         """Yield the rows as they are now, then after each change of one of these tables."""

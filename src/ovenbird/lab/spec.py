@@ -39,6 +39,10 @@ class NodeSpec:
     """Underlay address, without prefix length."""
     uplink: bool = True
     """False: a chassis that has no leg to the outside switch."""
+    zone: str = ""
+    """Availability zone, as in the cluster file."""
+    weight: int = 1
+    """Of a gateway, as in the cluster file."""
 
     @property
     def has_uplink(self) -> bool:
@@ -84,6 +88,8 @@ class LabSpec:
                 roles=node.roles,
                 uplinks={PHYSNET: UPLINK_INTERFACE} if node.has_uplink else {},
                 underlay_interface=UNDERLAY_INTERFACE,
+                zone=node.zone,
+                weight=node.weight,
             )
             for node in self.nodes
         )
@@ -134,6 +140,8 @@ def to_data(spec: LabSpec) -> dict[str, Any]:
                 "roles": sorted(role.value for role in node.roles),
                 "address": node.address,
                 "uplink": node.uplink,
+                "zone": node.zone,
+                "weight": node.weight,
             }
             for node in spec.nodes
         ],
@@ -231,8 +239,9 @@ class _Parser:
 
     def node(self, item: Mapping[str, Any], underlay: ipaddress.IPv4Network, address: str) -> NodeSpec:
         name = str(item.get("name", ""))
-        for key in sorted(set(item) - {"name", "roles", "address", "uplink"}):
-            self.problem(f"unknown field `{key}`", name=name, hint="known: address, name, roles, uplink")
+        known = {"name", "roles", "address", "uplink", "zone", "weight"}
+        for key in sorted(set(item) - known):
+            self.problem(f"unknown field `{key}`", name=name, hint=f"known: {', '.join(sorted(known))}")
         if not NODE_NAME.fullmatch(name) or name in RESERVED:
             self.problem(
                 f"bad node name {name!r}", hint="lower-case letters, digits and -, at most 12; not outside, fabric"
@@ -251,11 +260,16 @@ class _Parser:
         uplink = item.get("uplink", True)
         if not isinstance(uplink, bool):
             self.problem(f"`uplink` must be true or false, not {uplink!r}", name=name)
+        zone = str(item.get("zone", ""))
+        if zone and not NODE_NAME.fullmatch(zone):
+            self.problem(f"bad zone {zone!r}", name=name, hint="lower-case letters, digits and -, at most 12")
         return NodeSpec(
             name=name,
             roles=frozenset(Role(str(role)) for role in roles),
             address=address,
             uplink=uplink is True,
+            zone=zone,
+            weight=self.number(item, "weight", 1, 1, 100),
         )
 
     def outside(self, value: Any) -> tuple[OutsideAddress, ...]:

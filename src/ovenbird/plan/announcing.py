@@ -22,6 +22,9 @@ LATE_OFFSETS_S = (8.0, 16.0, 32.0)
 """Afterwards as well, as long as nobody outside has been heard to know."""
 REFRESH_S = 60.0
 """Afterwards: a switch that was restarted, or forgot, learns again."""
+REASSERTED_S = (0.3, 0.6, 1.0, 1.5, 2.0, 3.0, 4.0)
+"""After another gateway was lost, or is back. One that loses all others loses them one by one, and for a moment takes
+what those carry that it misses first: it announces that, and falls silent. The outside then sends to nobody."""
 LATELY_S = 5.0
 """Longer than a gateway that lost an address may go on forwarding for it (`ovenbird.host.handover`)."""
 _MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}$", re.IGNORECASE)
@@ -119,6 +122,11 @@ class Schedule:
         for progress in self._there.values():
             if now_s - progress.since_s <= LATELY_S:
                 progress.since_s = progress.next_s = now_s
+
+    def again(self, now_s: float) -> None:
+        """Send everything once more now."""
+        for progress in self._there.values():
+            progress.next_s = min(progress.next_s, now_s)
 
     def due(self, now_s: float, unlearnt: Collection[str] = ()) -> list[Announcement]:
         """Return what should be sent now, the newest first; it counts as sent. `unlearnt`: MACs nobody knows yet.

@@ -1,8 +1,9 @@
 """Is a gateway good to carry routers, and since when? Judged from what SB and its own agent say.
 
 Good needs every piece of evidence: that it is registered, has confirmed what NB asks for, and that its agent, heard
-lately, says that its daemons run, are connected and see peers by BFD. One that speaks against it makes it not good;
-one that is missing makes it unknown, which is not good either, but is told apart. It must never judge from a guess.
+lately, says that its daemons run, are connected and see peers by BFD, and that it does not hold the host back any more.
+One that speaks against it makes it not good; one that is missing makes it unknown, which is not good either, but is
+told apart. It must never judge from a guess.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class GatewayFacts:
     heartbeat_age_s: float | None = None
     daemons_run: bool | None = None
     """Whether its ovs-vswitchd and its ovn-controller run."""
+    held: bool | None = False
+    """Whether its agent holds its ovs-vswitchd back from the tunnels. Agents of before do not tell: no evidence."""
     connected: bool | None = None
     """Whether its ovn-controller is connected to SB."""
     bfd: tuple[bool | None, ...] = ()
@@ -56,6 +59,7 @@ def judge_readiness(facts: GatewayFacts, *, behind_for_s: float = 0.0) -> Readin
         (None if facts.behind is None else behind_for_s < BEHIND_S, "does not confirm what NB asks for"),
         (heard or None, "its agent is not heard"),
         (facts.daemons_run if heard else None, "ovs-vswitchd or ovn-controller does not run"),
+        (_negated(facts.held) if heard else None, "its agent holds it until it has its flows and sees the others"),
         (facts.connected if heard else None, "ovn-controller is not connected to SB"),
         (_sees_a_peer(facts.bfd) if heard else None, "no peer is seen by BFD"),
     )
@@ -65,6 +69,10 @@ def judge_readiness(facts: GatewayFacts, *, behind_for_s: float = 0.0) -> Readin
                 unsure = answer is None and why != "its agent is not heard"
                 return Readiness(good=answer, why=f"not known whether: {why}" if unsure else why)
     return Readiness(good=True)
+
+
+def _negated(held: bool | None) -> bool | None:
+    return None if held is None else not held
 
 
 def _sees_a_peer(bfd: tuple[bool | None, ...]) -> bool | None:

@@ -1,0 +1,73 @@
+"""Wires the parts of an agent that only a gateway has: what it carries, says outside, hands over and lets go of.
+
+Imported late: nothing of it is needed to start daemons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ovenbird.host.announcer import Announcer
+from ovenbird.host.chassis import Chassis
+from ovenbird.host.fitness import Fitness
+from ovenbird.host.handover import Handover
+from ovenbird.host.isolation import Isolated
+from ovenbird.host.membership import Membership
+from ovenbird.host.muted import Muted
+from ovenbird.host.outside import Outside
+from ovenbird.host.southbound import Southbound
+from ovenbird.host.southbound_rows import SouthboundRows
+from ovenbird.host.unclaimed import Unclaimed
+from ovenbird.model.cluster import Cluster, Database, Host, Role
+from ovenbird.model.layout import Layout
+from ovenbird.ovsdb import Client
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayParts:
+    """What to run, by name, and whom to ask what the outside knows."""
+
+    parts: dict[str, Callable[[], Awaitable[None]]]
+    outside: Outside
+
+
+def gateway_parts(
+    cluster: Cluster,
+    host: Host,
+    layout: Layout,
+    chassis: Chassis,
+    southbound: Southbound,
+    fitness: Fitness,
+    client: Client,
+) -> GatewayParts:
+    """Return what announces what this gateway carries, hands it over without a gap, and sees that it lets go."""
+    gateways = [each.name for each in cluster.hosts if Role.GATEWAY in each.roles]
+    rows = SouthboundRows(cluster.remotes(Database.SB))
+    outside = Outside(host, chassis, fitness.upstreams, gateways)
+    muted = Muted(chassis, layout)
+
+    def is_ours() -> bool:
+        return not (fitness.controller_is_bad or handover.holding)
+
+    def is_early() -> bool:
+        return handover.senders_wait
+
+    announcer = Announcer(host, chassis, layout, rows, is_ours, is_early, outside, muted)
+    handover = Handover(
+        host,
+        chassis,
+        client,
+        gateways=gateways,
+        on_hold=announcer.lead_in,
+        on_release=announcer.repeat,
+    )
+    parts: dict[str, Callable[[], Awaitable[None]]] = {
+        "southbound-rows": rows.run,
+        "announcer": announcer.run,
+        "isolation": Isolated(host, chassis, southbound, layout, announcer, muted, gateways).run,
+        "membership": Membership(host, chassis, rows).run,
+        "unclaimed": Unclaimed(chassis, rows, announcer).run,
+        "handover": handover.run,
+    }
+    return GatewayParts(parts, outside)

@@ -1,0 +1,185 @@
+"""Four gateways in two zones: where routers are put and go, and one that comes back takes nothing from the living."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from tests.lab.cluster.site import Site, ping
+from tests.lab.cluster.test_switch_restart import serving
+from tests.waiting import eventually_sync
+
+from ovenbird.lab.faults import Kill, Partition, PowerOff, heal
+from ovenbird.lab.lab import Lab, remove
+from ovenbird.lab.node import Node
+from ovenbird.lab.readiness import wait_ready
+from ovenbird.lab.spec import from_yaml
+
+pytestmark = pytest.mark.lab
+
+LAB_FILE = """
+nodes:
+  - {name: c1, roles: [central]}
+  - {name: g1, roles: [gateway], zone: a}
+  - {name: g2, roles: [gateway], zone: a}
+  - {name: g3, roles: [gateway], zone: b, weight: 2}
+  - {name: g4, roles: [gateway], zone: b}
+  - {name: n1, roles: [compute]}
+"""
+ZONES = {"g1": "a", "g2": "a", "g3": "b", "g4": "b"}
+SHARE = {"g1": 4, "g2": 4, "g3": 8, "g4": 4}
+"""Of the routers, by weight."""
+ADDRESSES = {f"r{number:02}": f"172.16.0.{number + 1}" for number in range(sum(SHARE.values()))}
+ROUTERS = "".join(
+    f"---\nkind: Router\nname: {name}\n"
+    f"spec: {{external: {{network: public, address: {address}}}, gateways: {{failback: manual}}}}\n"
+    for name, address in ADDRESSES.items()
+)
+DECLARED = f"""
+kind: ExternalNetwork
+name: public
+spec: {{physnet: ext, cidr: 172.16.0.0/24, gateway: 172.16.0.254, pool: [172.16.0.100-172.16.0.199]}}
+{ROUTERS}---
+kind: Network
+name: blue
+spec: {{cidr: 192.168.1.0/24, router: r00}}
+---
+kind: Port
+name: vm1
+spec: {{network: blue}}
+"""
+
+
+class Four(Site):
+    """The lab, with one central host."""
+
+    def central(self) -> Node:
+        """Return it."""
+        return self.lab.node("c1")
+
+    def orders(self) -> dict[str, list[str]]:
+        """Return the gateways of each router as SB has them, most wanted first."""
+        chassis = {row["_uuid"]: str(row["name"]) for row in self.sb("Chassis", "_uuid", "name")}
+        members = {row["_uuid"]: row for row in self.sb("HA_Chassis", "_uuid", "chassis", "priority")}
+        found = {}
+        for row in self.sb("HA_Chassis_Group", "name", "ha_chassis"):
+            falling = sorted((members[uuid] for uuid in row["ha_chassis"]), key=lambda one: -one["priority"])
+            found[str(row["name"]).partition("_")[0]] = [chassis[one["chassis"]] for one in falling]
+        return {name: order for name, order in found.items() if name in ADDRESSES}
+
+    def bound(self) -> dict[str, str]:
+        """Return who carries each router, by SB; "" for nobody."""
+        chassis = {row["_uuid"]: str(row["name"]) for row in self.sb("Chassis", "_uuid", "name")}
+        ports = self.sb("Port_Binding", "logical_port", "chassis", where=["type=chassisredirect"])
+        return {
+            str(row["logical_port"]).removeprefix("cr-").partition("_")[0]: chassis.get(row["chassis"] or "", "")
+            for row in ports
+        }
+
+    def unreached(self) -> list[str]:
+        """Return the routers that do not answer the outside."""
+        return [name for name, address in ADDRESSES.items() if not ping(self.outside, address)]
+
+    def at_home(self) -> None:
+        """Bring every router home and wait for it."""
+        eventually_sync(lambda: all(one["good"] for one in self.api.get("/v1/gateways")["gateways"]), within_s=40)
+        done = self.cli("gateway", "rebalance", "--wait")
+        assert done.status == 0, done.err
+        eventually_sync(lambda: Counter(self.bound().values()) == SHARE, within_s=20)
+
+    def told(self, node: str, event: str) -> int:
+        """Return how often a node's agent has logged an event."""
+        return self.lab.node(node).logs()["agent"].read_text().count(f'"{event}"')
+
+
+@pytest.fixture(scope="module")
+def whole() -> Iterator[Four]:
+    name = f"four-{os.getpid()}"
+    try:
+        site = Four(Lab.create(from_yaml(LAB_FILE, name=name)))
+        wait_ready(site.lab, timeout_s=90, progress=lambda _line: None)
+        site.apply(DECLARED)
+        spec = {"type": "namespace", "address": "static"}
+        site.api.post("/v1/attachments", {"port": "vm1", "node": "n1", "spec": spec})
+        eventually_sync(lambda: not site.unreached(), within_s=30)
+        yield site
+    finally:
+        remove(name)
+
+
+@pytest.fixture
+def site(whole: Four) -> Iterator[Four]:
+    """The lab, with every router at home before and after the test."""
+    whole.at_home()
+    yield whole
+    heal(whole.lab)
+    whole.lab.up()
+
+
+def test_routers_are_spread_by_weight_and_stand_by_in_the_other_zone(site: Four) -> None:
+    orders = site.orders()
+    assert Counter(order[0] for order in orders.values()) == SHARE
+    assert site.bound() == {name: order[0] for name, order in orders.items()}
+    assert all(set(order) == set(ZONES) for order in orders.values())
+    assert all(ZONES[order[0]] != ZONES[order[1]] for order in orders.values())
+
+
+def test_the_routers_of_a_lost_gateway_are_carried_in_the_other_zone(site: Four) -> None:
+    before = site.orders()
+    PowerOff(lab=site.lab, node="g3").inject()
+    lost = [name for name, order in before.items() if order[0] == "g3"]
+
+    def carried() -> bool:
+        bound = site.bound()
+        assert {bound[name] for name in lost} == {"g1", "g2"}, "both of the other zone"
+        assert {name: bound[name] for name in lost} == {name: before[name][1] for name in lost}
+        return True
+
+    eventually_sync(carried, within_s=20)
+    eventually_sync(lambda: not site.unreached(), within_s=20)
+
+
+def test_one_that_was_cut_off_draws_nothing_and_says_nothing_for_what_others_carry(site: Four) -> None:
+    macs = [site.api.get(f"/v1/objects/Router/{name}")["assigned"]["mac"] for name in ADDRESSES]
+    before, wary = site.bound(), site.told("g1", "isolation.wary")
+    cut = Partition(lab=site.lab, nodes=("g1",), plane="data")
+    cut.inject()
+    cut.verify_injected()
+    # It misses the others one after the other, and for a moment takes what those carry that it misses first.
+    eventually_sync(lambda: site.told("g1", "isolation.wary") > wary, within_s=20)
+    eventually_sync(lambda: set(site.bound().values()) == {"g2", "g3", "g4"}, within_s=20)
+    eventually_sync(lambda: not site.unreached(), within_s=10)
+    trusting = site.told("g1", "isolation.trusting")
+    with site.capture("g1", "eth1", "-Q", "out", " or ".join(f"ether src {mac}" for mac in macs)) as said:
+        cut.heal()
+        # Whoever answers must be asked: broadcasts reach all gateways.
+        while site.told("g1", "isolation.trusting") == trusting:
+            site.outside.run(["ip", "neighbour", "flush", "all"])
+            assert len(site.unreached()) < len(ADDRESSES), "others carry them"
+        assert said.lines == []
+    eventually_sync(lambda: not site.unreached(), within_s=10)
+    after = site.bound()
+    assert {name: after[name] for name, at in before.items() if at != "g1"} == {
+        name: at for name, at in before.items() if at != "g1"
+    }
+
+
+def test_nothing_goes_home_to_one_that_is_still_held(site: Four) -> None:
+    before = site.orders()
+    router = next(name for name, order in before.items() if order[0] == "g1")
+    spec = f"{{external: {{network: public, address: {ADDRESSES[router]}}}, gateways: {{failback_delay_s: 1}}}}"
+    site.apply(f"kind: Router\nname: {router}\nspec: {spec}\n")
+    # It is held until it sees all others, or they may be expected no more: one of them it does not see.
+    Partition(lab=site.lab, nodes=("g1",), peers=(before[router][2],), plane="data").inject()
+    Kill(lab=site.lab, node="g1", daemon="vswitchd").inject()
+    eventually_sync(lambda: site.orders()[router][0] != "g1", within_s=20, every_s=0.01)
+    seen, end_s = set(), time.monotonic() + 60
+    while not seen and time.monotonic() < end_s:
+        if site.orders()[router][0] == "g1":
+            # Asked in this order: one that was let go stays so.
+            seen.add(serving(site, "g1")[0])
+    assert seen == {str(site.lab.node("g1").daemon("vswitchd").inner_pid)}
+    eventually_sync(lambda: not site.unreached(), within_s=20)
