@@ -33,11 +33,19 @@ def test_every_goal_is_a_drill_s_and_a_figure_that_is_measured():
 
 
 @pytest.mark.parametrize(
-    ("worst", "noise", "word"),
-    [(150.0, 10.0, "yes"), (180.0, 10.0, "yes"), (181.0, 10.0, "no"), (181.0, 190.0, "within the noise")],
+    ("worst", "lost", "noise", "word"),
+    [
+        (150.0, 150.0, 10.0, "yes"),
+        (180.0, 180.0, 10.0, "yes"),
+        (181.0, 181.0, 10.0, "no"),
+        (181.0, 181.0, 190.0, "within the noise"),
+        (181.0, 180.0, 10.0, "late only"),
+        (181.0, None, 10.0, "no"),
+    ],
 )
-def test_a_goal_is_met_by_the_worst_run_or_hidden_by_the_noise(worst, noise, word):
+def test_a_goal_is_met_by_the_worst_run_or_hidden_by_the_noise(worst, lost, noise, word):
     side = {"path_outage_ms": {"worst": worst}, "noise_ms": {"worst": noise}}
+    side |= {} if lost is None else {"lost_ms": {"worst": lost}}
     assert met(side, "path_outage_ms", 180.0) == word
     assert met({}, "path_outage_ms", 180.0) == "not measured"
 

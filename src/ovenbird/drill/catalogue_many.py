@@ -54,6 +54,7 @@ MANY: tuple[Drill, ...] = (
         steps=(Inject("power-off", "gateway-active"), Hold(6.0), Count(), Heal()),
         expect=Expect(streams=MOVED, return_outage_ms=RETURN_MS, bite=Bite.STREAMS, moves=True, invariants=LEVEL),
         crowd=100,
+        spacing_ms=20.0,
         needs=Needs(centrals=1, gateways=4, computes=2),
         detector=Detector.BFD,
         announced=("no response to inactivity probe",),

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from ovenbird.drill.judge import DELIVERY_FLOOR, WRITE_FLOOR, Expect
-from ovenbird.drill.load import SPACING_MS
 from ovenbird.drill.script import Count, Detector, Drill, Each, Heal, Hold, Inject, Ready, Return, Step
 
 RETURNS = {
@@ -29,7 +28,7 @@ def described(drill: Drill) -> dict[str, Any]:
             "computes": drill.needs.computes,
         },
         "load": {
-            "packets_every_ms": SPACING_MS,
+            "packets_every_ms": drill.spacing_ms,
             "streams": _streams(drill),
             "answered_floor": DELIVERY_FLOOR,
             "writes_per_s": drill.writes_per_s,
@@ -65,7 +64,7 @@ def in_words(drill: Drill) -> str:
     lines = [
         f"{drill.name}: {drill.what}",
         f"  needs        {needs}",
-        f"  load         {load['streams']}, a packet every {SPACING_MS:g} ms each; {writes}",
+        f"  load         {load['streams']}, a packet every {load['packets_every_ms']:g} ms each; {writes}",
         f"  floor        {floors}, before the fault",
         f"  does         {'; '.join(told['steps'])}",
         f"  is over when {told['returns']}; at most {drill.return_timeout_s:g} s",

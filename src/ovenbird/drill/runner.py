@@ -172,9 +172,11 @@ async def _measured(
     started_ns = time.time_ns()
     async with _Beside() as stack, Observers(lab, stage) as observers:
         play = Enactment(lab, api, drill, random.Random(seed), progress, stage, observers, is_stock=stock is not None)
-        limit_ms = stock.detect_limit_ms if stock else detect_limit_ms(lab, drill, await _status(api))
         more = await asyncio.to_thread(stack.enter_context, crowd(api, stage, drill.crowd))
-        with Load(lab, (*streams, *more), 0.0 if stock else drill.writes_per_s) as load:
+        # Not before: a crowd that comes at once makes hosts busy, and BFD slower.
+        limit_ms = stock.detect_limit_ms if stock else detect_limit_ms(lab, drill, await _status(api))
+        writes_per_s = 0.0 if stock else drill.writes_per_s
+        with Load(lab, (*streams, *more), writes_per_s, interval_ms=drill.spacing_ms) as load:
             async with kept_deep(lab):
                 meta = await _enacted(play, load, phases)
             with phases.of("stop the load"):

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from ovenbird.drill.judge import Expect
+from ovenbird.drill.load import SPACING_MS
 from ovenbird.drill.record import RunRecord
 
 LIVE_INVARIANTS = ("realised", "no-unannounced-error")
@@ -102,6 +103,8 @@ class Drill:
     settle_s: float = 1.0
     """Load goes on for this long after the return, so that its cost is seen."""
     writes_per_s: float = 10.0
+    spacing_ms: float = SPACING_MS
+    """Between two packets of a stream: the load must leave a small machine's processors to what is measured."""
     has_sessions: bool = False
     """Whether its load is one long TCP connection over each way through the gateway, instead of the usual streams."""
     mode: str = ""

@@ -18,8 +18,9 @@ NICENESS = -10
 DAEMON = -5
 """Of a daemon's session: three times the weight of others. A late BFD packet, or vote of a database's member, is taken
 for a death. More is worse where hosts share processors: at -10 whatever is no daemon stood still for seconds."""
-SWITCH = -8
-"""Of ovs-vswitchd's session: whoever waits for it is traffic, and BFD. Twice the weight of those that only compute."""
+SWITCH = -10
+"""Of ovs-vswitchd's session: three times the weight of other daemons. Who computes flows must not keep the one that
+forwards, and answers BFD, from a processor; its own work is bounded by the traffic."""
 GATEWAY = -7
 """Of a gateway's ovn-controller: a router is carried by nobody while it computes; other hosts go on meanwhile."""
 AGENT = -2
