@@ -47,6 +47,9 @@ def test_who_was_put_first_has_time_to_take_the_router():
     late = replace(R1, order=("g2", "g1", "g3"), home="g2", carrier="g1")
     assert decide(late, moved, ALL_GOOD, 100.0 + PENDING_S - 1).cause is None
     assert decide(late, moved, ALL_GOOD, 100.0 + PENDING_S).cause is Cause.FAILOVER
+    died = replace(ALL_GOOD, dead=frozenset({"g2"}))
+    assert decide(late, moved, died, 100.0 + YOUNG_S - 1).cause is None
+    assert decide(late, moved, died, 100.0 + YOUNG_S).cause is Cause.FAILOVER, "or it would take it back on its return"
 
 
 def test_a_request_for_who_is_first_already_gives_him_that_time_anew():

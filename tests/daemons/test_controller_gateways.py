@@ -175,6 +175,7 @@ async def test_a_claim_that_did_not_last_is_no_change(service: ControllerService
     await declare(service, r1="{failback: manual}", r2="{failback: manual}")
     await chassis.claim(LEG.format("r1"), "g1")
     await eventually(lambda: len(history(service)) == 1, within_s=5)
+    await eventually(lambda: "g1" in service.gateways.look()[0].good_since_s, within_s=5)
     for gateway in ("g2", "g1"):
         await chassis.claim(LEG.format("r1"), gateway)
     await chassis.claim(LEG.format("r2"), "g2")

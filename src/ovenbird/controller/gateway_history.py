@@ -30,7 +30,7 @@ AT_ONCE = 200
 """Changes written in one transaction."""
 WRITE_TIMEOUT_S = 5.0
 RETRY_S = 1.0
-LOOK_BACK_S = 1.0
+LOOK_BACK_S = 1.5
 """A change that nobody meant is written down so much later: why it happened may be known only by then, and that it did
 not last."""
 FIRST = "placed"
@@ -150,7 +150,8 @@ class GatewayHistory:
         """Return claims that did not last, with the return to who carries the router all the time.
 
         A gateway that is lost to all others, or comes back, sees them one by one, and claims what those carry that it
-        does not see. Two that do not see each other are another matter, and are told.
+        does not see. One that was found wanting meanwhile has not carried it all the time, and two that do not see each
+        other are another matter: these are told.
         """
         last: dict[str, GatewayChangeRecord] = {}
         found = []
@@ -158,14 +159,22 @@ class GatewayHistory:
             before = last.get(change.router)
             if (
                 before is not None
-                and (before.cause, change.cause) == (Cause.FAILOVER.value, PREEMPTED)
+                and before.cause == Cause.FAILOVER.value
+                and change.cause in (Cause.FAILOVER.value, PREEMPTED)
                 and (before.before, before.after) == (change.after, change.before)
                 and change.at_ms - before.at_ms <= 1000 * LOOK_BACK_S
                 and self._planner.between(before.before, before.after) is None
+                and self._was_good(before.before, before.at_ms)
             ):
                 found += [before, change]
             last[change.router] = change
         return found
+
+    def _was_good(self, gateway: str, since_ms: int) -> bool:
+        """Whether a gateway has been known to be good since before then."""
+        gateways, now_s = self._sight.look()
+        good_since_s = gateways.good_since_s.get(gateway)
+        return good_since_s is not None and now_s - good_since_s > self._wall_clock() - since_ms / 1000
 
     async def _write(self, changes: list[GatewayChangeRecord]) -> None:
         txn = begin_in_store(self._leadership.epoch, "changes of active gateways")

@@ -158,10 +158,11 @@ class Announcer:
         if not await self._carried.refresh() or not self._trusted():
             await asyncio.sleep(RETRY_S)
             return
-        if self._is_early():
+        now_s = time.monotonic()
+        # What is taken while another gateway is lost waits for nobody: nobody else carries it.
+        if self._is_early() and not self._outside.lost_gateway(now_s):
             await self._prepare()
             return
-        now_s = time.monotonic()
         self._schedule.want(self._held(), now_s)
         ready = self._schedule.due(now_s, self._outside.unlearnt)
         for start in range(0, len(ready), AT_ONCE):

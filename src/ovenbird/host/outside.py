@@ -26,6 +26,8 @@ LEARNT = "outside.learnt"
 CHANGED = "outside.not_learnt"
 DEAF = "outside.uplink_not_heard"
 LOOK_S = 1.0
+LOST_LATELY_S = 2.0
+"""Longer than hosts that send to gateways may be held (`ovenbird.host.handover`)."""
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +77,10 @@ class Outside:
     def doubt(self) -> None:
         """Ask again for what was taken lately: whoever carried it before has only now let go of it."""
         self._claims.doubt(time.monotonic(), LATELY_S)
+
+    def lost_gateway(self, now_s: float) -> bool:
+        """Whether another gateway was lost a moment ago and is not back."""
+        return any(now_s - self._lost_s[peer] <= LOST_LATELY_S for peer in self._gateways & self._lost_s.keys())
 
     def question(self, one: Announcement, now_s: float) -> bytes | None:
         """Return the question to send behind an announcement; `now_s` is that of the round (monotonic)."""

@@ -216,7 +216,8 @@ def _followed(router: Carried, memory: Memory, gateways: Gateways, now_s: float)
     if carrier != leader:
         if memory.settled and gateways.seen_by.get(leader, frozenset()) - {leader, carrier}:
             return leader, None  # it lives: the two do not see each other, and carry the router both
-        pending = now_s - memory.changed_s < (YOUNG_S if memory.settled else PENDING_S)
+        expected = not memory.settled and leader not in gateways.dead
+        pending = now_s - memory.changed_s < (PENDING_S if expected else YOUNG_S)
         known = carrier in router.order and carrier in router.eligible and carrier not in gateways.excluded
         if known and not pending and now_s - memory.adopted_s >= ADOPT_EVERY_S:
             return carrier, Cause.FAILOVER
