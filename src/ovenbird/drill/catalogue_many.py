@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from ovenbird.drill.catalogue_terms import FEW_PER_S
+from ovenbird.drill.catalogue_terms import FEW_PER_S, PEER_LOST
 from ovenbird.drill.invariants import ALWAYS
 from ovenbird.drill.judge import Bite, Expect
 from ovenbird.drill.script import Count, Detector, Drill, Heal, Hold, Inject, Needs, Return, once
@@ -58,6 +58,18 @@ MANY: tuple[Drill, ...] = (
         needs=Needs(centrals=1, gateways=4, computes=2),
         detector=Detector.BFD,
         announced=("no response to inactivity probe",),
+    ),
+    _gateways(
+        name="gateway-heal",
+        what="the tunnels of one of four gateways that carry 36 routers are cut for 10 s; when they are back, one by "
+        "one, it must take nothing from the living",
+        steps=once("partition", "gateway-active", hold_s=10, plane="data"),
+        expect=Expect(streams=MOVED, return_outage_ms=PLANNED_MS, bite=Bite.STREAMS, moves=True),
+        crowd=36,
+        spacing_ms=20.0,
+        needs=Needs(centrals=1, gateways=4, computes=2),
+        detector=Detector.BFD,
+        announced=PEER_LOST,
     ),
     _gateways(
         name="bfd-soak",
