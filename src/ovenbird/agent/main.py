@@ -189,6 +189,7 @@ class Agent:
             client,
             gateways=gateways,
             on_hold=announcer.lead_in,
+            on_silence=announcer.silence,
             on_release=announcer.repeat,
         )
         self._add("southbound-rows", rows.run)

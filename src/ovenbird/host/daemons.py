@@ -7,7 +7,7 @@ from pathlib import Path
 from ovenbird.model.errors import OvenbirdError
 from ovenbird.model.layout import Layout
 from ovenbird.plan.switch import Datapath
-from ovenbird.process import allocator
+from ovenbird.process import allocator, precedence
 from ovenbird.process.command import run
 from ovenbird.process.daemon import DaemonSpec
 
@@ -37,6 +37,7 @@ def vswitchd(layout: Layout, datapath: Datapath) -> DaemonSpec:
         control=str(layout.ovs_run / "ovs-vswitchd.{pid}.ctl"),
         log=layout.ovs_log / "ovs-vswitchd.log",
         env=_environment(layout),
+        session_niceness=precedence.SWITCH,
     )
 
 

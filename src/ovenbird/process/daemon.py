@@ -40,7 +40,9 @@ class DaemonSpec:
     exit_command: tuple[str, ...] = ("exit",)
     """Control command that ends it without undoing its work."""
     niceness: int = precedence.NICENESS
-    """nice(2); that of its session is `precedence.DAEMON`."""
+    """nice(2), which counts within its session."""
+    session_niceness: int = precedence.DAEMON
+    """That of its session, which counts among sessions."""
 
     @property
     def program(self) -> str:

@@ -1,4 +1,4 @@
-"""Which of a host's processes come first when they are more than its processors: daemons, then the agent, then others.
+"""Which processes come first when they are more than the processors: the switch, daemons, the agent, then others.
 
 A kernel with autogroups (sched(7); on by default) shares processors among *sessions* first, and nice(2) counts only
 within one. A daemon that detached has a session of its own, in which there is nobody that it could come before: its
@@ -17,6 +17,9 @@ NICENESS = -10
 DAEMON = -5
 """Of a daemon's session: three times the weight of others. A late BFD packet, or vote of a database's member, is taken
 for a death. More is worse where hosts share processors: at -10 whatever is no daemon stood still for seconds."""
+SWITCH = -10
+"""Of ovs-vswitchd's session: three times the weight of other daemons. Who computes flows must not keep the one that
+forwards, and answers BFD, from a processor; its own work is bounded by the traffic."""
 AGENT = -2
 """Of the agent's session: behind its daemons, before what else a host does. It announces what moved, and starts what
 died."""

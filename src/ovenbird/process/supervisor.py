@@ -60,7 +60,7 @@ class Kept:
             if running is None:
                 continue
             self.running = running
-            precedence.give(running.pid, precedence.DAEMON)
+            precedence.give(running.pid, self.spec.session_niceness)
             up_since = time.monotonic()
             if self._on_up is not None:
                 await self._on_up()
