@@ -30,7 +30,7 @@ MOVED_S = 1.2
 """How long the new gateways may take to claim what is theirs, and to say that they forward: less than agents wait."""
 TURNED_S = 0.8
 """How long the hosts that send may take to say that they send to the new gateways."""
-SILENT_S = 0.2
+SILENT_S = 0.8
 """How long old gateways may take to say that they tell the outside no more of what they lose."""
 ON_ITS_WAY_S = 0.2
 """What came to an old gateway before it was silent has left it after that time."""
@@ -165,7 +165,8 @@ class Handover:
             )
         except (OvsdbError, TimeoutError):
             return False
-        await asyncio.sleep(ON_ITS_WAY_S)
+        finally:
+            await asyncio.sleep(ON_ITS_WAY_S)
         return True
 
     async def _release(self, names: Collection[str]) -> None:

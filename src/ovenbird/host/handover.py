@@ -21,7 +21,7 @@ from ovenbird.ovsdb import Client, OvsdbError, Replica, Transaction
 HELD = "handover.held"
 LET_GO = "handover.let_go"
 NOT_HELD = "handover.not_held"
-LONGEST_S = 3.0
+LONGEST_S = 3.5
 EARLY_S = 1.8
 """Hosts that send are let go within that time, or nobody waits for it."""
 WRITE_S = 1.0

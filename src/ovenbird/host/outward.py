@@ -25,8 +25,6 @@ LASTS_S = 3
 """If this agent dies: a router that stays here after all is not heard for that long."""
 COOKIE = "0x6f766f75"
 CHANGE_S = 0.5
-TELLING = ("arp", "icmp6,icmp_type=134", "icmp6,icmp_type=136")
-"""ARP, router and neighbor advertisements (RFC 826, RFC 4861)."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,8 +57,8 @@ class Outward:
         own = self._chassis.port_mac(uplink)
         if out and patch and own:
             match = f"cookie={COOKIE},hard_timeout={LASTS_S},in_port={patch},dl_src={one.mac}"
-            for telling in TELLING:
-                yield f"add {match},priority=64001,{telling},actions=drop"
+            telling = "icmp6,icmp_type=136" if ":" in one.address else "arp"  # neighbor advertisement, or ARP
+            yield f"add {match},priority=64001,{telling},actions=drop"
             yield f"add {match},priority=64000,actions=mod_dl_src:{own},output:{out}"
 
     async def _change(self, by_bridge: dict[str, set[str]]) -> None:
