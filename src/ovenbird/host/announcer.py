@@ -36,7 +36,7 @@ UNSENT = "announce.not_sent"
 AT_ONCE = 256
 """Frames sent before other work of this process gets its turn."""
 RETRY_S = 0.1
-SILENT_S = 2.0
+SILENT_S = 2.5
 """What is still carried so long after it should have been lost is announced again."""
 
 _log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class Announcer:
             held = self._held()
             await self._speak_again(held)
             self._outside.carry(held)
-            new = self._schedule.want(held, now_s)
+            new = self._schedule.want(held - self._silent.keys(), now_s)
             if new:
                 _log.info(ANNOUNCED, extra={"addresses": len(new), "first": min(new).address})
             if self._schedule.next_s <= now_s:
@@ -133,7 +133,6 @@ class Announcer:
         ended = {one for one, until_s in self._silent.items() if one not in held or until_s <= now_s}
         if ended:
             await self._outward.end(ended)
-            self._schedule.forget(ended)
             for one in ended:
                 del self._silent[one]
 
@@ -159,13 +158,13 @@ class Announcer:
             await self._prepare()
             return
         now_s = time.monotonic()
-        self._schedule.want(self._held(), now_s)
+        self._schedule.want(self._held() - self._silent.keys(), now_s)
         ready = self._schedule.due(now_s, self._outside.unlearnt)
         for start in range(0, len(ready), AT_ONCE):
             if start:
                 await asyncio.sleep(0)
                 await self._carried.refresh()
-            held = self._held() if start else frozenset(ready)
+            held = self._held() - self._silent.keys() if start else frozenset(ready)
             by_bridge: dict[str, list[tuple[int, bytes]]] = {}
             for one in ready[start : start + AT_ONCE]:
                 port = self._chassis.patch_number(one.localnet)

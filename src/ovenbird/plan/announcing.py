@@ -110,11 +110,6 @@ class Schedule:
             self._there[one] = _Progress(now_s, now_s)
         return new
 
-    def forget(self, some: Collection[Announcement]) -> None:
-        """Take these for new when they are wanted next."""
-        for one in some:
-            self._there.pop(one, None)
-
     def fresh(self, now_s: float) -> frozenset[Announcement]:
         """Return what was taken lately."""
         return frozenset(one for one, progress in self._there.items() if now_s - progress.since_s <= LATELY_S)
