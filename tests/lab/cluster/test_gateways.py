@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import subprocess
@@ -231,14 +232,21 @@ class Request:
 
 
 @contextlib.asynccontextmanager
-async def asked_to_wait(site: Site, node: Node) -> AsyncIterator[Request]:
-    """A host that a controller has asked to wait, and which does; nobody lets it go."""
+async def requests(site: Site) -> AsyncIterator[tuple[Client, Replica]]:
+    """Who is asked to wait: the table of the Ovenbird database, read by its leader."""
     remotes = [f"unix:{site.lab.node(name).path('/run/ovenbird/db.sock')}" for name in CENTRALS]
     async with (
         Client(Database.OVENBIRD.value, remotes, leader_only=True) as client,
         Replica(client, {"Handover": None}) as replica,
     ):
         await replica.ready(timeout_s=30)
+        yield client, replica
+
+
+@contextlib.asynccontextmanager
+async def asked_to_wait(site: Site, node: Node) -> AsyncIterator[Request]:
+    """A host that a controller has asked to wait, and which does; nobody lets it go."""
+    async with requests(site) as (client, replica):
         rows = replica.table("Handover")
         # The controller takes away what it did not ask for, whenever it ends a move of its own: asked again then.
         first = time.time_ns()
@@ -339,3 +347,39 @@ async def test_who_waits_goes_on_though_its_agent_was_killed(site: Site) -> None
             await works_again(node)
         finally:
             start_agent(node)
+
+
+async def test_a_controller_that_dies_in_the_middle_of_a_move_keeps_nobody_waiting_and_the_next_one_ends_it(
+    site: Site,
+) -> None:
+    before, after = site.active("r1"), site.standby("r1")
+    mac = site.api.get("/v1/objects/Router/r1")["assigned"]["mac"]
+    acting = site.lab.node(str(site.status()["controller"]["leader"]))
+    async with requests(site) as (_client, replica):
+        rows = replica.table("Handover")
+        old = set(rows)
+        move = asyncio.create_task(asyncio.to_thread(site.cli, "gateway", "move", "r1", "--to", after))
+        await replica.wait_until(
+            lambda _: any(rows[uuid]["gateway"] == before for uuid in rows.keys() - old), timeout_s=30
+        )
+        waiting = {str(rows[uuid]["gateway"]) for uuid in rows.keys() - old}
+        agent = acting.daemon("agent")
+        agent.signal(signal.SIGKILL)
+        assert agent.wait_gone(timeout_s=30)
+        try:
+            assert before in waiting
+            for name in sorted(waiting):
+                await works_again(site.lab.node(name))
+            await move
+            await eventually(lambda: site.active("r1") == after, within_s=60)
+        finally:
+            start_agent(acting)
+    with asked_from_outside(site), site.capture(after, "eth1", "-Q", "out", f"icmp and ether src {mac}") as answers:
+        await eventually(lambda: answers.lines, within_s=30)
+        for _ in range(TRIES):  # the flows of who was let go end some time after it
+            with site.capture(before, "eth1", "-Q", "out", f"ether src {mac}") as more:
+                so_far = len(answers.lines)
+                await eventually(lambda: len(answers.lines) > so_far + 50, within_s=30)  # noqa: B023
+            if not more.lines:
+                break
+    assert more.lines == []
