@@ -205,10 +205,10 @@ async def begin_nb(service: ControllerService) -> None:
     await service.nb.client.transact(txn, timeout_s=10)
 
 
-async def say_held(service: ControllerService, *requests: tuple[str, int]) -> None:
+async def say(service: ControllerService, what: str, *requests: tuple[str, int]) -> None:
     txn = Transaction("as their agents do")
     for request in requests:
-        txn.update("Handover", {"held": True}, uuid=handover_uuid(*request))
+        txn.update("Handover", {what: True}, uuid=handover_uuid(*request))
     await service.store.client.transact(txn, timeout_s=10)
 
 
@@ -219,6 +219,7 @@ async def test_who_loses_a_router_and_who_sends_to_it_wait_until_each_may_go_on(
     monkeypatch.setattr(handover, "HELD_S", 30.0)
     monkeypatch.setattr(handover, "MOVED_S", 30.0)
     monkeypatch.setattr(handover, "TURNED_S", 30.0 if turns else 0.2)
+    monkeypatch.setattr(handover, "SILENT_S", 30.0)
     await begin_nb(service)
     await chassis.register("h1")
     await chassis.report("h1")
@@ -232,7 +233,7 @@ async def test_who_loses_a_router_and_who_sends_to_it_wait_until_each_may_go_on(
     await eventually(lambda: sorted(name for name, _ in asked) == ["g1", "h1"], within_s=15)
     assert order(service, "r1") == ["g1", "g2"], "NB is changed only when both wait"
     gateway, host = sorted(asked)
-    await say_held(service, gateway, host)
+    await say(service, "held", gateway, host)
     await ordered(service, "r1", "g2", "g1")
     await chassis.claim(LEG.format("r1"), "g2")
     await eventually(lambda: service.sb.carriers() == {LEG.format("r1"): "g2", LEG.format("r2"): None}, within_s=15)
@@ -252,6 +253,16 @@ async def test_who_loses_a_router_and_who_sends_to_it_wait_until_each_may_go_on(
     if turns:
         assert set(asked) == {gateway}, "the host does not say yet that it sends there"
         await chassis.confirm("h1", await number())
+    look_closer = Transaction("as its agent")
+    look_closer.select("Handover", columns=("gateway", "silence"))
+
+    async def is_asked_for_silence() -> bool:
+        rows = (await service.store.client.transact(look_closer, timeout_s=10)).rows(0)
+        return [(row["gateway"], row["silence"]) for row in rows] == [("g1", {service.gateways.macs()["r1"]})]
+
+    await eventually(is_asked_for_silence, within_s=15)
+    assert set(asked) == {gateway}, "it does not say yet that it is silent"
+    await say(service, "silent", gateway)
     await eventually(lambda: not asked, within_s=15)
 
 

@@ -60,6 +60,7 @@ def gateway_parts(
         client,
         gateways=gateways,
         on_hold=announcer.lead_in,
+        on_silence=announcer.silence,
         on_release=announcer.repeat,
     )
     parts: dict[str, Callable[[], Awaitable[None]]] = {

@@ -126,6 +126,16 @@ def home_uuid(router: str) -> str:
     return row_uuid("Home", router)
 
 
+@dataclass(frozen=True, slots=True)
+class HandoverRecord:
+    """What an agent says of a request to wait."""
+
+    held: bool
+    """Its ovn-controller waits."""
+    silent: bool
+    """It tells nobody outside any more of what it is about to lose."""
+
+
 def handover_uuid(gateway: str, request: int) -> str:
     """Return the UUID of the row that asks a gateway to go on forwarding."""
     return row_uuid("Handover", f"{gateway} {request}")
@@ -205,6 +215,11 @@ def read_home(row: Mapping[str, Any]) -> HomeRecord:
     """Return a router's home; an unknown cause reads as a move."""
     cause = Cause(row["cause"]) if row["cause"] in {each.value for each in Cause} else Cause.MOVE
     return HomeRecord(router=row["router"], gateway=row["gateway"], cause=cause, request=row["request"])
+
+
+def read_handover(row: Mapping[str, Any]) -> HandoverRecord:
+    """Return what an agent says of a request; a database of an older version has no column for silence."""
+    return HandoverRecord(held=row["held"], silent="silent" in row and row["silent"])
 
 
 def read_gateway_change(row: Mapping[str, Any]) -> GatewayChangeRecord:

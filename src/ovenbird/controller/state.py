@@ -14,12 +14,14 @@ from ovenbird.controller.records import (
     AttachmentRecord,
     ClusterRecord,
     GatewayChangeRecord,
+    HandoverRecord,
     HomeRecord,
     NodeRecord,
     UnreadableRow,
     read_attachment,
     read_cluster,
     read_gateway_change,
+    read_handover,
     read_home,
     read_node,
 )
@@ -73,7 +75,7 @@ class DeclaredState:
         """Gateways that operators want nothing carried by."""
         self.homes: dict[str, HomeRecord] = {}
         """By router: homes that operators asked for."""
-        self.handovers: dict[tuple[str, int], bool] = {}
+        self.handovers: dict[tuple[str, int], HandoverRecord] = {}
         """By gateway and request: whether it goes on forwarding what it loses until that is taken over."""
         self.gateway_changes: dict[tuple[int, str], GatewayChangeRecord] = {}
         """By time and router: the latest changes of active gateways."""
@@ -215,7 +217,7 @@ class DeclaredState:
                 case "Handover":
                     self.handovers.pop((row["gateway"], row["request"]), None)
                     if is_there:
-                        self.handovers[row["gateway"], row["request"]] = row["held"]
+                        self.handovers[row["gateway"], row["request"]] = read_handover(row)
                 case _:
                     self.gateway_changes.pop((row["at_ms"], row["router"]), None)
                     if is_there:

@@ -108,6 +108,11 @@ class Store:
         return self._replica.has("GatewayChange", "estimate")
 
     @property
+    def asks_for_silence(self) -> bool:
+        """Whether the database has a place to ask old gateways for silence; one of an older version has none."""
+        return self._replica.has("Handover", "silence")
+
+    @property
     def takes_batches(self) -> bool:
         """Whether the database has a place for batches; one that an older version has made has none."""
         return self._replica.has("Batch", "objects")

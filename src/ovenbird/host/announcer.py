@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from ovenbird.host.announcement import frame
@@ -22,6 +22,7 @@ from ovenbird.host.inward import Inward
 from ovenbird.host.muted import Muted
 from ovenbird.host.openflow import Connection
 from ovenbird.host.outside import Outside
+from ovenbird.host.outward import Outward
 from ovenbird.host.southbound_rows import SouthboundRows
 from ovenbird.model.cluster import Host
 from ovenbird.model.errors import Unavailable
@@ -36,6 +37,8 @@ UNSENT = "announce.not_sent"
 AT_ONCE = 256
 """Frames sent before other work of this process gets its turn."""
 RETRY_S = 0.1
+SILENT_S = 2.5
+"""What is still carried so long after it should have been lost is announced again."""
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +78,9 @@ class Announcer:
         self._bridges: dict[str, Connection] = {}
         self._inward = Inward(host, chassis, layout)
         self._led_in: frozenset[Announcement] = frozenset()
+        self._outward = Outward(host, chassis, layout)
+        self._silent: dict[Announcement, float] = {}
+        """What others announce now -> when this gateway speaks of it again, if it still carries it (monotonic)."""
 
     @property
     def known(self) -> frozenset[Announcement]:
@@ -91,7 +97,7 @@ class Announcer:
         self._woken.set()
 
     def repeat(self) -> None:
-        """Announce once more what was taken lately: whoever carried it before has only now let go of it."""
+        """Announce once more what was taken lately: only now is it this gateway's alone."""
         self._led_in = frozenset()
         self._schedule.repeat(time.monotonic())
         self._outside.doubt()
@@ -100,6 +106,13 @@ class Announcer:
     async def lead_in(self) -> None:
         """Have what comes for all that this host carries handed in while others announce it as well."""
         await self._inward.keep(self._held())
+
+    async def silence(self, macs: Collection[str]) -> None:
+        """Tell nobody outside of these addresses any more: another gateway does, and this one is about to lose them."""
+        lost = [one for one in self._known if one.mac in macs]
+        await self._outward.silence(lost)
+        self._silent |= dict.fromkeys(lost, time.monotonic() + SILENT_S)
+        self._woken.set()
 
     async def run(self) -> None:
         """Announce until cancelled."""
@@ -123,13 +136,24 @@ class Announcer:
         while True:
             now_s = time.monotonic()
             held = self._held()
+            await self._speak_again(held)
             self._outside.carry(held)
-            new = self._schedule.want(held, now_s)
+            new = self._schedule.want(held - self._silent.keys(), now_s)
             if new:
                 _log.info(ANNOUNCED, extra={"addresses": len(new), "first": min(new).address})
             if self._schedule.next_s <= now_s:
                 await self._send()
-            await self._until_woken(max(0.0, self._schedule.next_s - time.monotonic()))
+            next_s = min((self._schedule.next_s, *self._silent.values()))
+            await self._until_woken(max(0.0, next_s - time.monotonic()))
+
+    async def _speak_again(self, held: frozenset[Announcement]) -> None:
+        """End the silence about what is lost, and about what stays here after all: others have announced that."""
+        now_s = time.monotonic()
+        ended = {one for one, until_s in self._silent.items() if one not in held or until_s <= now_s}
+        if ended:
+            await self._outward.end(ended)
+            for one in ended:
+                del self._silent[one]
 
     async def _reassert(self) -> None:
         """Announce all again whenever another gateway was lost or is back: it may have announced the same."""
@@ -163,13 +187,13 @@ class Announcer:
         if self._is_early() and not self._outside.lost_gateway(now_s):
             await self._prepare()
             return
-        self._schedule.want(self._held(), now_s)
+        self._schedule.want(self._held() - self._silent.keys(), now_s)
         ready = self._schedule.due(now_s, self._outside.unlearnt)
         for start in range(0, len(ready), AT_ONCE):
             if start:
                 await asyncio.sleep(0)
                 await self._carried.refresh()
-            held = self._held() if start else frozenset(ready)
+            held = self._held() - self._silent.keys() if start else frozenset(ready)
             by_bridge: dict[str, list[tuple[int, bytes]]] = {}
             for one in ready[start : start + AT_ONCE]:
                 port = self._chassis.patch_number(one.localnet)

@@ -122,6 +122,11 @@ class Chassis:
         number = next((row["ofport"] for row in rows if row["name"] == interface), None)
         return number if isinstance(number, int) and 0 < number < 0xFF00 else 0
 
+    def port_mac(self, interface: str) -> str:
+        """Return an interface's own MAC address; "" while it has none."""
+        rows = self.replica.table("Interface").values() if self.replica is not None else ()
+        return next((row["mac_in_use"] or "" for row in rows if row["name"] == interface), "")
+
     def patch_number(self, localnet: str) -> int:
         """Return the number that the provider bridge knows a logical network's patch port by; 0 while it has none."""
         return self.port_number(f"patch-{localnet}-to-{INTEGRATION_BRIDGE}")  # as ovn-controller names that end

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
+from dataclasses import dataclass
 
 from ovenbird.host.chassis import Chassis
 from ovenbird.host.pausing import paused, resume_old
@@ -20,13 +21,22 @@ from ovenbird.ovsdb import Client, OvsdbError, Replica, Transaction
 HELD = "handover.held"
 LET_GO = "handover.let_go"
 NOT_HELD = "handover.not_held"
-LONGEST_S = 2.0
-EARLY_S = 1.5
+LONGEST_S = 3.5
+EARLY_S = 1.8
 """Hosts that send are let go within that time, or nobody waits for it."""
 WRITE_S = 1.0
-TABLES = {"Handover": ("gateway", "request", "held")}
+TABLES = {"Handover": ("gateway", "request", "held", "silence", "silent")}
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a row asks of this host."""
+
+    uuid: str
+    silence: frozenset[str]
+    """MAC addresses of routers that it should tell nobody outside of any more."""
 
 
 class Handover:
@@ -40,21 +50,24 @@ class Handover:
         *,
         gateways: Collection[str] = (),
         on_hold: Callable[[], Awaitable[None]] | None = None,
+        on_silence: Callable[[Collection[str]], Awaitable[None]] | None = None,
         on_release: Callable[[], None] = lambda: None,
     ) -> None:
         """Take in whom to tell.
 
-        `on_hold` is called as soon as this host goes on forwarding. `on_release` is called when another host is let go:
-        what this one took is then its alone. `gateways`: the hosts that do not only send.
+        `on_hold` is called as soon as this host goes on forwarding, `on_silence` with the MAC addresses that it should
+        not tell of any more. `on_release` is called when another host is let go, or has become silent: what this one
+        took is then its alone. `gateways`: the hosts that do not only send.
         """
         self._name = host.name
         self._gateways = frozenset(gateways)
         self._on_hold = on_hold
+        self._on_silence = on_silence
         self._chassis = chassis
         self._client = client
         self._on_release = on_release
-        self._wanted: dict[int, str] = {}
-        """Request -> UUID of its row."""
+        self._wanted: dict[int, _Asked] = {}
+        """By request."""
         self._changed = asyncio.Event()
         self.holding = False
         """Whether others may answer already for what this gateway still forwards."""
@@ -75,13 +88,21 @@ class Handover:
 
     async def _watch(self) -> None:
         others: set[str] = set()
+        silent: set[str] = set()
         async with Replica(self._client, TABLES) as replica:
             async for _ in replica.changes():
                 rows = replica.table("Handover")
-                self._wanted = {int(row["request"]): uuid for uuid, row in rows.items() if row["gateway"] == self._name}
+                # Columns that a database of an older version does not have.
+                knows = replica.has("Handover", "silent")
+                self._wanted = {
+                    int(row["request"]): _Asked(uuid, frozenset(row["silence"] if knows else ()))
+                    for uuid, row in rows.items()
+                    if row["gateway"] == self._name
+                }
                 self._changed.set()
                 before, others = others, {uuid for uuid, row in rows.items() if row["gateway"] != self._name}
-                if before - others:
+                spoke, silent = others - silent, {uuid for uuid in others if knows and rows[uuid]["silent"]}
+                if before - others or spoke & silent:
                     self._early_until_s = -math.inf
                     self._on_release()
                 if any(rows[uuid]["gateway"] not in self._gateways for uuid in others - before):
@@ -118,16 +139,26 @@ class Handover:
             if self._on_hold is not None:
                 await self._on_hold()
             if request in self._wanted:
-                await self._tell(request)
+                await self._tell(request, "held")
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(asyncio.get_running_loop().time() + LONGEST_S):
-                    while request in self._wanted:
-                        self._changed.clear()
-                        await self._changed.wait()
+                    await self._until_released(request)
         except (OvsdbError, OSError) as error:
             _log.warning(NOT_HELD, extra={"request": request, "error": str(error)})
 
-    async def _tell(self, request: int) -> None:
-        txn = Transaction("ovenbird agent: goes on forwarding")
-        txn.update("Handover", {"held": True}, uuid=self._wanted[request])
+    async def _until_released(self, request: int) -> None:
+        is_silent = False
+        while (asked := self._wanted.get(request)) is not None:
+            self._changed.clear()
+            if asked.silence and not is_silent:
+                is_silent = True
+                if self._on_silence is not None:
+                    await self._on_silence(asked.silence)
+                if request in self._wanted:
+                    await self._tell(request, "silent")
+            await self._changed.wait()
+
+    async def _tell(self, request: int, what: str) -> None:
+        txn = Transaction(f"ovenbird agent: {what}")
+        txn.update("Handover", {what: True}, uuid=self._wanted[request].uuid)
         await self._client.transact(txn, timeout_s=WRITE_S)

@@ -27,7 +27,7 @@ NOT_RESUMED = "controller.not_resumed"
 RECOMPUTE = "inc-engine/recompute"
 """Command of ovn-controller: compute everything anew."""
 PAUSE, RESUME, STATUS = "debug/pause", "debug/resume", "debug/status"
-RESCUE_S = 4
+RESCUE_S = 5
 """After so long the process of its own resumes ovn-controller; whoever pauses it must be done by then."""
 ANSWER_S = 0.3
 RETRY_S = 0.2

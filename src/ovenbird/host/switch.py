@@ -27,7 +27,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "Open_vSwitch": ("bridges", "external_ids", "other_config", "cur_cfg", "next_cfg", "ovs_version"),
     "Bridge": ("name", "ports", "datapath_type", "fail_mode", "other_config"),
     "Port": ("name", "interfaces", "external_ids"),
-    "Interface": ("name", "external_ids", "bfd_status", "error", "ofport"),
+    "Interface": ("name", "external_ids", "bfd_status", "error", "mac_in_use", "ofport"),
 }
 """What is read; Interface.statistics is left out, as it changes all the time."""
 

@@ -1,4 +1,4 @@
-"""Which of a host's processes come first when they are more than its processors: daemons, then the agent, then others.
+"""Which processes come first when they are more than the processors: the switch, daemons, the agent, then others.
 
 A kernel with autogroups (sched(7); on by default) shares processors among *sessions* first, and nice(2) counts only
 within one. A daemon that detached has a session of its own, in which there is nobody that it could come before: its

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from tests.lab.cluster.site import CENTRALS, Site
+from tests.lab.cluster.site import CENTRALS, R1, Capture, Site, seconds_of
 from tests.lab.cluster.test_failover import outages_ms, passed, traffic
 from tests.waiting import eventually, eventually_sync
 
+from ovenbird.host.announcer import SILENT_S
 from ovenbird.host.inward import COOKIE
 from ovenbird.lab.faults import Kill, PowerOff
 from ovenbird.lab.node import Node, start_agent
@@ -24,6 +28,8 @@ pytestmark = pytest.mark.lab
 
 PLANNED_LIMIT_MS = 250.0
 """A planned move takes some 20 ms, on a busy machine up to 100; an outage that BFD must find takes 600 and more."""
+FLOWS_S = 0.3
+"""New flows are in force after that time, on a slow machine too, for packets of which the switch knows others."""
 TRIES = 3
 """On a busy machine some moves take half a second (docs/gateways.md, "Measured"): one of these many must not."""
 
@@ -208,15 +214,39 @@ def history(site: Site, router: str = "r1") -> list[dict[str, Any]]:
     return site.api.get("/v1/gateways/history", query={"router": router})["changes"]  # type: ignore[no-any-return]
 
 
+@dataclass(frozen=True)
+class Request:
+    """A controller's request to a host that waits."""
+
+    client: Client
+    replica: Replica
+    uuid: str
+
+    async def silence(self, mac: str) -> None:
+        """Ask it to tell the outside no more of a router; return when it says that it does not."""
+        rows = self.replica.table("Handover")
+        txn = Transaction("a controller that ends right after")
+        txn.update("Handover", {"silence": {mac}}, uuid=self.uuid)
+        await self.client.transact(txn, timeout_s=30)
+        await self.replica.wait_until(lambda _: self.uuid not in rows or rows[self.uuid]["silent"], timeout_s=30)
+
+
 @contextlib.asynccontextmanager
-async def asked_to_wait(site: Site, node: Node) -> AsyncIterator[None]:
-    """A host that a controller has asked to wait, and which does; nobody lets it go."""
+async def requests(site: Site) -> AsyncIterator[tuple[Client, Replica]]:
+    """Who is asked to wait: the table of the Ovenbird database, read by its leader."""
     remotes = [f"unix:{site.lab.node(name).path('/run/ovenbird/db.sock')}" for name in CENTRALS]
     async with (
         Client(Database.OVENBIRD.value, remotes, leader_only=True) as client,
         Replica(client, {"Handover": None}) as replica,
     ):
         await replica.ready(timeout_s=30)
+        yield client, replica
+
+
+@contextlib.asynccontextmanager
+async def asked_to_wait(site: Site, node: Node) -> AsyncIterator[Request]:
+    """A host that a controller has asked to wait, and which does; nobody lets it go."""
+    async with requests(site) as (client, replica):
         rows = replica.table("Handover")
         # The controller takes away what it did not ask for, whenever it ends a move of its own: asked again then.
         first = time.time_ns()
@@ -230,7 +260,7 @@ async def asked_to_wait(site: Site, node: Node) -> AsyncIterator[None]:
                 break
         try:
             assert uuid in rows
-            yield
+            yield Request(client, replica, uuid)
         finally:
             txn = Transaction("the end of it")
             txn.delete("Handover", uuid=uuid)
@@ -262,6 +292,51 @@ async def test_who_waits_and_is_let_go_by_nobody_goes_on_by_itself(site: Site, r
         await works_again(node)
 
 
+@contextlib.contextmanager
+def asked_from_outside(site: Site) -> Iterator[None]:
+    """Somebody outside who pings r1 all the time, and asks everybody where it is."""
+    to = site.outside.run(["ip", "-o", "route", "get", R1], timeout_s=10).checked().stdout.split()
+    interface = to[to.index("dev") + 1]
+    commands = (["ping", "-n", "-i", "0.02", R1], ["arping", "-b", "-I", interface, R1])
+    running = [site.outside.popen(command, stdout=subprocess.DEVNULL) for command in commands]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait(timeout=10)
+
+
+async def test_who_is_about_to_lose_a_router_does_not_draw_its_traffic_and_does_so_again_if_it_keeps_it(
+    site: Site,
+) -> None:
+    """Its packets still leave; who answers, and where from, nobody outside learns. Who keeps it after all says so."""
+    node = site.lab.node(site.active("r1"))
+    mac = site.api.get("/v1/objects/Router/r1")["assigned"]["mac"]
+    announced = f"^[0-9.]+ {mac} > ff:ff:ff:ff:ff:ff.* who-has {R1} tell {R1}"
+    out = ("-Q", "out", f"ether src {mac} or src host {R1}")
+
+    async def is_announced(capture: Capture, after_s: float) -> None:
+        await eventually(
+            lambda: [line for line in capture.matching(announced) if seconds_of(line) > after_s], within_s=30
+        )
+
+    with asked_from_outside(site), site.capture(node.name, "eth1", *out) as seen:
+        for _ in range(TRIES):
+            async with asked_to_wait(site, node) as request:
+                until_s = time.time() + 0.75 * SILENT_S
+                await request.silence(mac)
+                silent_s = time.time() + FLOWS_S
+            await works_again(node)
+            # It keeps the router: what others may have said of it meanwhile is put right.
+            await is_announced(seen, until_s)
+            if until_s - silent_s > 0.25 * SILENT_S:
+                break
+        during = [line for line in seen.lines if silent_s < seconds_of(line) < until_s]
+    assert any("ICMP echo reply" in line for line in during), "it forwards"
+    assert [line for line in during if mac in line.split(", ethertype")[0] or "ARP" in line] == []
+
+
 async def test_who_waits_goes_on_though_its_agent_was_killed(site: Site) -> None:
     node = site.lab.node("n2")
     async with asked_to_wait(site, node):
@@ -272,3 +347,39 @@ async def test_who_waits_goes_on_though_its_agent_was_killed(site: Site) -> None
             await works_again(node)
         finally:
             start_agent(node)
+
+
+async def test_a_controller_that_dies_in_the_middle_of_a_move_keeps_nobody_waiting_and_the_next_one_ends_it(
+    site: Site,
+) -> None:
+    before, after = site.active("r1"), site.standby("r1")
+    mac = site.api.get("/v1/objects/Router/r1")["assigned"]["mac"]
+    acting = site.lab.node(str(site.status()["controller"]["leader"]))
+    async with requests(site) as (_client, replica):
+        rows = replica.table("Handover")
+        old = set(rows)
+        move = asyncio.create_task(asyncio.to_thread(site.cli, "gateway", "move", "r1", "--to", after))
+        await replica.wait_until(
+            lambda _: any(rows[uuid]["gateway"] == before for uuid in rows.keys() - old), timeout_s=30
+        )
+        waiting = {str(rows[uuid]["gateway"]) for uuid in rows.keys() - old}
+        agent = acting.daemon("agent")
+        agent.signal(signal.SIGKILL)
+        assert agent.wait_gone(timeout_s=30)
+        try:
+            assert before in waiting
+            for name in sorted(waiting):
+                await works_again(site.lab.node(name))
+            await move
+            await eventually(lambda: site.active("r1") == after, within_s=60)
+        finally:
+            start_agent(acting)
+    with asked_from_outside(site), site.capture(after, "eth1", "-Q", "out", f"icmp and ether src {mac}") as answers:
+        await eventually(lambda: answers.lines, within_s=30)
+        for _ in range(TRIES):  # the flows of who was let go end some time after it
+            with site.capture(before, "eth1", "-Q", "out", f"ether src {mac}") as more:
+                so_far = len(answers.lines)
+                await eventually(lambda: len(answers.lines) > so_far + 50, within_s=30)  # noqa: B023
+            if not more.lines:
+                break
+    assert more.lines == []
