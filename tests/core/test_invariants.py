@@ -153,7 +153,7 @@ BROKEN = {
         run(
             *[
                 arp(5000 + n * 100, "g1" if n % 2 else "g2", before="g2" if n % 2 else "g1", last_ms=4900 + n * 100)
-                for n in range(30)
+                for n in range(45)
             ]
         ),
     ),
