@@ -27,7 +27,10 @@ def test_names_are_unique_and_can_be_chosen() -> None:
     assert len(BY_NAME) == len(DRILLS)
     usual = tuple(drill for drill in DRILLS if drill.needs.gateways <= 2)
     assert chosen(("noop", "all")) == (BY_NAME["noop"], *usual)
-    assert {drill.name for drill in DRILLS} - {drill.name for drill in usual} == {"gateway-many-routers"}
+    assert {drill.name for drill in DRILLS} - {drill.name for drill in usual} == {
+        "gateway-many-routers",
+        "gateway-heal",
+    }
     with pytest.raises(UserError) as caught:
         chosen(("gateway-crush",))
     assert "gateway-crash" in caught.value.hint
