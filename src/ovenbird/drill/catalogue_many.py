@@ -27,9 +27,13 @@ _gateways = partial(
 )
 
 
+def _moved(most_ms: float) -> dict[str, float]:
+    moved = dict.fromkeys(("snat*", "floating-ip*", "from-outside*", "router-*"), most_ms)
+    return {"snat-tcp": TCP_MS, "from-outside-tcp": TCP_MS, **moved}
+
+
 def _expect(moved_ms: float) -> Expect:
-    moved = dict.fromkeys(("snat*", "floating-ip*", "from-outside*", "router-*"), moved_ms)
-    streams = {"snat-tcp": TCP_MS, "from-outside-tcp": TCP_MS, **moved}
+    streams = _moved(moved_ms)
     return Expect(streams=streams, return_outage_ms=RETURN_MS, bite=Bite.STREAMS, moves=True, invariants=LEVEL)
 
 
@@ -75,7 +79,7 @@ MANY: tuple[Drill, ...] = (
         what="the tunnels of one of four gateways that carry 36 routers are cut for 10 s; when they are back, one by "
         "one, it must take nothing from the living",
         steps=once("partition", "gateway-active", hold_s=10, plane="data"),
-        expect=Expect(streams=MOVED, return_outage_ms=PLANNED_MS, bite=Bite.STREAMS, moves=True),
+        expect=Expect(streams=_moved(FAILOVER_MS), return_outage_ms=PLANNED_MS, bite=Bite.STREAMS, moves=True),
         crowd=36,
         spacing_ms=20.0,
         needs=Needs(centrals=1, gateways=4, computes=2),
