@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.core.test_invariants import event, holds, run, write
 
+from ovenbird.drill import runner
 from ovenbird.drill.commits import commits
 from ovenbird.drill.computing import Look, burst, told
 from ovenbird.drill.crowd import SAMPLED, sampled
@@ -163,3 +164,21 @@ def test_a_busy_machine_is_told_from_slow_software() -> None:
     assert "2 hosts" in last
     assert "1100 ms (g3: 200 ms" in last
     assert "250 ms at most (g2)" in alone
+
+
+async def test_a_fault_waits_until_bfd_is_as_fast_as_the_policy_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "CALM_EVERY_S", 0.0)
+    told_ms = [300.0, None, 200.0, 150.0]
+
+    class Busy:
+        def get(self, _path: str, **_options: object) -> dict[str, object]:
+            if (detect_ms := told_ms.pop(0)) is None:
+                raise Unavailable("nobody to ask")
+            return {"bfd_detect_ms": detect_ms}
+
+    await runner.calm(Busy(), 150.0)
+    assert not told_ms
+    told_ms = [600.0] * 100_000
+    monkeypatch.setattr(runner, "LONGEST_CALM_S", 0.01)
+    await runner.calm(Busy(), 150.0)
+    assert told_ms, "one that stays busy is measured as it is"

@@ -76,6 +76,7 @@ GOALS: tuple[Goal, ...] = (
         is_by_detection=True,
     ),
     Goal(event="one of four gateways of 100 routers", drill="gateway-many-routers", limit_ms=MANY_MS),
+    Goal(event="one of two gateways of 100 routers", drill="gateway-many-at-once", limit_ms=MANY_MS),
 )
 
 

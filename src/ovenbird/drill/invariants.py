@@ -26,10 +26,10 @@ from ovenbird.drill.record import (
     RunRecord,
 )
 
-ARP_OVERLAP_MS = 2500.0
-"""Two gateways may answer for one address this long. In a planned move the old one goes on until the new one has taken
-over: a third of a second usually, two seconds at most on a machine that is busy (`ovenbird.host.handover`). More means
-two gateways that both believe to be active."""
+ARP_OVERLAP_MS = 3500.0
+"""Two gateways may answer for one address this long. In a planned move the old one does until the new one has taken
+over and hosts that send have turned: half a second usually, never longer than agents wait on a machine that is busy
+(`ovenbird.host.handover`). More means two gateways that both believe to be active."""
 LONE_LOSS_SHARE = 0.001
 """Single packets, with their neighbours delivered, may be lost this often: the drill that breaks nothing shows as many
 on a busy machine (a socket's queue overflows while its process waits for a processor). Two in a row are an outage."""

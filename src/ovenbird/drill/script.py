@@ -14,6 +14,8 @@ from ovenbird.drill.record import RunRecord
 LIVE_INVARIANTS = ("realised", "no-unannounced-error")
 OVERHEAD_S, HOME_S, RESTART_S = 11.0, 14.0, 6.0
 """About what a run takes besides its holds; a gateway's way home; a host's restart."""
+CALM_S = 30.0
+"""About how long hosts take to calm down after a crowd of routers has come, where that counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,13 @@ class Drill:
     @property
     def expected_s(self) -> float:
         """Roughly how long a run takes, for guessing how long many of them will."""
-        return OVERHEAD_S + _held_s(self.steps) + (HOME_S if self.returns is Return.GATEWAY else 0.0)
+        more_s = (HOME_S if self.returns is Return.GATEWAY else 0.0) + (CALM_S if self.waits_for_calm else 0.0)
+        return OVERHEAD_S + _held_s(self.steps) + more_s
+
+    @property
+    def waits_for_calm(self) -> bool:
+        """Whether BFD, which is slower on busy hosts, must be as fast as the policy says before the fault."""
+        return self.crowd > 0 and self.detector is Detector.BFD
 
     @property
     def faults(self) -> tuple[Inject, ...]:
