@@ -14,7 +14,7 @@ FAILOVER_MS = 2500.0
 0.6 to 1.2 s (`ovenbird.drill.computing` tells both). What is aimed at, 300 ms on hosts of their own, is with the other
 goals of gateways (`ovenbird.drill.goals`)."""
 AT_ONCE_MS = 1500.0
-"""One gateway and one host of workloads compute, each on a processor of its own if there are two: 300 ms."""
+"""One gateway and one host of workloads compute, each on a processor of its own if there are two: 300 to 443 ms."""
 RETURN_MS = 2000.0
 """A gateway that comes back takes nothing from the living: it did so for 2.3 s and more, seeing them one by one."""
 TCP_MS = 4000.0
