@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import subprocess
 import time
@@ -299,12 +300,12 @@ def asked_from_outside(site: Site) -> Iterator[None]:
     to = site.outside.run(["ip", "-o", "route", "get", R1], timeout_s=10).checked().stdout.split()
     interface = to[to.index("dev") + 1]
     commands = (["ping", "-n", "-i", "0.02", R1], ["arping", "-b", "-I", interface, R1])
-    running = [site.outside.popen(command, stdout=subprocess.DEVNULL) for command in commands]
+    running = [site.outside.popen(command, stdout=subprocess.DEVNULL, start_new_session=True) for command in commands]
     try:
         yield
     finally:
         for process in running:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=10)
 
 
