@@ -76,7 +76,7 @@ class DeclaredState:
         self.homes: dict[str, HomeRecord] = {}
         """By router: homes that operators asked for."""
         self.handovers: dict[tuple[str, int], HandoverRecord] = {}
-        """By gateway and request: whether it goes on forwarding what it loses until that is taken over."""
+        """By gateway and request: what its agent says of going on with what it loses until that is taken over."""
         self.gateway_changes: dict[tuple[int, str], GatewayChangeRecord] = {}
         """By time and router: the latest changes of active gateways."""
         self.unreadable: dict[Key, str] = {}

@@ -43,7 +43,7 @@ _failover = partial(
     crowd=100,
     spacing_ms=20.0,
     detector=Detector.BFD,
-    announced=("no response to inactivity probe",),
+    announced=PEER_LOST,
 )
 
 MANY: tuple[Drill, ...] = (

@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
+from ovenbird.host.bridge_flows import change_flows
 from ovenbird.host.chassis import Chassis
 from ovenbird.model.cluster import Host
 from ovenbird.model.errors import OvenbirdError
 from ovenbird.model.layout import Layout
 from ovenbird.plan.announcing import Announcement
 from ovenbird.plan.switch import provider_bridge
-from ovenbird.process.command import run
 
 NOT_KEPT = "inward.not_kept"
 LASTS_S = 10
@@ -47,7 +47,6 @@ class Inward:
                 by_bridge.setdefault(provider_bridge(one.physnet), set()).add(f"{match},actions=output:{patch}")
         for bridge, flows in by_bridge.items():
             try:
-                target = f"unix:{self._layout.ovs_run / bridge}.mgmt"
-                await run("ovs-ofctl", "add-flows", target, "-", stdin="\n".join(sorted(flows)), timeout_s=ADD_S)
+                await change_flows(self._layout, bridge, sorted(flows), timeout_s=ADD_S)
             except OvenbirdError as error:
                 _log.warning(NOT_KEPT, extra={"bridge": bridge, "error": str(error)})

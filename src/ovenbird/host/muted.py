@@ -7,13 +7,13 @@ agent does. Everything else of the host goes on. For whom, and for how long, is 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
+from ovenbird.host.bridge_flows import change_flows
 from ovenbird.host.chassis import Chassis
 from ovenbird.model.layout import Layout
 from ovenbird.plan.announcing import Announcement
 from ovenbird.plan.switch import provider_bridge
-from ovenbird.process.command import run
 
 LASTS_S = 5
 RENEW_S = 1.5
@@ -47,7 +47,7 @@ class Muted:
             for match in sorted(wanted.get(bridge, ())):
                 flow = f"cookie={COOKIE},priority=64500,hard_timeout={LASTS_S},{match},actions=drop"
                 lines.append(f"add {flow}")
-            await run("ovs-ofctl", "add-flows", self._target(bridge), "-", stdin=_text(lines), timeout_s=TIMEOUT_S)
+            await change_flows(self._layout, bridge, lines, timeout_s=TIMEOUT_S)
         self._renewed_s = now_s
         self.macs = macs
 
@@ -57,10 +57,3 @@ class Muted:
             if patch := self._chassis.patch_number(one.localnet):
                 found.setdefault(provider_bridge(one.physnet), set()).add(f"in_port={patch},dl_src={one.mac}")
         return found
-
-    def _target(self, bridge: str) -> str:
-        return f"unix:{self._layout.ovs_run / bridge}.mgmt"
-
-
-def _text(lines: Iterable[str]) -> str:
-    return "".join(f"{line}\n" for line in lines)

@@ -12,13 +12,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator
 
+from ovenbird.host.bridge_flows import change_flows
 from ovenbird.host.chassis import Chassis
 from ovenbird.model.cluster import Host
 from ovenbird.model.errors import OvenbirdError
 from ovenbird.model.layout import Layout
 from ovenbird.plan.announcing import Announcement
 from ovenbird.plan.switch import provider_bridge
-from ovenbird.process.command import run
 
 NOT_SILENT = "outward.not_silent"
 LASTS_S = 3
@@ -64,7 +64,6 @@ class Outward:
     async def _change(self, by_bridge: dict[str, set[str]]) -> None:
         for bridge, flows in by_bridge.items():
             try:
-                target = f"unix:{self._layout.ovs_run / bridge}.mgmt"
-                await run("ovs-ofctl", "add-flows", target, "-", stdin="\n".join(sorted(flows)), timeout_s=CHANGE_S)
+                await change_flows(self._layout, bridge, sorted(flows), timeout_s=CHANGE_S)
             except OvenbirdError as error:
                 _log.warning(NOT_SILENT, extra={"bridge": bridge, "error": str(error)})
