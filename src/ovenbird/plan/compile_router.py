@@ -16,7 +16,7 @@ from ovenbird.plan.compile_further import default_network
 from ovenbird.plan.compile_gateway_router import pinned_rows, watch_rows
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.legs import Leg, is_pinned, legs_of
-from ovenbird.plan.rows import ANNOUNCED6, HOME, HOME_REQUEST, OWNER, VACANT, NbRow, Parent, row_uuid
+from ovenbird.plan.rows import ANNOUNCED6, HOME, HOME_REQUEST, OWNER, PREEMPTS, VACANT, NbRow, Parent, row_uuid
 
 ANYWHERE, ANYWHERE6 = "0.0.0.0/0", "::/0"
 
@@ -104,11 +104,12 @@ def _external_leg_rows(
     context: CompileContext,
 ) -> list[NbRow]:
     owner, network = {OWNER: str(declared.key)}, leg.network
-    addresses, announced = [f"{leg.address}/{external.cidr.partition('/')[2]}"], {}
+    addresses = [f"{leg.address}/{external.cidr.partition('/')[2]}"]
+    told = {PREEMPTS: "true"} if spec.gateways.failback == "preempt" else {}
     if address6 := leg_address6(leg, spec, external):
         addresses.append(f"{address6}/{PREFIX_LEN}")
         others = translated_addresses6(declared.name, network, inventory)
-        announced[ANNOUNCED6] = " ".join((leg.mac, address6, *others))
+        told[ANNOUNCED6] = " ".join((leg.mac, address6, *others))
     port, peer = names.router_port(declared.name, network), names.peer_port(network, declared.name)
     mtu = external_gateway_mtu(external, spec, context)
     options = {"gateway_mtu": str(mtu)} if mtu else {}
@@ -138,7 +139,7 @@ def _external_leg_rows(
                 "addresses": frozenset(("router",)),
                 # Without nat-addresses a new active gateway announces nothing but the port's own address.
                 "options": {"router-port": port, "nat-addresses": "router"},
-                "external_ids": {**owner, **announced},
+                "external_ids": {**owner, **told},
             },
             declared.key,
             Parent("Logical_Switch", names.external_switch(network), "ports"),

@@ -62,7 +62,10 @@ def judge_readiness(facts: GatewayFacts, *, behind_for_s: float = 0.0) -> Readin
         (not facts.dead, "it is seen by BFD no more"),
         (heard or None, "its agent is not heard"),
         (facts.daemons_run if heard else None, "ovs-vswitchd or ovn-controller does not run"),
-        (_negated(facts.held) if heard else None, "its agent holds it until it has its flows and sees the others"),
+        (
+            _negated(facts.held) if heard else None,
+            "its agent holds it until it has its flows, takes nothing from others and sees them",
+        ),
         (facts.connected if heard else None, "ovn-controller is not connected to SB"),
         (_sees_a_peer(facts.bfd) if heard else None, "no peer is seen by BFD"),
     )
