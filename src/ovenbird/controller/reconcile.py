@@ -99,7 +99,6 @@ class Reconciler:
         leadership.on_change(self._woken.set)
 
     def _bfd(self) -> Bfd:
-        """Return the timers that BFD should have now."""
         return bfd_timers(self._store.cluster, self._sight.strains(), time.time())
 
     # What changed.
@@ -113,20 +112,21 @@ class Reconciler:
     def _on_nb(self, change: NbChange) -> None:
         if self._epoch is None:
             return
-        control = change.control
-        ours = (
-            change.is_one
-            and control is not None
-            and (control.holder, control.epoch) == (self._leadership.name, self._epoch)
-        )
+        control, mine = change.control, (self._leadership.name, self._epoch)
+        ours = change.is_one and control is not None and (control.holder, control.epoch) == mine
         if not ours:
             self._work.suspect(change.owners)
             self._woken.set()
 
     def look_at_gateways(self) -> None:
-        """Look soon: another gateway may carry a router. It does not block."""
+        """Look soon: another gateway may carry a router."""
         self._look_again = True
         self._woken.set()
+
+    @property
+    def knows(self) -> bool:
+        """Whether NB's order was taken over for this epoch."""
+        return self._epoch is not None and self._epoch == self._leadership.epoch
 
     def moved_to(self, router: str, gateway: str) -> Cause | None:
         """Return why we moved a router to a gateway, once; None when we did not."""
@@ -173,8 +173,8 @@ class Reconciler:
 
     async def _sleep(self) -> None:
         retry_s = self.problems.next_retry_s()
-        timeout_s = IDLE_S if retry_s is None else min(IDLE_S, max(0.0, retry_s - time.monotonic()))
-        timeout_s = min(timeout_s, self._look_again_s)
+        timeout_s = math.inf if retry_s is None else max(0.0, retry_s - time.monotonic())
+        timeout_s = min(timeout_s, IDLE_S, self._look_again_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._woken.wait()
@@ -183,9 +183,9 @@ class Reconciler:
     async def _turn(self) -> None:
         if self._placing.handed.routers:
             await self._handover.over()
+        if not self._leadership.is_leader:
+            self._step_down()
         if not (self._leadership.is_leader and self._nb.synced and self._store.synced):
-            if not self._leadership.is_leader:
-                self._step_down()
             return
         await self._nb.settle(self._leadership.confirmed)
         if self._epoch != self._leadership.epoch:
@@ -376,7 +376,7 @@ class Reconciler:
     async def _audits(self) -> None:
         while True:
             await asyncio.sleep(self._audit_every_s)
-            if self._epoch is not None and self._epoch == self._leadership.epoch and self._nb.synced:
+            if self.knows and self._nb.synced:
                 self._work.suspect(await self._audit())
                 self._woken.set()
 
@@ -386,7 +386,7 @@ class Reconciler:
         What was declared but not yet written counts too; wait for the revision first.
         """
         current = self._nb.synced and self._store.synced and self._store.revision >= self._awaited
-        if self._epoch is None or self._epoch != self._leadership.epoch or not current:
+        if not (self.knows and current):
             raise LeadershipLost("not the acting controller, or not up to date")
         await self._nb.settle(self._leadership.confirmed)
         return await whole_plan(self._everything(), self._plan)
