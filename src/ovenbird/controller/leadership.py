@@ -21,6 +21,7 @@ from ovenbird.controller.events import (
     Events,
 )
 from ovenbird.controller.fence import FENCE_INDEX, begin_fenced, claim_nb, doubt_in_store, raise_epoch, stamp
+from ovenbird.controller.progress import Progress
 from ovenbird.ovsdb import Client, DeadlineExceeded, OvsdbError, Result, Transaction, WaitFailed
 from ovenbird.plan.election import (
     Beat,
@@ -113,6 +114,8 @@ class Leadership:
         self._pulses = pulses
         self._events = events
         self._clock = clock
+        self.progress = Progress(clock)
+        """Of whoever acts by this leadership."""
         self._lock = store.client.lock(LOCK)
         self._control = Control()
         self.confirmed = Control()
@@ -246,6 +249,7 @@ class Leadership:
             tenure=self._tenure,
             stand_from_s=self._stand_from_s,
             fit=self._store.is_readable,
+            busy_since_s=self.progress.busy_since_s,
             looked_s=self._looked_s,
             pulse=self._pulses.pulse,
             doubt=self._doubt,

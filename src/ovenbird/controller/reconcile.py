@@ -15,7 +15,7 @@ import time
 from collections.abc import Collection, Sequence
 
 from ovenbird.controller.apart import apart_in_nb
-from ovenbird.controller.audit import differing, whole_plan
+from ovenbird.controller.audit import differing, drift, whole_plan
 from ovenbird.controller.events import DRIFT_REPAIRED, NB_COMMITTED, NB_UNREACHABLE, Events
 from ovenbird.controller.fence import is_passing
 from ovenbird.controller.fitness import GatewayFitness
@@ -48,8 +48,6 @@ IDLE_S = 1.0
 """Longest time after which the loop looks again by itself."""
 RETRY_S = 0.5
 """After NB did not take a commit, for whatever reason that may pass."""
-SHOWN = 20
-"""At most so many steps of a repair are written into its event."""
 
 
 class Reconciler:
@@ -162,7 +160,8 @@ class Reconciler:
             while True:
                 await self._sleep()
                 try:
-                    await self._turn()
+                    with self._leadership.progress:
+                        await self._turn()
                 except LeadershipLost:
                     self._step_down()
                 except OvsdbError as error:
@@ -265,6 +264,7 @@ class Reconciler:
         return CompileContext(placement=self._placing.placement, underlay_mtu=self._store.cluster.underlay_mtu)
 
     def _plan(self, owners: Collection[Key]) -> Plan:
+        self._leadership.progress.mark()
         context, inventory = self._context(), self._store.inventory
         return diff(owners, {key: compile_object(key, inventory, context) for key in owners}, self._nb.index)
 
@@ -347,6 +347,7 @@ class Reconciler:
         comment = f"{self._leadership.name} epoch {self._leadership.epoch} revision {revision}"
         sent = self._store.client.release_news
         await self._leadership.commit(comment, fill, rows=len(plan.steps), revision=revision, on_sent=sent)
+        self._leadership.progress.mark()
         took_ms = round(1000 * (time.monotonic() - started_s))
         self._events.emit(
             NB_COMMITTED, revision=revision, steps=len(plan.steps), took_ms=took_ms, foreseen=foreseen is not None
@@ -364,12 +365,7 @@ class Reconciler:
 
     def _report(self, repairs: Plan, repaired: Sequence[Key]) -> None:
         self.drift_repaired += len(repaired)
-        self._events.emit(
-            DRIFT_REPAIRED,
-            objects=[str(key) for key in repaired[:SHOWN]],
-            steps=[f"{type(step).__name__} {step.table} {step.uuid}: {step.reason}" for step in repairs.steps[:SHOWN]],
-            count=len(repairs.steps),
-        )
+        self._events.emit(DRIFT_REPAIRED, **drift(repairs, repaired))
 
     # Comparing everything.
 
