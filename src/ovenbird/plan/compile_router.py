@@ -123,6 +123,8 @@ def _external_leg_rows(
                 "name": port,
                 "mac": leg.mac,
                 "networks": frozenset(addresses),
+                # A second list beside the group would be one that OVN ignores, and that people believe.
+                "gateway_chassis": frozenset(),
                 "ha_chassis_group": names.gateway_group(leg.name),
                 "options": options,
                 "external_ids": owner,
