@@ -312,6 +312,17 @@ def ping(place: Node | Workload, target: str, *, size: int | None = None, option
     return ping_output(place, target, size=size, options=options)[0] == 0
 
 
+def own_address6(place: Workload) -> str:
+    """The IPv6 address that a workload has made of what its router told it, once it may use it."""
+
+    def found() -> str:
+        argv = ["ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "global", "-tentative"]
+        shown = place.run(argv, timeout_s=10).stdout
+        return match[1] if (match := re.search(r"inet6 ([0-9a-f:]+)/64", shown)) else ""
+
+    return eventually_sync(found, within_s=20, every_s=0.2)
+
+
 def ping_output(
     place: Node | Workload, target: str, *, size: int | None = None, options: Sequence[str] = ()
 ) -> tuple[int, str]:
