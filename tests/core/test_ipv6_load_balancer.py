@@ -54,6 +54,7 @@ def test_whatever_depends_on_it_is_compiled_again() -> None:
     ("text", "words"),
     [
         (balancer("web", "2001:db8:1::5"), "2001:db8:1::5 is outside"),
+        (balancer("web", "2001:db8::5", more=", affinity: client"), "leads every client to the same one target"),
         (balancer("web", "2001:db8::7"), "2001:db8::7 is already used by FloatingIP/f7"),
         (balancer("web", "2001:db8::aff:ff:fe00:1"), "may not be chosen"),
         (balancer("web", "2001:db8::5", target="four"), "address6 leads nowhere: Port/four has no IPv6 address"),

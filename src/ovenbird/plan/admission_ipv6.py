@@ -84,6 +84,11 @@ class Ipv6Checks:
             self._lacks_prefix(key, path, space)
             return
         self._address(key, spec.address6, external.cidr6, space, path, beside=frozenset(("LoadBalancer",)))
+        if spec.affinity == "client":
+            # Its OpenFlow groups choose by the IPv4 fields, which an IPv6 packet does not have (ovs-ofctl dump-groups).
+            message = 'affinity "client" does not work by IPv6: OVN 23.03 leads every client to the same one target'
+            hint = "leave affinity out, or make a load balancer without it for address6"
+            self.found.problem(message, Place(key, ("affinity",)), Place(key, path), hint=hint)
         for name in target_ports(spec):
             port = self.view.spec(Port, name)
             network = self.view.spec(Network, port.network) if port else None

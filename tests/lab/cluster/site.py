@@ -116,6 +116,9 @@ name: on-host
 spec: {{network: public, port: vm3, address: {DISTRIBUTED}, distributed: true}}
 """
 
+DUAL_PUBLIC = DECLARED.partition("---")[0].replace("pool:", f'cidr6: "2001:db8::/64", gateway6: "{OUTSIDE6}", pool:')
+"""The first of them with IPv6 beside."""
+
 
 class Site:
     """The running cluster and short words for what tests ask of it."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.lab.cluster.flows import flows
-from tests.lab.cluster.site import DECLARED, OUTSIDE, OUTSIDE6, Site, own_address6, ping
+from tests.lab.cluster.site import DECLARED, DUAL_PUBLIC, OUTSIDE, OUTSIDE6, Site, own_address6, ping
 from tests.waiting import eventually_sync
 
 from ovenbird.lab.faults import Kill
@@ -38,9 +38,8 @@ REHOMED_MS = 10_000.0
 """BFD finds a lost gateway in 600 ms here, and the controller moves its routers within half a second more; the tight
 figure is a drill's."""
 
-WITH_IPV6 = f'cidr6: "2001:db8::/64", gateway6: "{OUTSIDE6}"'
 MODES = f"""
-{DECLARED.partition("---")[0].replace("pool:", f"{WITH_IPV6}, pool:")}
+{DUAL_PUBLIC}
 ---
 kind: Router
 name: front
