@@ -121,6 +121,16 @@ def test_load_balancers_are_on_the_first_of_several_and_their_targets_answer_the
     assert pins[f"ip6.src == {VM2_ADDRESS}"] == {"fd6f:7665:6e62:40::2"}
 
 
+def test_declared_routes_outward_leave_by_the_gateway_router() -> None:
+    hops = (Route(to=FAR6, via="2001:db8::fd"), Route(to="::/0", via="2001:db8::fc"))
+    found = all_rows({**DUAL, R1.key: in_mode("gateway-router", routes=hops)})
+    assert routes(found, "r1") == {(to, "fd6f:7665:6e62:40::2", "r1__transit") for to in (FAR6, "::/0", PUBLIC6)}
+    assert routes(found, "r1_gw") == {
+        (BLUE6, "fd6f:7665:6e62:40::1", None),
+        *((hop.to, hop.via, "r1_gw_public") for hop in hops),
+    }
+
+
 @pytest.mark.parametrize("mode", ["gateway-router", "active-active"])
 def test_a_gateway_router_without_ipv6_outside_has_none_at_all(mode: str) -> None:
     plain = changed(in_mode(mode), external=RouterExternal(network="public"))
