@@ -28,9 +28,10 @@ from collections.abc import Callable
 from typing import Any
 
 SO_TIMESTAMPNS = 35
-SOL_RAW, ICMP_FILTER = 255, 1
-"""linux/icmp.h; the kinds of message to drop, one bit each."""
+SOL_RAW, ICMP_FILTER, ICMPV6_FILTER = 255, 1, 1
+"""linux/icmp.h, linux/icmpv6.h; the kinds of message to drop, one bit each."""
 ECHO_REQUEST, ECHO_REPLY = 8, 0
+ECHO_REQUEST_6, ECHO_REPLY_6 = 128, 129
 MAGIC = 0x6F76656E
 UDP_PORT, TCP_PORT, PULL_PORT = 7007, 7007, 7008
 FRAME = struct.Struct("!II")
@@ -62,14 +63,22 @@ def echo_request(identifier: int, sequence: int) -> bytes:
     return struct.pack("!BBHHH", ECHO_REQUEST, 0, checksum(header + body), identifier, sequence & 0xFFFF) + body
 
 
+def echo_request_6(identifier: int, sequence: int) -> bytes:
+    """Return the same of ICMPv6 (RFC 4443); its checksum is the kernel's (RFC 3542 section 3.1)."""
+    return struct.pack("!BBHHH", ECHO_REQUEST_6, 0, 0, identifier, sequence & 0xFFFF) + FRAME.pack(sequence, MAGIC)
+
+
 def parse_reply(packet: bytes, identifier: int) -> int | None:
     """Return the sequence number of an answer to one of our requests, or None for any other packet."""
-    header_length = (packet[0] & 0x0F) * 4
-    icmp = packet[header_length:]
+    return parse_icmp(packet[(packet[0] & 0x0F) * 4 :], ECHO_REPLY, identifier)
+
+
+def parse_icmp(icmp: bytes, answer: int, identifier: int) -> int | None:
+    """Return the same for a message without its IP header, as the kernel gives those of ICMPv6."""
     if len(icmp) < 16:
         return None
     kind, _code, _sum, got_identifier, _short = struct.unpack("!BBHHH", icmp[:8])
-    if kind != ECHO_REPLY or got_identifier != identifier:
+    if kind != answer or got_identifier != identifier:
         return None
     sequence, magic = FRAME.unpack(icmp[8:16])
     return int(sequence) if magic == MAGIC else None
@@ -120,8 +129,15 @@ class DatagramStream(Stream):
     def __init__(self, name: str, target: str, selector: selectors.BaseSelector, *, identifier: int | None) -> None:
         super().__init__(name, target, selector)
         self._identifier = identifier
+        self._is_ipv6 = ":" in target
+        family = socket.AF_INET6 if self._is_ipv6 else socket.AF_INET
         if identifier is None:
-            self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        elif self._is_ipv6:
+            self._socket = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+            dropped = bytearray(b"\xff" * 32)  # one bit for each kind, in 32-bit words
+            struct.pack_into("=I", dropped, ECHO_REPLY_6 // 32 * 4, ~(1 << ECHO_REPLY_6 % 32) & 0xFFFFFFFF)
+            self._socket.setsockopt(socket.IPPROTO_ICMPV6, ICMPV6_FILTER, bytes(dropped))
         else:
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
             wanted = struct.pack("=I", ~(1 << ECHO_REPLY) & 0xFFFFFFFF)
@@ -136,10 +152,14 @@ class DatagramStream(Stream):
         """Send one request."""
         self.sent.append((sequence, time.time_ns()))
         identifier = self._identifier
-        packet = FRAME.pack(sequence, MAGIC) if identifier is None else echo_request(identifier, sequence)
+        if identifier is None:
+            packet = FRAME.pack(sequence, MAGIC)
+        else:
+            packet = (echo_request_6 if self._is_ipv6 else echo_request)(identifier, sequence)
         with contextlib.suppress(OSError):  # no route or no buffer: a loss like any other, and the record shows it
             if not self._connected:
-                self._socket.connect((self.target, UDP_PORT))
+                # A raw socket of IPv6 takes no port but that of its protocol, or none.
+                self._socket.connect((self.target, 0 if self._is_ipv6 and identifier is not None else UDP_PORT))
                 self._connected = True
             self._socket.send(packet)
 
@@ -156,6 +176,8 @@ class DatagramStream(Stream):
                 self.arrived(sequence, kernel_time_ns(ancillary))
 
     def _parse(self, packet: bytes) -> int | None:
+        if self._identifier is not None and self._is_ipv6:
+            return parse_icmp(packet, ECHO_REPLY_6, self._identifier)
         if self._identifier is not None:
             return parse_reply(packet, self._identifier)
         if len(packet) != FRAME.size:
