@@ -129,37 +129,28 @@ class DatagramStream(Stream):
     def __init__(self, name: str, target: str, selector: selectors.BaseSelector, *, identifier: int | None) -> None:
         super().__init__(name, target, selector)
         self._identifier = identifier
-        self._is_ipv6 = ":" in target
-        family = socket.AF_INET6 if self._is_ipv6 else socket.AF_INET
-        if identifier is None:
-            self._socket = socket.socket(family, socket.SOCK_DGRAM)
-        elif self._is_ipv6:
-            self._socket = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
-            dropped = bytearray(b"\xff" * 32)  # one bit for each kind, in 32-bit words
-            struct.pack_into("=I", dropped, ECHO_REPLY_6 // 32 * 4, ~(1 << ECHO_REPLY_6 % 32) & 0xFFFFFFFF)
-            self._socket.setsockopt(socket.IPPROTO_ICMPV6, ICMPV6_FILTER, bytes(dropped))
-        else:
-            self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-            wanted = struct.pack("=I", ~(1 << ECHO_REPLY) & 0xFFFFFFFF)
-            self._socket.setsockopt(SOL_RAW, ICMP_FILTER, wanted)
+        self._socket = self._open()
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
         self._socket.setblocking(False)
         self._connected = False
         selector.register(self._socket, selectors.EVENT_READ, self._receive)
 
+    def _open(self) -> socket.socket:
+        if self._identifier is None:
+            return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        opened = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        opened.setsockopt(SOL_RAW, ICMP_FILTER, struct.pack("=I", ~(1 << ECHO_REPLY) & 0xFFFFFFFF))
+        return opened
+
     def tick(self, sequence: int) -> None:
         """Send one request."""
         self.sent.append((sequence, time.time_ns()))
         identifier = self._identifier
-        if identifier is None:
-            packet = FRAME.pack(sequence, MAGIC)
-        else:
-            packet = (echo_request_6 if self._is_ipv6 else echo_request)(identifier, sequence)
+        packet = FRAME.pack(sequence, MAGIC) if identifier is None else echo_request(identifier, sequence)
         with contextlib.suppress(OSError):  # no route or no buffer: a loss like any other, and the record shows it
             if not self._connected:
-                # A raw socket of IPv6 takes no port but that of its protocol, or none.
-                self._socket.connect((self.target, 0 if self._is_ipv6 and identifier is not None else UDP_PORT))
+                self._socket.connect((self.target, UDP_PORT))
                 self._connected = True
             self._socket.send(packet)
 
@@ -176,14 +167,36 @@ class DatagramStream(Stream):
                 self.arrived(sequence, kernel_time_ns(ancillary))
 
     def _parse(self, packet: bytes) -> int | None:
-        if self._identifier is not None and self._is_ipv6:
-            return parse_icmp(packet, ECHO_REPLY_6, self._identifier)
         if self._identifier is not None:
             return parse_reply(packet, self._identifier)
         if len(packet) != FRAME.size:
             return None
         sequence, magic = FRAME.unpack(packet)
         return int(sequence) if magic == MAGIC else None
+
+
+class Icmpv6Stream(DatagramStream):
+    """Echo requests by ICMPv6.
+
+    It connects to nobody: a socket would keep the source address of its first packet, and a workload that has just
+    started has none yet but its link-local one.
+    """
+
+    def _open(self) -> socket.socket:
+        opened = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        dropped = bytearray(b"\xff" * 32)
+        struct.pack_into("=I", dropped, ECHO_REPLY_6 // 32 * 4, ~(1 << ECHO_REPLY_6 % 32) & 0xFFFFFFFF)
+        opened.setsockopt(socket.IPPROTO_ICMPV6, ICMPV6_FILTER, bytes(dropped))
+        return opened
+
+    def tick(self, sequence: int) -> None:
+        """Send one request."""
+        self.sent.append((sequence, time.time_ns()))
+        with contextlib.suppress(OSError):
+            self._socket.sendto(echo_request_6(self._identifier or 0, sequence), (self.target, 0))
+
+    def _parse(self, packet: bytes) -> int | None:
+        return parse_icmp(packet, ECHO_REPLY_6, self._identifier or 0)
 
 
 class TcpStream(Stream):
@@ -382,7 +395,8 @@ def make(streams: list[dict[str, str]], selector: selectors.BaseSelector) -> lis
             made.append(kind(one["name"], one["target"], selector))
         else:
             identifier = (first + at) & 0xFFFF if one["kind"] == "icmp" else None
-            made.append(DatagramStream(one["name"], one["target"], selector, identifier=identifier))
+            way = Icmpv6Stream if ":" in one["target"] else DatagramStream
+            made.append(way(one["name"], one["target"], selector, identifier=identifier))
     return made
 
 
