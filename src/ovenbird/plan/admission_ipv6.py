@@ -1,4 +1,4 @@
-"""What admission asks of IPv6: addresses inside their prefixes and nobody else's, and routers that IPv6 passes.
+"""What admission asks of IPv6: addresses inside their prefixes and nobody else's, and routes that lead somewhere.
 
 Each check records what is wrong in `Findings` and changes nothing.
 """
