@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovenbird.model.cluster import Bfd, Cluster, Host, Role, Timers
+from ovenbird.model.cluster import Bfd, Cluster, GatewayTimes, Host, Role, Timers
 from ovenbird.model.cluster_file import parse_cluster, render_cluster
 from ovenbird.model.errors import UserError
 
@@ -74,6 +74,14 @@ def test_defaults_are_those_of_the_model():
         (GOOD + "underlay_mtu: 100\n", 8, "at least 1280", ""),
         (GOOD + "datapath: kernel\n", 8, "'auto', 'system' or 'netdev', not 'kernel'", ""),
         (GOOD + "bfd: {mult: 0}\n", 8, "'bfd.mult' must be at least 1", ""),
+        (GOOD + "gateways: {lost_after_s: 5}\n", 8, "'gateways.lost_after_s' must be at least 10", ""),
+        (GOOD + "gateways: {hold_down: 5}\n", 8, "unknown field 'hold_down'", "hold_down_s"),
+        (
+            GOOD + "gateways:\n  lost_after_s: 60\n  hold_down_s: 900\n",
+            10,
+            "the longest hold-down, 600 s, is less than the first one",
+            "900 s (hold_down_s) or more",
+        ),
         (
             GOOD + "- {name: a, address: 10.0.0.2, roles: [compute]}\n",
             8,
@@ -144,6 +152,12 @@ HOSTS = st.builds(
         underlay_mtu=st.integers(1280, 9216),
         election_timer_ms=st.integers(100, 600000),
         timers=st.sampled_from(Timers),
+        gateways=st.builds(
+            GatewayTimes,
+            hold_down_s=st.integers(1, 600),
+            longest_hold_down_s=st.integers(600, 86400),
+            lost_after_s=st.integers(10, 86400),
+        ),
         own_bfd=st.none()
         | st.builds(Bfd, min_rx_ms=st.integers(10, 60000), min_tx_ms=st.integers(10, 60000), mult=st.integers(1, 255)),
     )

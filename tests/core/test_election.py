@@ -61,6 +61,12 @@ LEADER = replace(STANDBY, store_epoch=5, nb=Control(epoch=5, seen={}), tenure=Te
         # Looked at last so long ago, it was not run: NB is not to blame.
         (replace(LEADER, now_s=115.0, looked_s=100.0), Resign(Why.PAUSED)),
         (replace(LEADER, now_s=104.0, looked_s=103.0), Resign(Why.NB_HUNG)),
+        # A reconciler that gets nowhere, with no write under way, gives its place up, and does not stand either.
+        (replace(LEADER, busy_since_s=41.0), Idle(101.0)),
+        (replace(LEADER, busy_since_s=40.0), Resign(Why.STUCK)),
+        (replace(LEADER, busy_since_s=40.0, tenure=Tenure(epoch=5, confirmed_s=99.0, in_flight_rows=0)), Idle(104.0)),
+        (replace(STANDBY, busy_since_s=40.0), Resign(Why.STUCK)),
+        (replace(WITHOUT_LOCK, busy_since_s=40.0), Idle(101.0)),
         # The holder's heartbeat: it is doubted when one is missing and the next is late, and has its time after that.
         (WITHOUT_LOCK, Queue(101.0)),
         (replace(WITHOUT_LOCK, now_s=100.5), Queue(101.0)),

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from ovenbird.model.errors import Refused
 from ovenbird.plan.failback import ADOPT_EVERY_S, PENDING_S, YOUNG_S, Carried, Cause, Failback, Gateways, Memory, decide
 from ovenbird.plan.gateway_moves import drain_moves, rebalancing, single_move, undrain_moves
-from ovenbird.plan.gateway_readiness import BEHIND_S, HEARD_S, LOST_S, GatewayFacts, ReadinessWatch, judge_readiness
+from ovenbird.plan.gateway_readiness import BEHIND_S, HEARD_S, GatewayFacts, ReadinessWatch, judge_readiness
 from ovenbird.plan.rebalance import Move, Seat, rebalance
 
 NAMES = ("g1", "g2", "g3")
 R1 = Carried(name="r1", order=NAMES, eligible=frozenset(NAMES), home="g1", carrier="g1", delay_s=60)
 ALL_GOOD = Gateways(good_since_s=dict.fromkeys(NAMES, 0.0))
+LOST_S = 300.0
 LONG_AGO = Memory(changed_s=0.0, settled=True)
 
 
@@ -191,7 +192,7 @@ def test_good_needs_every_piece_of_evidence(fields, good):
 
 
 def test_since_when_counts_anew_after_a_restart_and_a_short_lag_does_not_count():
-    watch = ReadinessWatch()
+    watch = ReadinessWatch(LOST_S)
     assert watch.look([GOOD], 1.0) == {"g1": 1.0}
     behind = replace(GOOD, behind=True)
     assert watch.look([behind], 2.0) == {"g1": 1.0}
@@ -202,7 +203,7 @@ def test_since_when_counts_anew_after_a_restart_and_a_short_lag_does_not_count()
 
 
 def test_a_gateway_that_was_not_good_for_long_loses_its_place_and_only_then():
-    watch = ReadinessWatch()
+    watch = ReadinessWatch(LOST_S)
     off = replace(GOOD, name="g2", daemons_run=False)
     watch.look([GOOD, off], 0.0)
     assert watch.lost(LOST_S - 1) == frozenset()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ovenbird.lab.spec import OutsideAddress, from_yaml, parse, sized, to_data
-from ovenbird.model.cluster import Role
+from ovenbird.model.cluster import GatewayTimes, Role
 from ovenbird.model.errors import UserError
 
 
@@ -41,6 +41,7 @@ def test_a_file_may_mix_roles_choose_addresses_and_tag_the_outside() -> None:
     underlay: 10.50.0.0/28
     underlay_mtu: 9000
     bfd: {min_rx_ms: 50, min_tx_ms: 50, mult: 3}
+    gateways: {hold_down_s: 2, lost_after_s: 60}
     outside: [{address: 172.16.0.254/24}, {address: 172.17.0.254/24, vlan: 100}]
     nodes:
       - {name: all, roles: [central, gateway, compute]}
@@ -55,6 +56,7 @@ def test_a_file_may_mix_roles_choose_addresses_and_tag_the_outside() -> None:
     assert spec.underlay_prefix_length == 28
     assert spec.bfd is not None
     assert spec.bfd.detect_ms == 150
+    assert spec.cluster().gateways == GatewayTimes(hold_down_s=2, lost_after_s=60)
     assert parse(to_data(spec)) == spec
 
 
@@ -62,6 +64,7 @@ def test_every_problem_is_reported_at_once() -> None:
     text = """
     colour: red
     underlay_mtu: 20
+    gateways: {lost_after_s: 1, hold_down_s: 700}
     outside: [{address: here}, {address: 172.16.0.1/24, vlan: 5000}]
     nodes:
       - {name: c1, roles: [central]}
@@ -75,6 +78,8 @@ def test_every_problem_is_reported_at_once() -> None:
     for part in (
         "unknown field `colour`",
         "`underlay_mtu`",
+        "`lost_after_s` must be a number from 10 to 86400",
+        "`longest_hold_down_s` is less",
         "outside: bad address",
         "`vlan`",
         "`roles`",

@@ -57,6 +57,17 @@ def test_a_planned_change_lasts_from_when_the_old_one_let_go(cause: str) -> None
     assert seen(cause, ANSWERED, released_ms=AT_MS - 25).detected_ms is None
 
 
+def test_one_that_never_let_go_goes_on_and_the_outside_knows_it() -> None:
+    before = {**ANSWERED, "taken_ms": AT_MS - 40_000, "lost": {"g1": 30}}
+    unfit = seen("unfit", before, bad=("uplink", 240))
+    assert (unfit.detected_ms, unfit.outage_ms, unfit.outside) == (440, 440, "answered")
+    assert seen("drain", before, released_ms=AT_MS - 25).outage_ms == 25
+    assert seen("unfit", {**before, "taken_ms": AT_MS - 600_000}, bad=("uplink", 240)) == NO_ESTIMATE, (
+        "it told long ago"
+    )
+    assert seen("failover", before) == NO_ESTIMATE, "what BFD said then says nothing of now"
+
+
 def test_what_preempted_is_known_only_if_the_old_one_tells() -> None:
     assert seen("preempted", ANSWERED).outage_ms is None
     assert seen("preempted", ANSWERED, released_ms=AT_MS - 320).outage_ms == 308

@@ -189,6 +189,7 @@ async def test_damage_by_hand_is_mended(ovn):
     ovn.nbctl(
         *("lsp-del", "vm1", "--", "lr-nat-del", "r1", "snat", "--", "lrp-del", "r1_blue", "--"),
         *("ha-chassis-group-remove-chassis", "r1", "gw2", "--", "set", "Logical_Router", "r1", "options:chassis=gw1"),
+        *("--", "lrp-set-gateway-chassis", "r1_public", "gw2", "99"),
     )
     await ovn.replica.wait_until(lambda nb: nb.version > version, timeout_s=DEADLINE_S)
     ovn.realise()
@@ -196,6 +197,7 @@ async def test_damage_by_hand_is_mended(ovn):
     await declare(ovn, *SAMPLE)
     assert ovn.binding("cr-r1_public", "type") == "chassisredirect"
     assert ovn.binding("vm1", "logical_port") == "vm1"
+    assert ovn.nbctl("lrp-get-gateway-chassis", "r1_public") == "", "one form of list, and it is the group's"
     assert flows(ovn, "r1", "lr_out_snat", "ip4.src == 192.168.1.0/24")
 
 

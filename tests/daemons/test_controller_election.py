@@ -20,7 +20,7 @@ from ovenbird.controller.pulse import PulseWatch
 from ovenbird.controller.service import ControllerService
 from ovenbird.model.cluster import Database
 from ovenbird.ovsdb import Client, Replica, Transaction, WaitFailed
-from ovenbird.plan.election import CONTROL_UUID, Claim
+from ovenbird.plan.election import CONTROL_UUID, Claim, Control, Timers, Why
 from ovenbird.plan.pulse import PulseTimers
 
 pytestmark = pytest.mark.daemons
@@ -74,6 +74,30 @@ async def test_a_candidate_acts_when_nb_comes_back_as_it_was(dbs: Databases) -> 
         for member in dbs[Database.NB].members:
             member.start()
         await eventually(lambda: one.leadership.is_leader, within_s=20)
+
+
+async def test_a_leader_that_beats_but_reconciles_no_more_gives_its_place_up_and_stands_again_when_it_can(
+    dbs: Databases,
+) -> None:
+    timers = Timers(stuck_s=3.0, backoff_s=0.1)
+    async with dbs.candidate("c1", timers=timers) as hung:
+        await eventually(lambda: hung.leadership.is_leader, within_s=30)
+        async with dbs.candidate("c2", timers=timers) as other:
+            await other.store.ready(10)
+            settle, over = hung.nb.settle, asyncio.Event()
+
+            async def hangs(control: Control) -> None:
+                await over.wait()
+                await settle(control)
+
+            hung.nb.settle = hangs  # type: ignore[method-assign]
+            await other.store.apply(documents(network("n1", "10.1.0.0/24")))
+            await eventually(lambda: other.nb.last_control.revision == 1, within_s=20)
+            assert other.leadership.is_leader
+            assert [event.fields["why"] for event in hung.events.named(LEADERSHIP_LOST)] == [Why.STUCK.value]
+        assert not hung.leadership.is_leader, "the other one has left, and this one cannot act yet"
+        over.set()
+        await eventually(lambda: hung.leadership.is_leader, within_s=20)
 
 
 async def test_a_leader_whose_nb_hangs_gives_up_and_another_may_try(dbs: Databases) -> None:

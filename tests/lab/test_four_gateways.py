@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from tests.lab.cluster.site import Site, ping
+from tests.lab.cluster.site import Site, ping, quiet
 from tests.lab.cluster.test_switch_restart import serving
 from tests.lab.test_agent import restart_agent
 from tests.waiting import eventually_sync
 
-from ovenbird.lab.faults import Kill, Partition, PowerOff, heal
+from ovenbird.lab import wiring
+from ovenbird.lab.faults import Kill, LinkDown, LinkFlap, Partition, PowerOff, heal
 from ovenbird.lab.lab import Lab, remove
 from ovenbird.lab.node import Node
 from ovenbird.lab.readiness import wait_ready
 from ovenbird.lab.spec import from_yaml
+from ovenbird.model.cluster import Timers
 from ovenbird.model.cluster_file import parse_cluster, render_cluster
 
 pytestmark = pytest.mark.lab
 
-LAB_FILE = """
+LOST_AFTER_S, HOLD_DOWN_S, FLAPS = 15, 2, 5
+LAB_FILE = f"""
+gateways: {{hold_down_s: {HOLD_DOWN_S}, lost_after_s: {LOST_AFTER_S}}}
 nodes:
-  - {name: c1, roles: [central]}
-  - {name: g1, roles: [gateway], zone: a}
-  - {name: g2, roles: [gateway], zone: a}
-  - {name: g3, roles: [gateway], zone: b, weight: 2}
-  - {name: g4, roles: [gateway], zone: b}
-  - {name: n1, roles: [compute]}
+  - {{name: c1, roles: [central]}}
+  - {{name: g1, roles: [gateway], zone: a}}
+  - {{name: g2, roles: [gateway], zone: a}}
+  - {{name: g3, roles: [gateway], zone: b, weight: 2}}
+  - {{name: g4, roles: [gateway], zone: b}}
+  - {{name: n1, roles: [compute]}}
 """
 ZONES = {"g1": "a", "g2": "a", "g3": "b", "g4": "b"}
 WEIGHTS = {"g1": 1, "g2": 1, "g3": 2, "g4": 1}
@@ -146,6 +154,27 @@ def test_routers_are_spread_by_weight_and_stand_by_in_the_other_zone(site: Four)
     assert found["g3"] > max(found[gateway] for gateway in ("g1", "g2", "g4"))
     assert all(set(order) == set(ZONES) for order in site.declared.values())
     assert all(ZONES[order[0]] != ZONES[order[1]] for order in site.declared.values())
+    for lost in ZONES:
+        # Whichever is lost, its routers are spread over those of the other zone, by weight.
+        second = Counter(order[1] for order in site.declared.values() if order[0] == lost)
+        whole = sum(WEIGHTS[gateway] for gateway in second)
+        for gateway, routers in second.items():
+            assert abs(routers / WEIGHTS[gateway] - second.total() / whole) <= 1, (lost, second)
+
+
+def test_a_router_has_as_many_gateways_as_it_wants_in_the_zones_that_it_names(site: Four) -> None:
+    wanted = {"{zones: [b]}": (2, {"g3", "g4"}), "{zones: [a], count: 1}": (1, {"g1", "g2"})}
+    try:
+        for gateways, (count, among) in wanted.items():
+            site.apply(f"kind: Router\nname: zoned\nspec: {{external: {{network: public}}, gateways: {gateways}}}\n")
+
+            def is_so(count: int = count, among: set[str] = among) -> bool:
+                found = order(site, "zoned")
+                return len(found) == count and set(found) <= among
+
+            eventually_sync(is_so, within_s=20)
+    finally:
+        site.delete(("Router", "zoned"))
 
 
 def test_the_only_single_point_of_failure_is_named(site: Site) -> None:
@@ -153,8 +182,11 @@ def test_the_only_single_point_of_failure_is_named(site: Site) -> None:
     assert [(one["rule"], one["subject"]) for one in done.json["findings"]] == [("database.single", "c1")]
 
 
-def test_the_routers_of_a_lost_gateway_are_carried_in_the_other_zone(site: Four) -> None:
+def test_the_routers_of_a_lost_gateway_are_carried_in_the_other_zone_and_after_a_while_it_comes_last(
+    site: Four,
+) -> None:
     before = site.orders()
+    lost_s = time.monotonic()
     PowerOff(lab=site.lab, node="g3").inject()
     lost = [name for name, order in before.items() if order[0] == "g3"]
 
@@ -166,6 +198,25 @@ def test_the_routers_of_a_lost_gateway_are_carried_in_the_other_zone(site: Four)
 
     eventually_sync(carried, within_s=20)
     eventually_sync(lambda: not site.unreached(), within_s=20)
+    eventually_sync(lambda: {order[-1] for order in site.orders().values()} == {"g3"}, within_s=LOST_AFTER_S + 20)
+    assert time.monotonic() - lost_s >= LOST_AFTER_S, "one that is soon back keeps its place"
+
+    heal(site.lab)
+    eventually_sync(lambda: gateway(site, "g3")["good"], within_s=60)
+    at, second = site.bound(), site.orders()
+    assert "g3" not in at.values(), "it takes nothing back"
+    assert {order[-1] for order in second.values()} == {"g3"}
+    # The next failure: nobody counts upon the one that was away.
+    moved = {name: order[1] for name, order in second.items() if order[0] == at[name] == "g2"}
+    assert moved and "g3" not in moved.values()
+    PowerOff(lab=site.lab, node="g2").inject()
+    eventually_sync(lambda: site.bound().items() >= moved.items(), within_s=20)
+    eventually_sync(lambda: not site.unreached(), within_s=20)
+
+
+def gateway(site: Site, name: str) -> dict[str, object]:
+    """Return what the API says of a gateway."""
+    return next(one for one in site.api.get("/v1/gateways")["gateways"] if one["name"] == name)
 
 
 def test_one_that_was_cut_off_draws_nothing_and_says_nothing_for_what_others_carry(site: Four) -> None:
@@ -196,11 +247,19 @@ def test_one_that_was_cut_off_draws_nothing_and_says_nothing_for_what_others_car
 def order(site: Site, router: str) -> list[str]:
     """Return the gateways of a router in NB, most wanted first."""
     shown = site.api.get("/v1/gateways")["routers"]
-    return next(list(one["order"]) for one in shown if one["name"] == router)
+    return next((list(one["order"]) for one in shown if one["name"] == router), [])
+
+
+def at_home(site: Site, gateway: str) -> str:
+    """Return a router that a gateway carries, and to which it comes back."""
+    shown = site.api.get("/v1/gateways")["routers"]
+    own = (one for one in shown if one["active"] == one["home"] == one["order"][0] == gateway)
+    return next(str(one["name"]) for one in own if one["name"] in ADDRESSES)
 
 
 def test_nothing_goes_home_to_one_that_is_still_held(site: Four) -> None:
-    router, third = next((name, order[2]) for name, order in site.orders().items() if order[0] == "g1")
+    router = at_home(site, "g1")
+    third = site.orders()[router][2]
     spec = f"{{external: {{network: public, address: {ADDRESSES[router]}}}, gateways: {{failback_delay_s: 1}}}}"
     site.apply(f"kind: Router\nname: {router}\nspec: {spec}\n")
     # It is held until it sees all others, or they may be expected no more: one of them it does not see.
@@ -245,3 +304,120 @@ def test_a_gateway_that_leaves_the_cluster_file_leaves_the_lists_and_comes_last_
         lambda: site.orders() == {name: [*order, "g4"] for name, order in without.items()}, within_s=40, every_s=0.5
     )
     eventually_sync(lambda: not site.unreached(), within_s=20)
+
+
+def test_one_that_fails_again_and_again_is_held_down_longer_each_time(site: Four) -> None:
+    router = at_home(site, "g2")
+    spec = f"{{external: {{network: public, address: {ADDRESSES[router]}}}, gateways: {{failback: %s}}}}"
+    site.apply(f"kind: Router\nname: {router}\nspec: {spec % 'preempt'}\n")
+    try:
+        begin_ms = time.time_ns() // 1_000_000
+        LinkFlap(lab=site.lab, node="g2", interface="eth1", times=FLAPS, down_s=0.6, up_s=0.3).inject()
+        eventually_sync(lambda: site.bound()[router] != "g2", within_s=20)
+        eventually_sync(lambda: site.bound()[router] == "g2", within_s=90)
+        told = site.api.get("/v1/gateways/history", query={"router": router})["changes"]
+        moves = [(one["to"], one["cause"]) for one in told if one["at_ms"] >= begin_ms]
+        assert len(moves) <= FLAPS, "there and back once, not with each flap"
+        fault = LinkDown(lab=site.lab, node="g2", interface="eth1")
+        fault.inject()
+        eventually_sync(lambda: site.bound()[router] != "g2", within_s=20)
+        healed_s = time.monotonic()
+        fault.heal()
+        eventually_sync(lambda: site.bound()[router] == "g2", within_s=90)
+        assert time.monotonic() - healed_s >= 2 * HOLD_DOWN_S, "a relapse doubles it"
+        eventually_sync(lambda: not site.unreached(), within_s=20)
+    finally:
+        site.apply(f"kind: Router\nname: {router}\nspec: {spec % 'manual'}\n")
+
+
+def test_gateways_that_are_not_on_one_layer_2_are_named(site: Four) -> None:
+    """One sees another upstream router of the same address, as behind a switch that was cabled wrongly."""
+    fabric = site.lab.fabric.require_init()
+    (port,) = (cable.port for cable in site.lab.cables(site.lab.node("g2")) if cable.interface == "eth1")
+
+    def link(*words: str) -> str:
+        return wiring.in_network_of(fabric, ["ip", *words]).checked(subject="fabric").stdout
+
+    link("link", "add", "elsewhere", "type", "bridge", "forward_delay", "0")
+    try:
+        link("address", "add", "172.16.0.254/24", "dev", "elsewhere")
+        link("link", "set", "elsewhere", "up")
+        link("link", "set", port, "master", "elsewhere")
+        mac = link("-o", "link", "show", "elsewhere").partition("link/ether ")[2].split()[0]
+
+        def named() -> bool:
+            found = site.cli("check", "-o", "json").json["findings"]
+            told = {one["subject"]: one["message"] for one in found if one["rule"] == "gateway.not_one_l2"}
+            return f"g2 sees {mac}" in told.get("ExternalNetwork/public", "")
+
+        eventually_sync(lambda: quiet(named), within_s=20)
+    finally:
+        link("link", "set", port, "master", wiring.OUTSIDE_SWITCH)
+        link("link", "del", "elsewhere")
+    eventually_sync(lambda: "not_one_l2" not in site.cli("check", "-o", "json").out, within_s=20)
+
+
+STALLS = """
+import os, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+end_s = time.monotonic() + 60
+while time.monotonic() < end_s:
+    stall_s = time.monotonic() + 0.25
+    while time.monotonic() < stall_s:
+        pass
+    time.sleep(0.75)
+"""
+
+
+@contextlib.contextmanager
+def kept_waiting(site: Site, name: str) -> Iterator[None]:
+    """A host whose ovs-vswitchd now and then does not get its processor for a quarter of a second."""
+    pid = site.lab.node(name).daemon("vswitchd").pid
+    before = os.sched_getaffinity(pid)
+    one = max(before)
+    stalls = subprocess.Popen([sys.executable, "-c", STALLS, str(one)], start_new_session=True)
+    try:
+        allow(pid, {one})
+        yield
+    finally:
+        stalls.kill()
+        stalls.wait(timeout=10)
+        allow(pid, before)
+
+
+def allow(pid: int, processors: set[int]) -> None:
+    """Let every thread of a process run on these alone."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.sched_setaffinity(int(thread.name), processors)
+
+
+def test_bfd_is_slowed_for_a_host_that_is_too_busy_for_it_and_status_says_which(site: Four) -> None:
+    file = site.lab.node("c1").path("/etc/ovenbird/cluster.yaml")
+    whole = file.read_text()
+    fast = replace(parse_cluster(whole).cluster, timers=Timers.FAST)
+
+    def interval_ms() -> int:
+        (options,) = site.nb("NB_Global", "options")
+        return int(options["options"]["bfd-min-rx"])
+
+    def is_slowed() -> bool:
+        asked = interval_ms()
+        tunnels = site.vswitch("g1", "Interface", "bfd", where=["type=geneve"])
+        assert {row["bfd"].get("min_rx") for row in tunnels if row["bfd"].get("enable") == "true"} == {str(asked)}
+        warned = site.status().get("warnings", ())
+        assert any(one.startswith("BFD notices") and "g1 is so busy" in one for one in warned), warned
+        assert any(one.startswith("BFD of g1") and "not the network" in one for one in warned), warned
+        return fast.bfd.min_rx_ms < asked <= 4 * fast.bfd.min_rx_ms
+
+    try:
+        file.write_text(render_cluster(fast))
+        restart_agent(site.lab, "c1")
+        eventually_sync(lambda: interval_ms() <= 4 * fast.bfd.min_rx_ms, within_s=20)
+        with kept_waiting(site, "g1"):
+            eventually_sync(lambda: quiet(is_slowed), within_s=30, every_s=0.2)
+    finally:
+        file.write_text(whole)
+        restart_agent(site.lab, "c1")
+    eventually_sync(lambda: not site.unreached(), within_s=30)

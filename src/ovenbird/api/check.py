@@ -34,7 +34,10 @@ async def checked(service: ControllerService) -> dict[str, Any]:
         unknown.append(f"SB: {error}")
     try:
         rows = await _select(service.nb.client, NB_TABLES)
-        ports, switches = tuple(gateway_ports(*rows)), tuple(switch_sights(rows[5], rows[6]))
+        *of_ports, l2gateways = rows
+        logical_switches, localnets = of_ports[5:7]
+        ports = tuple(gateway_ports(*of_ports))
+        switches = tuple(switch_sights(logical_switches, {**localnets, **l2gateways}))
     except OvsdbError as error:
         unknown.append(f"NB: {error}")
     topology = Topology(
@@ -69,6 +72,7 @@ NB_TABLES: Selects = (
     ("Logical_Switch", (), ("name", "ports")),
     ("Logical_Switch_Port", (("type", "==", "localnet"),), ("options",)),
     ("Logical_Switch_Port", (("type", "==", "router"),), ("options",)),
+    ("Logical_Switch_Port", (("type", "==", "l2gateway"),), ("options",)),
 )
 
 
@@ -126,10 +130,10 @@ def gateway_ports(
                 )
 
 
-def switch_sights(switches: Mapping[str, Row], localnets: Mapping[str, Row]) -> Iterator[SwitchSight]:
-    """Yield the switches that lead to physical networks."""
+def switch_sights(switches: Mapping[str, Row], leading: Mapping[str, Row]) -> Iterator[SwitchSight]:
+    """Yield the switches that lead to physical networks; `leading`: the localnet and l2gateway ports."""
     for switch in sorted(switches.values(), key=lambda row: str(row["name"])):
-        physnets = [localnets[uuid]["options"].get("network_name", "") for uuid in switch["ports"] if uuid in localnets]
+        physnets = [leading[uuid]["options"].get("network_name", "") for uuid in switch["ports"] if uuid in leading]
         if physnets:
             yield SwitchSight(name=switch["name"], physnets=tuple(sorted(physnets)))
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from typing import Any
 
 from ovenbird.model.objects import Key
 from ovenbird.plan.rows import Conflict, Plan, Step
 
 SLICE = 100
 """Objects that are compared between two turns of the event loop."""
+SHOWN = 20
+"""At most so many steps of a repair are written into its event."""
 
 Planner = Callable[[Collection[Key]], Plan]
 """Returns what would make NB as some objects want it."""
@@ -44,3 +47,12 @@ async def _slices(keys: Iterable[Key], planner: Planner) -> AsyncIterator[tuple[
         part = ordered[start : start + SLICE]
         yield part, planner(part)
         await asyncio.sleep(0)
+
+
+def drift(repairs: Plan, repaired: Sequence[Key]) -> dict[str, Any]:
+    """Return what is told of a repair."""
+    return {
+        "objects": [str(key) for key in repaired[:SHOWN]],
+        "steps": [f"{type(step).__name__} {step.table} {step.uuid}: {step.reason}" for step in repairs.steps[:SHOWN]],
+        "count": len(repairs.steps),
+    }

@@ -24,10 +24,11 @@ FRESH_S = 12.0
 class GatewayFitness:
     """Verdicts on gateways, kept from one look to the next."""
 
-    def __init__(self, cluster: Cluster, events: Events, *, policy: Policy | None = None) -> None:
+    def __init__(self, cluster: Cluster, events: Events) -> None:
         self._cluster = cluster
         self._events = events
-        self._policy = policy or Policy()
+        times = cluster.gateways
+        self._policy = Policy(hold_down_s=times.hold_down_s, longest_hold_down_s=times.longest_hold_down_s)
         self._looked_s = 0.0
         self.verdicts: dict[Spot, Verdict] = {}
 

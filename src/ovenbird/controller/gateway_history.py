@@ -30,6 +30,7 @@ AT_ONCE = 200
 """Changes written in one transaction."""
 WRITE_TIMEOUT_S = 5.0
 RETRY_S = 1.0
+READY_POLL_S = 0.1
 LOOK_BACK_S = 1.5
 """A change that nobody meant is written down so much later: why it happened may be known only by then, and that it did
 not last."""
@@ -41,6 +42,10 @@ PREEMPTED = "preempted"
 
 class Planner(Protocol):
     """Who knows what was meant."""
+
+    @property
+    def knows(self) -> bool:
+        """Whether it has taken over what was meant before; until then it says nothing of any router."""
 
     def moved_to(self, router: str, gateway: str) -> Cause | None:
         """Return why a router was moved to a gateway, once; None when it was not."""
@@ -81,8 +86,11 @@ class GatewayHistory:
 
     def look(self) -> None:
         """Note what has changed."""
-        if not self._leadership.is_leader or not self._store.synced:
+        if not self._leadership.is_leader:
             self._epoch = None
+            return
+        if not self._is_ready:
+            self._woken.set()
             return
         if self._epoch != self._leadership.epoch:
             self._epoch = self._leadership.epoch
@@ -109,6 +117,14 @@ class GatewayHistory:
         if self._untold:
             self._woken.set()
 
+    @property
+    def _is_ready(self) -> bool:
+        """Whether it is known what has been told, and what was meant.
+
+        While the connection is lost nothing is forgotten: seen anew, a planned change would look like nobody's.
+        """
+        return self._store.synced and self._planner.knows
+
     def _cause(self, router: str, before: str, carrier: str) -> str:
         planned = self._planner.moved_to(router, carrier)
         if planned is not None:
@@ -124,6 +140,8 @@ class GatewayHistory:
         while True:
             await self._woken.wait()
             self._woken.clear()
+            while self._leadership.is_leader and not self._is_ready:
+                await asyncio.sleep(READY_POLL_S)
             self.look()
             while self._untold and self._leadership.is_leader:
                 changes = await self._explained(self._untold[:AT_ONCE])

@@ -48,7 +48,7 @@ class GatewaySight:
         self._heartbeat_age_s = heartbeat_age_s
         self._unfit = unfit
         self._clock = clock
-        self._watch = ReadinessWatch()
+        self._watch = ReadinessWatch(float(cluster.gateways.lost_after_s))
 
     @property
     def names(self) -> tuple[str, ...]:

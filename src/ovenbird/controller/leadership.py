@@ -21,6 +21,7 @@ from ovenbird.controller.events import (
     Events,
 )
 from ovenbird.controller.fence import FENCE_INDEX, begin_fenced, claim_nb, doubt_in_store, raise_epoch, stamp
+from ovenbird.controller.progress import Progress
 from ovenbird.ovsdb import Client, DeadlineExceeded, OvsdbError, Result, Transaction, WaitFailed
 from ovenbird.plan.election import (
     Beat,
@@ -93,7 +94,7 @@ class PulseSight(Protocol):
 
 
 class Leadership:
-    """A candidate. `run` until cancelled; `wake` when what it sees may have changed."""
+    """A candidate. `run` until cancelled; `wake` when what it sees may have changed; `progress`: of who acts by it."""
 
     def __init__(
         self,
@@ -113,6 +114,7 @@ class Leadership:
         self._pulses = pulses
         self._events = events
         self._clock = clock
+        self.progress = Progress(clock)
         self._lock = store.client.lock(LOCK)
         self._control = Control()
         self.confirmed = Control()
@@ -143,10 +145,8 @@ class Leadership:
     @property
     def holder(self) -> str:
         """Who leads, as far as NB says; "" when unknown."""
-        if self._tenure is not None:
-            return self.name
-        control = self._nb.control
-        return control.holder if control else ""
+        seen = self._nb.control.holder if self._nb.control else ""
+        return self.name if self._tenure is not None else seen
 
     @property
     def committed_revision(self) -> int:
@@ -246,6 +246,7 @@ class Leadership:
             tenure=self._tenure,
             stand_from_s=self._stand_from_s,
             fit=self._store.is_readable,
+            busy_since_s=self.progress.busy_since_s,
             looked_s=self._looked_s,
             pulse=self._pulses.pulse,
             doubt=self._doubt,
@@ -317,14 +318,13 @@ class Leadership:
             self._woken.set()
 
     async def _claim(self, claim: Claim) -> None:
-        timeout_s = self.timers.deadline_s
         why = Why.STORE_HUNG
         try:
             if not await self._raise_epoch(claim):
                 return
             why = Why.NB_HUNG
             txn, control = claim_nb(claim, self.name)
-            await self._nb.client.transact(txn, timeout_s=timeout_s)
+            await self._nb.client.transact(txn, timeout_s=self.timers.deadline_s)
         except DeadlineExceeded as error:
             self._events.emit(LEADERSHIP_CLAIM_FAILED, epoch=claim.epoch, error=str(error))
             self._step_back(why)

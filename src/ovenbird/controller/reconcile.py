@@ -15,7 +15,7 @@ import time
 from collections.abc import Collection, Sequence
 
 from ovenbird.controller.apart import apart_in_nb
-from ovenbird.controller.audit import differing, whole_plan
+from ovenbird.controller.audit import differing, drift, whole_plan
 from ovenbird.controller.events import DRIFT_REPAIRED, NB_COMMITTED, NB_UNREACHABLE, Events
 from ovenbird.controller.fence import is_passing
 from ovenbird.controller.fitness import GatewayFitness
@@ -48,8 +48,6 @@ IDLE_S = 1.0
 """Longest time after which the loop looks again by itself."""
 RETRY_S = 0.5
 """After NB did not take a commit, for whatever reason that may pass."""
-SHOWN = 20
-"""At most so many steps of a repair are written into its event."""
 
 
 class Reconciler:
@@ -99,7 +97,6 @@ class Reconciler:
         leadership.on_change(self._woken.set)
 
     def _bfd(self) -> Bfd:
-        """Return the timers that BFD should have now."""
         return bfd_timers(self._store.cluster, self._sight.strains(), time.time())
 
     # What changed.
@@ -113,20 +110,21 @@ class Reconciler:
     def _on_nb(self, change: NbChange) -> None:
         if self._epoch is None:
             return
-        control = change.control
-        ours = (
-            change.is_one
-            and control is not None
-            and (control.holder, control.epoch) == (self._leadership.name, self._epoch)
-        )
+        control, mine = change.control, (self._leadership.name, self._epoch)
+        ours = change.is_one and control is not None and (control.holder, control.epoch) == mine
         if not ours:
             self._work.suspect(change.owners)
             self._woken.set()
 
     def look_at_gateways(self) -> None:
-        """Look soon: another gateway may carry a router. It does not block."""
+        """Look soon: another gateway may carry a router."""
         self._look_again = True
         self._woken.set()
+
+    @property
+    def knows(self) -> bool:
+        """Whether NB's order was taken over for this epoch."""
+        return self._epoch is not None and self._epoch == self._leadership.epoch
 
     def moved_to(self, router: str, gateway: str) -> Cause | None:
         """Return why we moved a router to a gateway, once; None when we did not."""
@@ -162,7 +160,8 @@ class Reconciler:
             while True:
                 await self._sleep()
                 try:
-                    await self._turn()
+                    with self._leadership.progress:
+                        await self._turn()
                 except LeadershipLost:
                     self._step_down()
                 except OvsdbError as error:
@@ -173,8 +172,8 @@ class Reconciler:
 
     async def _sleep(self) -> None:
         retry_s = self.problems.next_retry_s()
-        timeout_s = IDLE_S if retry_s is None else min(IDLE_S, max(0.0, retry_s - time.monotonic()))
-        timeout_s = min(timeout_s, self._look_again_s)
+        timeout_s = math.inf if retry_s is None else max(0.0, retry_s - time.monotonic())
+        timeout_s = min(timeout_s, IDLE_S, self._look_again_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._woken.wait()
@@ -183,9 +182,9 @@ class Reconciler:
     async def _turn(self) -> None:
         if self._placing.handed.routers:
             await self._handover.over()
+        if not self._leadership.is_leader:
+            self._step_down()
         if not (self._leadership.is_leader and self._nb.synced and self._store.synced):
-            if not self._leadership.is_leader:
-                self._step_down()
             return
         await self._nb.settle(self._leadership.confirmed)
         if self._epoch != self._leadership.epoch:
@@ -265,6 +264,7 @@ class Reconciler:
         return CompileContext(placement=self._placing.placement, underlay_mtu=self._store.cluster.underlay_mtu)
 
     def _plan(self, owners: Collection[Key]) -> Plan:
+        self._leadership.progress.mark()
         context, inventory = self._context(), self._store.inventory
         return diff(owners, {key: compile_object(key, inventory, context) for key in owners}, self._nb.index)
 
@@ -347,6 +347,7 @@ class Reconciler:
         comment = f"{self._leadership.name} epoch {self._leadership.epoch} revision {revision}"
         sent = self._store.client.release_news
         await self._leadership.commit(comment, fill, rows=len(plan.steps), revision=revision, on_sent=sent)
+        self._leadership.progress.mark()
         took_ms = round(1000 * (time.monotonic() - started_s))
         self._events.emit(
             NB_COMMITTED, revision=revision, steps=len(plan.steps), took_ms=took_ms, foreseen=foreseen is not None
@@ -364,19 +365,14 @@ class Reconciler:
 
     def _report(self, repairs: Plan, repaired: Sequence[Key]) -> None:
         self.drift_repaired += len(repaired)
-        self._events.emit(
-            DRIFT_REPAIRED,
-            objects=[str(key) for key in repaired[:SHOWN]],
-            steps=[f"{type(step).__name__} {step.table} {step.uuid}: {step.reason}" for step in repairs.steps[:SHOWN]],
-            count=len(repairs.steps),
-        )
+        self._events.emit(DRIFT_REPAIRED, **drift(repairs, repaired))
 
     # Comparing everything.
 
     async def _audits(self) -> None:
         while True:
             await asyncio.sleep(self._audit_every_s)
-            if self._epoch is not None and self._epoch == self._leadership.epoch and self._nb.synced:
+            if self.knows and self._nb.synced:
                 self._work.suspect(await self._audit())
                 self._woken.set()
 
@@ -386,7 +382,7 @@ class Reconciler:
         What was declared but not yet written counts too; wait for the revision first.
         """
         current = self._nb.synced and self._store.synced and self._store.revision >= self._awaited
-        if self._epoch is None or self._epoch != self._leadership.epoch or not current:
+        if not (self.knows and current):
             raise LeadershipLost("not the acting controller, or not up to date")
         await self._nb.settle(self._leadership.confirmed)
         return await whole_plan(self._everything(), self._plan)

@@ -46,9 +46,6 @@ IDLE_MS = 12_000.0
 ISOLATED_MS = 3000.0
 """A gateway whose underlay is down, with its uplink up, hears neither BFD nor SB: it answers on until the link is back,
 a second later, and it has been told."""
-UNLED_MS = 5000.0
-"""A gateway that comes back while the central tier is still starting takes its routers at once: nobody tells it not to,
-and it has no flows yet."""
 REHOMED = {**NORTH_SOUTH, "spread-*": REHOMED_MS, "mode-*": REHOMED_MS}
 _gateway = partial(
     Drill,
@@ -117,7 +114,7 @@ GATEWAYS: tuple[Drill, ...] = (
             Hold(6.0),
             Heal(),
         ),
-        expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, moves=True, return_outage_ms=UNLED_MS),
+        expect=Expect(streams=NORTH_SOUTH, bite=Bite.STREAMS, moves=True, return_outage_ms=PLANNED_MS),
         # SB is off with the rest and never hears of the move: only ARP shows it, and nobody knows of a way home.
         returns=Return.HEALTHY,
         return_timeout_s=120.0,

@@ -79,6 +79,7 @@ GOALS: tuple[Goal, ...] = (
         limit_ms=LOST_MS,
         is_by_detection=True,
     ),
+    Goal(event="their return", drill="central-off-gateway-crash", limit_ms=PLANNED_MS, figure="path_return_ms"),
     Goal(event="one of four gateways of 100 routers", drill="gateway-many-routers", limit_ms=MANY_MS),
     Goal(event="one of two gateways of 100 routers", drill="gateway-many-at-once", limit_ms=MANY_MS),
 )

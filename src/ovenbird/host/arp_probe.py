@@ -6,6 +6,8 @@ An ARP probe has the sender address 0.0.0.0 (RFC 5227 section 2.1.1), so nobody'
 solicitation without an address of its own would be answered to all nodes (RFC 4861 section 7.2.4), so it has the
 bridge's link-local one. Both go to the next hop's hardware address while that answers, so that they disturb nobody
 else, and to everybody once it does not.
+Whether another gateway answers for a router is asked of that router's own MAC address, in its own name: OVN answers no
+sender without an address in the network, and may note whom it has answered. The frame's source is this host's own.
 Must never send an address of ours, nor more than one probe per call and target.
 
 The same kind of socket, listening to an uplink *before* Open vSwitch takes its frames, hears answers to questions that
@@ -82,7 +84,18 @@ def request(target: Target, source: bytes, destination: bytes = BROADCAST) -> by
     if target.is_ipv6:
         return solicitation(source, target.address, destination if destination != BROADCAST else None, tag)
     head = destination + source + tag + struct.pack("!H", ETH_P_ARP)
-    body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, _REQUEST) + source + bytes(4) + bytes(6)
+    return _asking(head, source, bytes(4), target)
+
+
+def self_request(target: Target, source: bytes, mac: bytes) -> bytes:
+    """Return the frame that asks whoever has an address and MAC address for just these (RFC 826)."""
+    tag = struct.pack("!HH", ETH_P_8021Q, target.vlan) if target.vlan else b""
+    head = mac + source + tag + struct.pack("!H", ETH_P_ARP)
+    return _asking(head, mac, socket.inet_aton(target.address), target)
+
+
+def _asking(head: bytes, sender_mac: bytes, sender: bytes, target: Target) -> bytes:
+    body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, _REQUEST) + sender_mac + sender + bytes(6)
     return (head + body + socket.inet_aton(target.address)).ljust(_MIN_FRAME, b"\0")
 
 
@@ -141,6 +154,10 @@ class ArpSocket:
     def send(self, target: Target, destination: bytes = BROADCAST) -> None:
         """Send one probe."""
         self._socket.send(request(target, self.own, destination))
+
+    def send_self(self, target: Target, mac: bytes) -> None:
+        """Ask whoever has that address and MAC address."""
+        self._socket.send(self_request(target, self.own, mac))
 
     def answers(self) -> list[tuple[Target, bytes]]:
         """Return who has answered us since the last call, and with which hardware address."""

@@ -14,6 +14,7 @@ import time
 from ovenbird.host import daemons
 from ovenbird.host.hold import Hold
 from ovenbird.host.link import give_to_userspace
+from ovenbird.host.returning import Returning
 from ovenbird.host.switch import DATABASE, TABLES, is_settled, transaction_of, view_of
 from ovenbird.host.underlay import Underlay, assert_on_bridge, learn
 from ovenbird.model.cluster import Cluster, Database, Host, Role
@@ -149,6 +150,7 @@ class Chassis:
                 self.controller_spec,
                 through_switch=self._underlay is not None,
                 gateways=self._other_gateways,
+                returning=self._returning,
             )
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_settings(client, replica))
@@ -243,6 +245,9 @@ class Chassis:
         others = (host for host in self._cluster.hosts if Role.GATEWAY in host.roles and host.name != self._host.name)
         return {host.name: host.address for host in others}
 
+    def _returning(self) -> Returning:
+        return Returning(self._host, self._cluster.remotes(Database.SB), lambda: self._southbound)
+
     async def _prepare_hold(self) -> None:
         if self._hold is not None:
             await self._hold.prepare()
@@ -258,7 +263,9 @@ class Chassis:
         else:
             await self._hold.narrow()
             await self._assert_links()
-            await self._hold.release()
+            await self._hold.release(running)
+            if daemon.find(self.vswitchd_spec) != running:
+                return
             await self._hold.rearm(running)
         self._let_go = running
         self.news.set()

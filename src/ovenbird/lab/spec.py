@@ -9,12 +9,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import yaml
 
-from ovenbird.model.cluster import Bfd, Cluster, Host, Role, Timers
+from ovenbird.model.cluster import GATEWAY_TIMES_S, Bfd, Cluster, GatewayTimes, Host, Role, Timers
 from ovenbird.model.errors import Problem, UserError
 
 LAB_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
@@ -73,6 +73,8 @@ class LabSpec:
     timers: Timers = Timers.NORMAL
     bfd: Bfd | None = None
     """None: those of `timers`."""
+    gateways: GatewayTimes = field(default_factory=GatewayTimes)
+    """As in the cluster file."""
 
     @property
     def underlay_prefix_length(self) -> int:
@@ -100,6 +102,7 @@ class LabSpec:
             election_timer_ms=self.election_timer_ms,
             timers=self.timers,
             own_bfd=self.bfd,
+            gateways=self.gateways,
         )
 
 
@@ -151,6 +154,7 @@ def to_data(spec: LabSpec) -> dict[str, Any]:
         "election_timer_ms": spec.election_timer_ms,
         "timers": spec.timers.value,
         **({"bfd": asdict(spec.bfd)} if spec.bfd else {}),
+        "gateways": asdict(spec.gateways),
     }
 
 
@@ -167,7 +171,17 @@ class _Parser:
         )
 
     def lab(self, data: Mapping[str, Any]) -> LabSpec:
-        known = {"name", "nodes", "outside", "underlay", "underlay_mtu", "election_timer_ms", "timers", "bfd"}
+        known = {
+            "name",
+            "nodes",
+            "outside",
+            "underlay",
+            "underlay_mtu",
+            "election_timer_ms",
+            "timers",
+            "bfd",
+            "gateways",
+        }
         for key in sorted(set(data) - known):
             self.problem(f"unknown field `{key}`", hint=f"known: {', '.join(sorted(known))}")
         name = str(data.get("name", ""))
@@ -183,6 +197,7 @@ class _Parser:
             election_timer_ms=self.number(data, "election_timer_ms", 1000, 100, 600_000),
             timers=self.timers(data.get("timers", Timers.NORMAL.value)),
             bfd=self.bfd(data["bfd"]) if "bfd" in data else None,
+            gateways=self.gateways(data.get("gateways", {})),
         )
         if self.problems:
             raise UserError(
@@ -221,6 +236,16 @@ class _Parser:
             min_tx_ms=self.number(value, "min_tx_ms", 200, 1, 60_000),
             mult=self.number(value, "mult", 3, 1, 255),
         )
+
+    def gateways(self, value: Any) -> GatewayTimes:
+        usual = asdict(GatewayTimes())
+        if not isinstance(value, dict) or set(value) - usual.keys():
+            self.problem(f"`gateways` has the fields {', '.join(usual)}")
+            return GatewayTimes()
+        numbers = {name: self.number(value, name, usual[name], *GATEWAY_TIMES_S[name]) for name in usual}
+        if numbers["longest_hold_down_s"] < numbers["hold_down_s"]:
+            self.problem("`longest_hold_down_s` is less than `hold_down_s`")
+        return GatewayTimes(**numbers)
 
     def nodes(self, value: Any, underlay: ipaddress.IPv4Network) -> tuple[NodeSpec, ...]:
         if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):

@@ -74,6 +74,21 @@ class Timers(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayTimes:
+    """How long a gateway must be well, or away, until that counts. Seconds."""
+
+    hold_down_s: int = 10
+    """One that was unfit must be good for so long; doubled with every relapse within a quarter of an hour."""
+    longest_hold_down_s: int = 600
+    lost_after_s: int = 300
+    """One that was not known to be good for so long comes last in the lists of those that it does not carry."""
+
+
+GATEWAY_TIMES_S = {"hold_down_s": (1, 3600), "longest_hold_down_s": (1, 86400), "lost_after_s": (10, 86400)}
+"""Least and most of each of `GatewayTimes`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
     """One host of the cluster. Its name is its hostname, its OVN chassis name and its name everywhere else."""
 
@@ -114,6 +129,7 @@ class Cluster:
     timers: Timers = Timers.NORMAL
     own_bfd: Bfd | None = None
     """Timers of BFD that the operator has fixed; they take the place of the policy's."""
+    gateways: GatewayTimes = GatewayTimes()
 
     @property
     def bfd(self) -> Bfd:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ovenbird.model.addresses import parse_address
-from ovenbird.model.cluster import Bfd, Cluster, Host, Role, Timers
+from ovenbird.model.cluster import GATEWAY_TIMES_S, Bfd, Cluster, GatewayTimes, Host, Role, Timers
 from ovenbird.model.documents import bad_input
 from ovenbird.model.errors import Problem
 from ovenbird.model.explain import did_you_mean, explain, name_hint
@@ -53,6 +53,17 @@ class _BfdFields(_Model):
     mult: Annotated[int, Field(ge=1, le=255)] = Bfd().mult
 
 
+def _bounded(name: str) -> Any:
+    least, most = GATEWAY_TIMES_S[name]
+    return Field(default=getattr(GatewayTimes(), name), ge=least, le=most)
+
+
+class _GatewayFields(_Model):
+    hold_down_s: int = _bounded("hold_down_s")
+    longest_hold_down_s: int = _bounded("longest_hold_down_s")
+    lost_after_s: int = _bounded("lost_after_s")
+
+
 class _HostFields(_Model):
     name: str
     """The host's name, as `hostname` prints it"""
@@ -77,6 +88,7 @@ class _ClusterFields(_Model):
     election_timer_ms: Annotated[int, Field(ge=100, le=600000)] = 1000
     timers: Literal["conservative", "normal", "fast"] = "normal"
     bfd: _BfdFields | None = None
+    gateways: _GatewayFields = _GatewayFields()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +130,7 @@ def render_cluster(cluster: Cluster) -> str:
         if host.weight != 1:
             fields["weight"] = host.weight
         hosts.append(fields)
-    bfd = cluster.own_bfd
+    bfd, times = cluster.own_bfd, cluster.gateways
     whole = {
         "name": cluster.name,
         "datapath": cluster.datapath,
@@ -126,6 +138,7 @@ def render_cluster(cluster: Cluster) -> str:
         "election_timer_ms": cluster.election_timer_ms,
         "timers": cluster.timers.value,
         **({"bfd": {"min_rx_ms": bfd.min_rx_ms, "min_tx_ms": bfd.min_tx_ms, "mult": bfd.mult}} if bfd else {}),
+        **({"gateways": asdict(times)} if times != GatewayTimes() else {}),
         "hosts": hosts,
     }
     return yaml.dump(whole, Dumper=yaml.CSafeDumper, sort_keys=False)
@@ -151,15 +164,17 @@ class _Reader:
         for at, host in enumerate(fields.hosts):
             self.problems.extend(self._host(at, host))
         self.problems.extend(self._clashes(fields.hosts))
+        self.problems.extend(self._times(fields.gateways))
         if self.problems:
             return None
         hosts = tuple(
             Host(**{**dict(host), "roles": frozenset(map(Role, host.roles)), "uplinks": dict(host.uplinks)})
             for host in fields.hosts
         )
-        plain = {name: value for name, value in fields if name not in ("hosts", "timers", "bfd")}
+        plain = {name: value for name, value in fields if name not in ("hosts", "timers", "bfd", "gateways")}
         own_bfd = Bfd(**dict(fields.bfd)) if fields.bfd else None
-        cluster = Cluster(**plain, hosts=hosts, timers=Timers(fields.timers), own_bfd=own_bfd)
+        times = GatewayTimes(**dict(fields.gateways))
+        cluster = Cluster(**plain, hosts=hosts, timers=Timers(fields.timers), own_bfd=own_bfd, gateways=times)
         self.problems.extend(self._quorum(cluster))
         self.warnings.extend(self._advice(cluster))
         return cluster
@@ -194,6 +209,12 @@ class _Reader:
                     line = self._located.line_of(("hosts", before, field))
                     message = f"the {field} {value} is given to two hosts; first on line {line}"
                     yield self._problem(message, ("hosts", at, field), f"each host has its own {field}")
+
+    def _times(self, times: _GatewayFields) -> Iterator[Problem]:
+        if times.longest_hold_down_s < times.hold_down_s:
+            message = f"the longest hold-down, {times.longest_hold_down_s} s, is less than the first one"
+            given = "longest_hold_down_s" if "longest_hold_down_s" in times.model_fields_set else "hold_down_s"
+            yield self._problem(message, ("gateways", given), f"{times.hold_down_s} s (hold_down_s) or more")
 
     def _quorum(self, cluster: Cluster) -> Iterator[Problem]:
         count = len(cluster.centrals)

@@ -16,7 +16,7 @@ from ovenbird.plan.compile_further import default_network
 from ovenbird.plan.compile_gateway_router import ANYWHERE, ANYWHERE6, pinned_rows, watch_rows
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.legs import Leg, is_pinned, legs_of
-from ovenbird.plan.rows import ANNOUNCED6, HOME, HOME_REQUEST, OWNER, VACANT, NbRow, Parent, row_uuid
+from ovenbird.plan.rows import ANNOUNCED6, HOME, HOME_REQUEST, OWNER, PREEMPTS, VACANT, NbRow, Parent, row_uuid
 
 _ON_SHARED_SWITCH = {"always_learn_from_arp_request": "false", "dynamic_neigh_routers": "true"}
 """Routers with an external leg share its switch, perhaps with a thousand others that they never talk to. By default
@@ -103,11 +103,12 @@ def _external_leg_rows(
     context: CompileContext,
 ) -> list[NbRow]:
     owner, network = {OWNER: str(declared.key)}, leg.network
-    addresses, announced = [f"{leg.address}/{external.cidr.partition('/')[2]}"], {}
+    addresses = [f"{leg.address}/{external.cidr.partition('/')[2]}"]
+    told = {PREEMPTS: "true"} if spec.gateways.failback == "preempt" else {}
     if address6 := leg_address6(leg, spec, external):
         addresses.append(f"{address6}/{PREFIX_LEN}")
         others = translated_addresses6(declared, leg, inventory)
-        announced[ANNOUNCED6] = " ".join((leg.mac, address6, *others))
+        told[ANNOUNCED6] = " ".join((leg.mac, address6, *others))
     port, peer = names.router_port(declared.name, network), names.peer_port(network, declared.name)
     mtu = external_gateway_mtu(external, spec, context)
     options = {"gateway_mtu": str(mtu)} if mtu else {}
@@ -121,6 +122,8 @@ def _external_leg_rows(
                 "name": port,
                 "mac": leg.mac,
                 "networks": frozenset(addresses),
+                # A second list beside the group would be one that OVN ignores, and that people believe.
+                "gateway_chassis": frozenset(),
                 "ha_chassis_group": names.gateway_group(leg.name),
                 "options": options,
                 "external_ids": owner,
@@ -137,7 +140,7 @@ def _external_leg_rows(
                 "addresses": frozenset(("router",)),
                 # Without nat-addresses a new active gateway announces nothing but the port's own address.
                 "options": {"router-port": port, "nat-addresses": "router"},
-                "external_ids": {**owner, **announced},
+                "external_ids": {**owner, **told},
             },
             declared.key,
             Parent("Logical_Switch", names.external_switch(network), "ports"),

@@ -83,6 +83,9 @@ class Timers:
     """Added to the deadline per row of a transaction in flight: a great write is slow, not hung."""
     paused_s: float = 2.5
     """A leader looks at least every second; one that has not for so long was not run."""
+    stuck_s: float = 60.0
+    """Whose reconciler got nowhere for so long, with no write to NB under way, does not act. Its slowest steps, a plan
+    for 10,000 objects in a thread or a planned move, take a tenth of that."""
     pulse: PulseTimers = field(default_factory=PulseTimers)
 
 
@@ -95,13 +98,14 @@ class Why(Enum):
     FENCED = "epoch in NB changed"
     NB_HUNG = "no NB write was confirmed in time"
     STORE_HUNG = "the Ovenbird database did not confirm in time"
+    STUCK = "its reconciler does not come round"
     UNFIT = "declared objects that this version cannot read"
     STOPPED = "stopped"
 
     @property
     def is_hang(self) -> bool:
         """Whether others should have a try before this candidate stands again."""
-        return self in (Why.NB_HUNG, Why.STORE_HUNG)
+        return self in (Why.NB_HUNG, Why.STORE_HUNG, Why.STUCK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +132,8 @@ class Sight:
     """Not to stand before this time."""
     fit: bool = True
     """Whether this candidate understands everything that is declared."""
+    busy_since_s: float | None = None
+    """Since when this candidate's reconciler has got nowhere; None while it has nothing to do."""
     looked_s: float | None = None
     """When this candidate last looked."""
     pulse: Pulse | None = None
@@ -182,6 +188,8 @@ def decide(sight: Sight, timers: Timers) -> Decision:
     """Return what the candidate does next."""
     if not sight.fit:
         return Resign(Why.UNFIT) if sight.tenure or sight.lock_held else Idle()
+    if _is_stuck(sight, timers):
+        return Resign(Why.STUCK) if sight.tenure or sight.lock_held else Idle(sight.now_s + timers.pulse.beat_s)
     if sight.tenure is not None:
         return _as_leader(sight, sight.tenure, timers)
     if sight.now_s < sight.stand_from_s:
@@ -191,6 +199,12 @@ def decide(sight: Sight, timers: Timers) -> Decision:
     if sight.store_epoch is None or sight.nb is None:
         return Idle(sight.now_s + timers.look_again_s)
     return Claim(max(sight.store_epoch, sight.nb.epoch) + 1, sight.store_epoch, sight.nb)
+
+
+def _is_stuck(sight: Sight, timers: Timers) -> bool:
+    """Whether the reconciler hangs. A write under way is no evidence: it has a deadline of its own."""
+    writes = sight.tenure is not None and sight.tenure.in_flight_rows is not None
+    return sight.busy_since_s is not None and not writes and sight.now_s - sight.busy_since_s >= timers.stuck_s
 
 
 def _as_standby(sight: Sight, timers: Timers) -> Decision:

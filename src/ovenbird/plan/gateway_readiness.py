@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 
 HEARD_S = 15.0
 """Three heartbeats of an agent."""
-LOST_S = 300.0
-"""A gateway that was not known to be good for so long loses its place in the lists of those that it does not carry."""
 BEHIND_S = 5.0
 """How long a chassis may take to confirm what NB asks for; every change is not confirmed for a moment."""
 
@@ -62,7 +60,10 @@ def judge_readiness(facts: GatewayFacts, *, behind_for_s: float = 0.0) -> Readin
         (not facts.dead, "it is seen by BFD no more"),
         (heard or None, "its agent is not heard"),
         (facts.daemons_run if heard else None, "ovs-vswitchd or ovn-controller does not run"),
-        (_negated(facts.held) if heard else None, "its agent holds it until it has its flows and sees the others"),
+        (
+            _negated(facts.held) if heard else None,
+            "its agent holds it until it has its flows, takes nothing from others and sees them",
+        ),
         (facts.connected if heard else None, "ovn-controller is not connected to SB"),
         (_sees_a_peer(facts.bfd) if heard else None, "no peer is seen by BFD"),
     )
@@ -88,6 +89,8 @@ def _sees_a_peer(bfd: tuple[bool | None, ...]) -> bool | None:
 class ReadinessWatch:
     """Since when gateways are good: fed with facts and moments, in their order."""
 
+    lost_after_s: float
+    """One that was not known to be good for so long is lost."""
     since_s: dict[str, float] = field(default_factory=dict)
     """Good now, and since when."""
     verdicts: dict[str, Readiness] = field(default_factory=dict)
@@ -120,4 +123,4 @@ class ReadinessWatch:
         """Return those that were not known to be good for long. With none that is good, it is we who are blind."""
         if not self.since_s:
             return frozenset()
-        return frozenset(name for name, since_s in self._missed_since_s.items() if now_s - since_s >= LOST_S)
+        return frozenset(name for name, since_s in self._missed_since_s.items() if now_s - since_s >= self.lost_after_s)

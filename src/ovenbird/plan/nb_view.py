@@ -90,6 +90,7 @@ WATCHED_COLUMNS: dict[str, tuple[str, ...]] = {
         "name",
         "mac",
         "networks",
+        "gateway_chassis",
         "ha_chassis_group",
         "options",
         "ipv6_ra_configs",

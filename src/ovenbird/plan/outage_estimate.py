@@ -14,7 +14,7 @@ from typing import Any
 
 from ovenbird.plan.failback import Cause
 from ovenbird.plan.fitness import BRIDGE, NEXT_HOP, OVN_CONTROLLER, OVS_VSWITCHD, UPLINK
-from ovenbird.plan.outside import Learnt
+from ovenbird.plan.outside import TOLD_S, Learnt
 
 PREEMPTED = "preempted"
 PARTITION = "partition"
@@ -82,7 +82,7 @@ class Seen:
 
 def estimate(seen: Seen) -> Estimate:
     """Return what can be said."""
-    claim = seen.claim
+    claim = _as_retaken(seen)
     if claim is None or not _is_near(claim.get("taken_ms"), seen.at_ms):
         return NO_ESTIMATE
     outside, answered_ms = str(claim.get("state", "")), _number(claim.get("answered_ms"))
@@ -102,6 +102,21 @@ def estimate(seen: Seen) -> Estimate:
         outside_ms=answered_ms,
         evidence=f"{why}; {told}",
     )
+
+
+def _as_retaken(seen: Seen) -> Mapping[str, Any] | None:
+    """Return the new gateway's claim; that of before as one of now, if it never let go.
+
+    A router that goes back in the middle of a planned move finds its old gateway held, with its flows
+    (`ovenbird.host.handover`). It says nothing of BFD then, and the outside was not asked again.
+    """
+    taken_ms = _number(seen.claim.get("taken_ms")) if seen.claim is not None else None
+    if seen.claim is None or taken_ms is None or seen.cause in BY_BFD | {PREEMPTED, PARTITION}:
+        return seen.claim
+    if not NEAR_MS < seen.at_ms - taken_ms <= 1000 * TOLD_S:
+        return seen.claim
+    answered = {"answered_ms": 0} if seen.claim.get("state") == Learnt.ANSWERED.value else {}
+    return {"taken_ms": seen.at_ms, "state": seen.claim.get("state", ""), **answered}
 
 
 def _until_claim(seen: Seen, claim: Mapping[str, Any]) -> tuple[int | None, int | None, str]:

@@ -28,6 +28,8 @@ HOME_REQUEST = "ovenbird-home-request"
 ANNOUNCED6 = "ovenbird-announced6"
 """external_ids key of a switch's port to a router, copied to SB: "MAC ADDRESS...", the IPv6 addresses that the router's
 active gateway answers for. OVN names only the IPv4 ones there (ovn-sb(5), Port_Binding.nat_addresses)."""
+PREEMPTS = "ovenbird-preempts"
+"""external_ids key of a switch's port to a router, copied to SB: "true" if its home gateway is to take it at once."""
 APART = "ovenbird-apart"
 """external_ids key of the group of a watch port: which pairs of gateways are apart, and why; "; " between them."""
 VACANT = "ovenbird-vacant"

@@ -13,7 +13,7 @@
 | gateway.not_one_l2 | gateways see different hardware addresses of one upstream router | warning |
 | floating_ip.no_uplink | a distributed floating IP's workload is on a host without an uplink there | unsafe |
 | network.unfit_host | a workload in a VLAN's network is on a host without the uplink that it takes | unsafe |
-| loop.two_localnets | a switch joins two physical networks | unsafe |
+| loop.two_localnets | a switch has two ways to physical networks (localnet or l2gateway ports) | unsafe |
 | loop.one_bridge | a chassis maps two physical networks to one bridge | unsafe |
 | obsolete.redirect_chassis | a router port has `options:redirect-chassis`, which OVN ignores | unsafe |
 | obsolete.both_forms | a router port has gateway_chassis and ha_chassis_group: OVN ignores the first | unsafe |
@@ -84,7 +84,7 @@ class GatewayPort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchSight:
-    """A switch in NB with the physical networks of its localnet ports; anybody's."""
+    """A switch in NB with the physical networks of its localnet and l2gateway ports; anybody's."""
 
     name: str
     physnets: tuple[str, ...]
@@ -188,7 +188,8 @@ def obsolete_rules(topology: Topology) -> Iterator[Finding]:
             message = f"options:redirect-chassis={port.redirect_chassis} has had no meaning since OVN 20.12"
             if not port.listed:
                 message += ": nothing carries this port"
-            hint = f"ovn-nbctl lrp-set-gateway-chassis {port.name} {port.redirect_chassis}, then remove the key"
+            instead = "" if port.listed else f"lrp-set-gateway-chassis {port.name} {port.redirect_chassis} -- "
+            hint = f"ovn-nbctl {instead}remove Logical_Router_Port {port.name} options redirect-chassis"
             yield _unsafe("obsolete.redirect_chassis", subject, message, hint)
         if port.has_group and port.has_gateway_chassis:
             message = "it has gateway_chassis and ha_chassis_group: OVN follows the group and ignores the other"
@@ -204,8 +205,9 @@ def wiring_rules(topology: Topology) -> Iterator[Finding]:
     """Judge where physical networks meet."""
     for switch in topology.switches or ():
         if len(switch.physnets) > 1:
-            message = f"it has localnet ports to {', '.join(switch.physnets)}: if those meet elsewhere, frames loop"
-            yield _unsafe("loop.two_localnets", switch.name, message, "one localnet port per switch")
+            ways = ", ".join(switch.physnets)
+            message = f"it has localnet or l2gateway ports to {ways}: if those meet elsewhere, frames loop"
+            yield _unsafe("loop.two_localnets", switch.name, message, "one such port per switch")
     for one in (topology.chassis or {}).values():
         by_bridge: dict[str, list[str]] = {}
         own = {vlans_of(physnet) for physnet in one.mappings}

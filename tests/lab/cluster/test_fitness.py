@@ -14,7 +14,7 @@ from tests.lab.cluster.test_failover import PORTS, flows, outages_ms, traffic
 from tests.lab.cluster.test_failover import STREAMS as THROUGH
 from tests.waiting import eventually, eventually_sync
 
-from ovenbird.lab.faults import Fault, LinkDown, NextHopCut, Stop
+from ovenbird.lab.faults import Fault, Kill, LinkDown, NextHopCut, Stop
 
 pytestmark = pytest.mark.lab
 
@@ -37,6 +37,24 @@ def expect_shown(site: Site, gateway: str, what: str) -> None:
 
     eventually_sync(told, within_s=5)
     assert what in site.cli("describe", "router", "r1").out
+
+
+def test_an_ovn_controller_that_is_killed_is_started_again_and_nothing_moves(breakable: Site) -> None:
+    site = breakable
+    active = site.active("r1")
+    killed_s = time.time()
+    Kill(lab=site.lab, node=active, daemon="ovn-controller").inject()
+    # The network changes, and only the active gateway's ovn-controller can make it so.
+    address = "172.16.0.150"
+    site.apply(f"kind: FloatingIP\nname: later\nspec: {{network: public, port: vm1, address: {address}}}\n")
+    try:
+        eventually_sync(lambda: ping(site.outside, address), within_s=REPAIRED_WITHIN_S + 10)
+        took_s = time.time() - killed_s
+    finally:
+        site.delete(("FloatingIP", "later"))
+    print("took_s", took_s)  # noqa: T201 - `pytest -rP` shows it
+    assert took_s < 4 * REPAIRED_WITHIN_S, "far below what a gateway is given whose agent is heard no more"
+    assert site.bound_to(PORTS["r1"]) == active
 
 
 def test_an_ovn_controller_that_hangs_is_replaced_and_then_no_longer_trusted(breakable: Site) -> None:
