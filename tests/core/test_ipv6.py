@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv6Address
 
@@ -21,12 +22,13 @@ from ovenbird.model.addresses6 import (
     parse_prefix6,
     router_address6,
 )
-from ovenbird.model.objects import Declared, Key, Router, RouterExternal
+from ovenbird.model.objects import Declared, Key, Route, Router, RouterExternal
 from ovenbird.plan.announcing import Announcement, Binding, announcements
 from ovenbird.plan.compile import compile_object
 from ovenbird.plan.dirty import dirty
 from ovenbird.plan.inventory import Inventory
 from ovenbird.plan.rows import ANNOUNCED6, NbRow
+from ovenbird.plan.transit import TRANSIT6
 
 PUBLIC6, BLUE6 = "2001:db8::/64", "fd00:1::/64"
 
@@ -47,7 +49,7 @@ def rows(key: Key, objects: dict[Key, Declared] = DUAL) -> tuple[NbRow, ...]:
     return compile_object(key, Inventory(objects.values()), CONTEXT)
 
 
-def named(found: tuple[NbRow, ...], name: str) -> NbRow:
+def named(found: Iterable[NbRow], name: str) -> NbRow:
     return next(row for row in found if row.columns.get("name") == name)
 
 
@@ -106,6 +108,11 @@ VM2_TEXT = "{kind: Port, name: vm2, spec: {network: blue}}\n---\n"
 PINNED = "{kind: Router, name: r1, spec: {external: {network: public}, gateways: {mode: gateway-router}}}"
 
 
+def routed(*hops: str, to: str = "2001:db8:7::/48", external: str = "{network: public}") -> str:
+    routes = ", ".join(f"{{to: '{to}', via: '{hop}'}}" for hop in hops)
+    return f"{{kind: Router, name: r1, spec: {{external: {external}, routes: [{routes}]}}}}"
+
+
 def test_ipv6_is_added_to_what_is_there_without_moving_an_address() -> None:
     before = applied(BASE)
     changes = {change.key: change for change in ask(before, SIX).changes}
@@ -123,14 +130,22 @@ def test_ipv6_is_added_to_what_is_there_without_moving_an_address() -> None:
         (FLOATING.format(name="f1", port="vm1", address="2001:db8:1::5"), "2001:db8:1::5 is outside"),
         (FLOATING.format(name="f1", port="vm1", address="2001:db8::fe"), "already used by ExternalNetwork/public"),
         (FLOATING.format(name="f1", port="vm1", address="2001:db8::aff:ff:fe00:1"), "may not be chosen"),
-        (FLOATING.format(name="f1", port="vm1", address="2001:db8::5") + "\n---\n" + PINNED, "IPv6 passes no gateway"),
         (VM2_TEXT + FLOATING.format(name="f2", port="vm2", address="2001:db8::7"), "already used by FloatingIP/f7"),
         ("{kind: Router, name: r1, spec: {external: {network: public, address6: '2001:db8::7'}}}", "by FloatingIP/f7"),
         (
-            "{kind: Router, name: r1,"
-            " spec: {external: {network: public, snat6: true}, gateways: {mode: active-active}}}",
-            'snat6 has no meaning with mode "active-active"',
+            PINNED
+            + f"\n---\n{{kind: Network, name: red, spec: {{cidr: 10.0.0.0/24, router: r1, cidr6: '{TRANSIT6}'}}}}",
+            "is what Router/r1 needs between itself and its gateway routers",
         ),
+        (routed("fd00:1::9", to="10.0.0.0/8"), "one is IPv4, the other IPv6"),
+        (routed("fd00:9::9"), "route via fd00:9::9 leads nowhere"),
+        (routed("fe80::9"), "'fe80::9' is no address of a host in a network"),
+        (routed("fd00:1::1"), "is Router/r1's own address"),
+        (routed("2001:db8::aa", external="{network: public, address6: '2001:db8::aa'}"), "is Router/r1's own address"),
+        (routed("fd00:1::9", to="::/0"), "already leads to the external network's gateway6 2001:db8::fe"),
+        (routed("fd00:1::9", to="2001:db8:7::5/64"), "the network of that address is 2001:db8:7::/64"),
+        (routed("fd00:1::9", to="fe80::/64"), "is not routed"),
+        (routed("fd00:1::9", "fd00:1::9"), "is given twice"),
         (f"{{kind: Network, name: red, spec: {{cidr: 10.0.0.0/24, router: r1, cidr6: '{BLUE6}'}}}}", "both are on"),
         (
             f"{{kind: ExternalNetwork, name: other, spec: {{physnet: ext, cidr: 10.9.0.0/24, cidr6: '{PUBLIC6}'}}}}",
@@ -140,6 +155,10 @@ def test_ipv6_is_added_to_what_is_there_without_moving_an_address() -> None:
         (
             "{kind: ExternalNetwork, name: public, spec: {physnet: ext, cidr: 172.16.0.0/24}}",
             "ExternalNetwork/public has no IPv6 addresses",
+        ),
+        (
+            "{kind: Network, name: red, spec: {cidr: 10.0.0.0/24, dns6: ['fd00::53']}}",
+            "dns6 has no meaning without cidr6",
         ),
         (
             "{kind: ExternalNetwork, name: e, spec: {physnet: dmz, cidr: 10.9.0.0/24, gateway6: 'fe80::1'}}",
@@ -160,9 +179,10 @@ def test_what_cannot_work_is_refused_with_the_reason(text: str, words: str) -> N
     assert any(words in problem.message for problem in problems), problems
 
 
-def test_ipv6_behind_a_gateway_router_is_warned_of() -> None:
-    (warning,) = ask(applied(SIX), PINNED).warnings
-    assert "IPv6 stays inside" in warning.message
+def test_a_route_is_lost_with_the_prefix_that_its_next_hop_is_in() -> None:
+    base = applied(SIX, routed("fd00:1::9"))
+    (problem,) = refused(base, "{kind: Network, name: blue, spec: {cidr: 192.168.1.0/24, router: r1}}")
+    assert "route via fd00:1::9 leads nowhere" in problem.message
 
 
 # Compile.
@@ -203,6 +223,33 @@ def test_a_network_tells_its_prefix_and_is_translated_only_if_asked() -> None:
     assert named(rows(BLUE.key, {each.key: each for each in SAMPLE}), "r1_blue").columns["ipv6_ra_configs"] == {}
 
 
+@pytest.mark.parametrize(
+    ("told", "mode", "options"),
+    [
+        ({}, "slaac", None),
+        ({"dns6": ("fd00::53", "fd00::54")}, "dhcpv6_stateless", {"dhcpv6_stateless": "true"}),
+        ({"dns6": ("fd00::53", "fd00::54"), "dhcp6": True}, "dhcpv6_stateful", {}),
+    ],
+)
+def test_what_workloads_are_told_by_dhcpv6(told: dict[str, object], mode: str, options: dict[str, str] | None) -> None:
+    objects = {**DUAL, BLUE.key: changed(BLUE_6, **told)}
+    found = rows(BLUE.key, objects)
+    advertised = named(found, "r1_blue").columns["ipv6_ra_configs"]
+    assert (advertised["address_mode"], advertised.get("rdnss")) == (mode, "fd00::53" if told else None)
+    six = next((row for row in found if row.table == "DHCP_Options" and row.columns["cidr"] == BLUE6), None)
+    (port,) = rows(VM1.key, objects)
+    assert port.columns["dhcpv6_options"] == (six.uuid if six else None)
+    if options is None:
+        assert six is None
+        return
+    mac = named(found, "r1_blue").columns["mac"]
+    assert six and six.columns["options"] == {"server_id": mac, "dns_server": "{fd00::53, fd00::54}", **options}
+    old, new = Inventory(DUAL.values()), Inventory(objects.values())
+    assert dirty([BLUE.key], old, new) >= {BLUE.key, VM1.key, VM2.key}
+    (plain,) = rows(VM1.key, {each.key: each for each in SAMPLE})
+    assert "dhcpv6_options" not in plain.columns
+
+
 def test_a_workload_may_use_the_address_that_it_will_make() -> None:
     (port,) = rows(VM1.key)
     assert port.columns["addresses"] == {f"0a:00:00:00:00:11 192.168.1.11 {VM1_ADDRESS}"}
@@ -216,13 +263,11 @@ def test_a_floating_ip_leads_to_both_addresses_in_the_same_way() -> None:
     assert [one[name] for name in same] == [two[name] for name in same]
 
 
-def test_gateway_routers_have_no_ipv6() -> None:
-    pinned = changed(R1, gateways=R1.spec.gateways.model_copy(update={"mode": "gateway-router"}))  # type: ignore[attr-defined]
-    pinned = changed(pinned, external=RouterExternal(network="public"))
-    objects = {**DUAL, R1.key: pinned}
-    found = [row for key in objects for row in rows(key, objects)]
-    assert not [row for row in found if row.table == "NAT" and ":" in row.columns["external_ip"]]
-    assert not [row for row in found if row.columns.get("ip_prefix") == "::/0"]
+def test_a_route_leads_on_through_a_network_behind_the_router() -> None:
+    hops = (Route(to="2001:db8:9::/48", via="fd00:1::9"), Route(to="::/0", via="2001:db8::fd"))
+    found = rows(R1.key, {**DUAL, R1.key: changed(R1_6, routes=hops)})
+    six = [row.columns for row in found if ":" in row.columns.get("ip_prefix", "")]
+    assert {(row["ip_prefix"], row["nexthop"]) for row in six} == {(hop.to, hop.via) for hop in hops}
 
 
 @pytest.mark.parametrize(

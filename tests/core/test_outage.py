@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovenbird.drill.outage import NS_PER_MS, Record, gaps, largest, loss
-from ovenbird.drill.probe import checksum, echo_request, parse_reply
+from ovenbird.drill.probe import checksum, echo_request, echo_request_6, parse_icmp, parse_reply
 
 
 def record(arrivals_ms: list[float], sent_ms: list[float] | None = None) -> Record:
@@ -83,3 +83,8 @@ def test_an_answer_carries_its_request_home(identifier, sequence):
     assert parse_reply(ip_header + reply, identifier) == sequence
     assert parse_reply(ip_header + reply, identifier ^ 1) is None
     assert parse_reply(ip_header + request, identifier) is None
+    request = echo_request_6(identifier, sequence)
+    reply = bytes([129]) + request[1:]
+    assert parse_icmp(reply, 129, identifier) == sequence
+    assert parse_icmp(reply, 129, identifier ^ 1) is None
+    assert parse_icmp(request, 129, identifier) is None

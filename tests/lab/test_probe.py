@@ -15,7 +15,14 @@ from ovenbird.drill import probe
 
 pytestmark = pytest.mark.lab
 
-KINDS = ("icmp", "udp", "tcp", "pull")
+STREAMS = {
+    "icmp": ("icmp", "127.0.0.1"),
+    "icmp-ipv6": ("icmp", "::1"),
+    "udp": ("udp", "127.0.0.1"),
+    "tcp": ("tcp", "127.0.0.1"),
+    "pull": ("pull", "127.0.0.1"),
+}
+KINDS = tuple(STREAMS)
 
 
 class Running:
@@ -23,7 +30,7 @@ class Running:
 
     def __init__(self, directory: Path) -> None:
         self.output = directory / "out.jsonl"
-        streams = [{"name": kind, "kind": kind, "target": "127.0.0.1"} for kind in KINDS]
+        streams = [{"name": name, "kind": kind, "target": target} for name, (kind, target) in STREAMS.items()]
         given = {"interval_ms": 5, "duration_s": 60, "first_sequence": 0, "streams": streams}
         script = directory / "probe.py"
         script.write_text(Path(probe.__file__).read_text())

@@ -94,7 +94,7 @@ class PulseSight(Protocol):
 
 
 class Leadership:
-    """A candidate. `run` until cancelled; `wake` when what it sees may have changed."""
+    """A candidate. `run` until cancelled; `wake` when what it sees may have changed; `progress`: of who acts by it."""
 
     def __init__(
         self,
@@ -115,7 +115,6 @@ class Leadership:
         self._events = events
         self._clock = clock
         self.progress = Progress(clock)
-        """Of whoever acts by this leadership."""
         self._lock = store.client.lock(LOCK)
         self._control = Control()
         self.confirmed = Control()
@@ -146,10 +145,8 @@ class Leadership:
     @property
     def holder(self) -> str:
         """Who leads, as far as NB says; "" when unknown."""
-        if self._tenure is not None:
-            return self.name
-        control = self._nb.control
-        return control.holder if control else ""
+        seen = self._nb.control.holder if self._nb.control else ""
+        return self.name if self._tenure is not None else seen
 
     @property
     def committed_revision(self) -> int:
@@ -321,14 +318,13 @@ class Leadership:
             self._woken.set()
 
     async def _claim(self, claim: Claim) -> None:
-        timeout_s = self.timers.deadline_s
         why = Why.STORE_HUNG
         try:
             if not await self._raise_epoch(claim):
                 return
             why = Why.NB_HUNG
             txn, control = claim_nb(claim, self.name)
-            await self._nb.client.transact(txn, timeout_s=timeout_s)
+            await self._nb.client.transact(txn, timeout_s=self.timers.deadline_s)
         except DeadlineExceeded as error:
             self._events.emit(LEADERSHIP_CLAIM_FAILED, epoch=claim.epoch, error=str(error))
             self._step_back(why)

@@ -28,9 +28,10 @@ from collections.abc import Callable
 from typing import Any
 
 SO_TIMESTAMPNS = 35
-SOL_RAW, ICMP_FILTER = 255, 1
-"""linux/icmp.h; the kinds of message to drop, one bit each."""
+SOL_RAW, ICMP_FILTER, ICMPV6_FILTER = 255, 1, 1
+"""linux/icmp.h, linux/icmpv6.h; the kinds of message to drop, one bit each."""
 ECHO_REQUEST, ECHO_REPLY = 8, 0
+ECHO_REQUEST_6, ECHO_REPLY_6 = 128, 129
 MAGIC = 0x6F76656E
 UDP_PORT, TCP_PORT, PULL_PORT = 7007, 7007, 7008
 FRAME = struct.Struct("!II")
@@ -62,14 +63,22 @@ def echo_request(identifier: int, sequence: int) -> bytes:
     return struct.pack("!BBHHH", ECHO_REQUEST, 0, checksum(header + body), identifier, sequence & 0xFFFF) + body
 
 
+def echo_request_6(identifier: int, sequence: int) -> bytes:
+    """Return the same of ICMPv6 (RFC 4443); its checksum is the kernel's (RFC 3542 section 3.1)."""
+    return struct.pack("!BBHHH", ECHO_REQUEST_6, 0, 0, identifier, sequence & 0xFFFF) + FRAME.pack(sequence, MAGIC)
+
+
 def parse_reply(packet: bytes, identifier: int) -> int | None:
     """Return the sequence number of an answer to one of our requests, or None for any other packet."""
-    header_length = (packet[0] & 0x0F) * 4
-    icmp = packet[header_length:]
+    return parse_icmp(packet[(packet[0] & 0x0F) * 4 :], ECHO_REPLY, identifier)
+
+
+def parse_icmp(icmp: bytes, answer: int, identifier: int) -> int | None:
+    """Return the same for a message without its IP header, as the kernel gives those of ICMPv6."""
     if len(icmp) < 16:
         return None
     kind, _code, _sum, got_identifier, _short = struct.unpack("!BBHHH", icmp[:8])
-    if kind != ECHO_REPLY or got_identifier != identifier:
+    if kind != answer or got_identifier != identifier:
         return None
     sequence, magic = FRAME.unpack(icmp[8:16])
     return int(sequence) if magic == MAGIC else None
@@ -120,17 +129,19 @@ class DatagramStream(Stream):
     def __init__(self, name: str, target: str, selector: selectors.BaseSelector, *, identifier: int | None) -> None:
         super().__init__(name, target, selector)
         self._identifier = identifier
-        if identifier is None:
-            self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        else:
-            self._socket = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-            wanted = struct.pack("=I", ~(1 << ECHO_REPLY) & 0xFFFFFFFF)
-            self._socket.setsockopt(SOL_RAW, ICMP_FILTER, wanted)
+        self._socket = self._open()
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
         self._socket.setblocking(False)
         self._connected = False
         selector.register(self._socket, selectors.EVENT_READ, self._receive)
+
+    def _open(self) -> socket.socket:
+        if self._identifier is None:
+            return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        opened = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        opened.setsockopt(SOL_RAW, ICMP_FILTER, struct.pack("=I", ~(1 << ECHO_REPLY) & 0xFFFFFFFF))
+        return opened
 
     def tick(self, sequence: int) -> None:
         """Send one request."""
@@ -162,6 +173,30 @@ class DatagramStream(Stream):
             return None
         sequence, magic = FRAME.unpack(packet)
         return int(sequence) if magic == MAGIC else None
+
+
+class Icmpv6Stream(DatagramStream):
+    """Echo requests by ICMPv6.
+
+    It connects to nobody: a socket would keep the source address of its first packet, and a workload that has just
+    started has none yet but its link-local one.
+    """
+
+    def _open(self) -> socket.socket:
+        opened = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        dropped = bytearray(b"\xff" * 32)
+        struct.pack_into("=I", dropped, ECHO_REPLY_6 // 32 * 4, ~(1 << ECHO_REPLY_6 % 32) & 0xFFFFFFFF)
+        opened.setsockopt(socket.IPPROTO_ICMPV6, ICMPV6_FILTER, bytes(dropped))
+        return opened
+
+    def tick(self, sequence: int) -> None:
+        """Send one request."""
+        self.sent.append((sequence, time.time_ns()))
+        with contextlib.suppress(OSError):
+            self._socket.sendto(echo_request_6(self._identifier or 0, sequence), (self.target, 0))
+
+    def _parse(self, packet: bytes) -> int | None:
+        return parse_icmp(packet, ECHO_REPLY_6, self._identifier or 0)
 
 
 class TcpStream(Stream):
@@ -360,7 +395,8 @@ def make(streams: list[dict[str, str]], selector: selectors.BaseSelector) -> lis
             made.append(kind(one["name"], one["target"], selector))
         else:
             identifier = (first + at) & 0xFFFF if one["kind"] == "icmp" else None
-            made.append(DatagramStream(one["name"], one["target"], selector, identifier=identifier))
+            way = Icmpv6Stream if ":" in one["target"] else DatagramStream
+            made.append(way(one["name"], one["target"], selector, identifier=identifier))
     return made
 
 

@@ -96,7 +96,9 @@ class Scene:
     def _prepare(self, idle: bool) -> Stage:
         computes = [host.name for host in self.lab.spec.cluster().hosts if Role.COMPUTE in host.roles]
         outside = str(self.lab.spec.outside[0].address).split("/", 1)[0]
-        return stages.prepare(self.api, computes, outside=outside, physnet=PHYSNET, idle=idle)
+        untagged = [str(one.address).split("/", 1)[0] for one in self.lab.spec.outside if one.vlan is None]
+        outside6 = next((address for address in untagged if ":" in address), "")
+        return stages.prepare(self.api, computes, outside=outside, physnet=PHYSNET, outside6=outside6, idle=idle)
 
 
 def change_controller(lab: Lab, api: Api) -> None:

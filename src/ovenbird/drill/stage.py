@@ -13,10 +13,12 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv6Network
 from typing import Any, Protocol
 
 from ovenbird.drill import writer
 from ovenbird.drill.load import Place, Stream
+from ovenbird.model.addresses6 import PREFIX_LEN
 from ovenbird.model.errors import OvenbirdError, Refused, Timeout
 
 PREFIX = "drill-"
@@ -26,6 +28,9 @@ SNAT_PORT, FIP_PORT, DISTRIBUTED_PORT = "drill-snat", "drill-fip", "drill-dfip"
 The floating IPs have the names of their ports."""
 EXTERNAL = "drill-ext"
 CIDR, FAR_CIDR = "10.213.0.0/24", "10.213.1.0/24"
+CIDR6 = "fd00:d1:0:1::/64"
+FLOATING_NUMBER = 0xD1
+"""Of the floating IP's IPv6 address in the external network's prefix."""
 OUTSIDE_NODE = "outside"
 GATEWAYS = {"failback": "delayed", "failback_delay_s": 2}
 """The default way home, but sooner: a run waits for it."""
@@ -63,6 +68,9 @@ class Stage:
     """port -> node that it is attached on."""
     addresses: Mapping[str, str]
     """port -> its own address."""
+    outside6: str = ""
+    """IPv6 address of the upstream router; "" where it has none, and nothing is measured by IPv6."""
+    floating_address6: str = ""
 
     @property
     def gateway_addresses(self) -> tuple[str, ...]:
@@ -76,18 +84,28 @@ class Stage:
 
 
 def prepare(
-    api: Api, computes: Sequence[str], *, outside: str, physnet: str, idle: bool = False, timeout_s: float = 60.0
+    api: Api,
+    computes: Sequence[str],
+    *,
+    outside: str,
+    physnet: str,
+    outside6: str = "",
+    idle: bool = False,
+    timeout_s: float = 60.0,
 ) -> Stage:
     """Declare and attach what a drill needs, and return when packets can be expected to flow.
 
-    `idle`: the router alone, without networks and workloads. Raises `Refused` without a compute host; `Timeout` naming
-    the chassis or the port that is not ready.
+    `outside6`: the upstream router's IPv6 address; a network that is there already must have IPv6 for it. `idle`: the
+    router alone, without networks and workloads. Raises `Refused` without a compute host; `Timeout` naming the chassis
+    or the port that is not ready.
     """
     if not computes and not idle:
         raise Refused("a drill needs a compute host for its workloads", code="no_compute")
-    external, extra = _external_network(api, outside, physnet)
+    external, extra, prefix6 = _external_network(api, outside, physnet, outside6)
+    floating6 = str(IPv6Network(prefix6)[FLOATING_NUMBER]) if prefix6 and not idle else ""
     forget_writes(api)
-    text = "---\n".join(json.dumps(document) + "\n" for document in [*extra, *_documents(external, idle=idle)])
+    documents = [*extra, *_documents(external, floating6, idle=idle)]
+    text = "---\n".join(json.dumps(document) + "\n" for document in documents)
     answer = api.post("/v1/apply", {"documents": [{"file": "drill", "text": text}], "dry_run": False})
     places = () if idle else ((SNAT_PORT, 0), (FIP_PORT, -1), (DISTRIBUTED_PORT, -1))
     workloads = {port: computes[at] for port, at in places}
@@ -104,6 +122,8 @@ def prepare(
         router_address=assigned(api, "Router", ROUTER),
         workloads=workloads,
         addresses={port: assigned(api, "Port", port) for port in workloads},
+        outside6=outside6 if floating6 else "",
+        floating_address6=floating6,
     )
 
 
@@ -114,6 +134,10 @@ def streams(stage: Stage) -> tuple[Stream, ...]:
         return (stream("from-outside", outside, outside, stage.router_address),)
     snat, fip, far = (Place(stage.workloads[port], port) for port in (SNAT_PORT, FIP_PORT, DISTRIBUTED_PORT))
     address = stage.addresses
+    by_ipv6 = (
+        stream("snat-ipv6", snat, outside, stage.outside6),
+        stream("from-outside-ipv6", outside, fip, stage.floating_address6),
+    )
     return (
         stream("east-west", snat, fip, address[FIP_PORT]),
         stream("east-west-udp", snat, fip, address[FIP_PORT], "udp"),
@@ -128,6 +152,7 @@ def streams(stage: Stage) -> tuple[Stream, ...]:
         stream("from-outside", outside, fip, stage.floating_address),
         stream("from-outside-tcp", outside, fip, stage.floating_address, "tcp"),
         stream("distributed-from-outside", outside, far, stage.distributed_address),
+        *(by_ipv6 if stage.outside6 else ()),
     )
 
 
@@ -155,11 +180,13 @@ def strike(api: Api) -> None:
         api.post("/v1/delete", {"objects": ours, "dry_run": False})
 
 
-def _external_network(api: Api, outside: str, physnet: str) -> tuple[str, list[dict[str, Any]]]:
+def _external_network(api: Api, outside: str, physnet: str, outside6: str) -> tuple[str, list[dict[str, Any]], str]:
+    """Return the external network, what must be declared for it, and its IPv6 prefix if `outside6` is of it."""
     for item in api.get("/v1/objects", query={"kind": "ExternalNetwork"})["objects"]:
         spec = item["spec"]
         if spec["physnet"] == physnet and spec.get("gateway") == outside and not spec.get("vlan"):
-            return str(item["name"]), []
+            borrowed = spec.get("gateway6") == outside6 if outside6 else False
+            return str(item["name"]), [], str(spec["cidr6"]) if borrowed else ""
     first_three = outside.rsplit(".", 1)[0]
     spec = {
         "physnet": physnet,
@@ -167,25 +194,30 @@ def _external_network(api: Api, outside: str, physnet: str) -> tuple[str, list[d
         "gateway": outside,
         "pool": [f"{first_three}.200-{first_three}.219"],
     }
-    return EXTERNAL, [document("ExternalNetwork", EXTERNAL, spec)]
+    prefix6 = str(IPv6Network((outside6, PREFIX_LEN), strict=False)) if outside6 else ""
+    if prefix6:
+        spec |= {"cidr6": prefix6, "gateway6": outside6}
+    return EXTERNAL, [document("ExternalNetwork", EXTERNAL, spec)], prefix6
 
 
-def _documents(external: str, *, idle: bool) -> list[dict[str, Any]]:
+def _documents(external: str, floating6: str, *, idle: bool) -> list[dict[str, Any]]:
     distributed = {"network": external, "port": DISTRIBUTED_PORT, "distributed": True}
+    leg = {"network": external, "snat": True, **({"snat6": True} if floating6 else {})}
     alone = [
-        document("Router", ROUTER, {"external": {"network": external, "snat": True}, "gateways": GATEWAYS}),
+        document("Router", ROUTER, {"external": leg, "gateways": GATEWAYS}),
         document("Network", writer.NETWORK, {"cidr": writer.CIDR, "dhcp": False}),
     ]
     if idle:
         return alone
+    floating = {"address6": floating6} if floating6 else {}
     return [
         *alone,
-        document("Network", NETWORK, {"cidr": CIDR, "router": ROUTER}),
+        document("Network", NETWORK, {"cidr": CIDR, "router": ROUTER, **({"cidr6": CIDR6} if floating6 else {})}),
         document("Network", FAR_NETWORK, {"cidr": FAR_CIDR, "router": ROUTER}),
         document("Port", SNAT_PORT, {"network": NETWORK}),
         document("Port", FIP_PORT, {"network": NETWORK}),
         document("Port", DISTRIBUTED_PORT, {"network": FAR_NETWORK}),
-        document("FloatingIP", FIP_PORT, {"network": external, "port": FIP_PORT}),
+        document("FloatingIP", FIP_PORT, {"network": external, "port": FIP_PORT, **floating}),
         document("FloatingIP", DISTRIBUTED_PORT, distributed),
     ]
 

@@ -129,8 +129,9 @@ class Announcer:
         async for replica in self._rows.changes("Port_Binding"):
             known = announcements([_binding(row) for row in replica.table("Port_Binding").values()])
             if known != self._known:
-                self._known = known
+                gone, self._known = self._known - known, known
                 self._woken.set()
+                await self._inward.end(gone)
 
     async def _announce(self) -> None:
         while True:

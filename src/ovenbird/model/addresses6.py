@@ -16,6 +16,7 @@ PREFIX_LEN = 64
 _LINK_LOCAL = IPv6Network("fe80::/64")
 _USABLE = (IPv6Network("2000::/3"), IPv6Network("fc00::/7"))
 """Global unicast, and unique local addresses (RFC 4193)."""
+_UNROUTED = (IPv6Network("fe80::/10"), IPv6Network("ff00::/8"))
 
 
 def parse_address6(text: str) -> str:
@@ -44,6 +45,21 @@ def parse_prefix6(text: str) -> str:
         raise ValueError(f"{text!r} is not for networks of hosts: use a part of 2000::/3 or fc00::/7")
     if IPv6Address(text.partition("/")[0]) != network.network_address:
         raise ValueError(f"{text!r} has host bits set; the network of that address is {network}")
+    return str(network)
+
+
+def parse_destination6(text: str) -> str:
+    """Return a prefix that a route may lead to, of any length, canonical. Raises ValueError with a sentence."""
+    try:
+        network = IPv6Network(text, strict=False)
+    except (AddressValueError, NetmaskValueError, ValueError) as error:
+        raise ValueError(f"{text!r} is not an IPv6 network, e.g. 2001:db8:7::/48") from error
+    if "/" not in text:
+        raise ValueError(f"{text!r} has no prefix length, e.g. {text}/128")
+    if IPv6Address(text.partition("/")[0]) != network.network_address:
+        raise ValueError(f"{text!r} has host bits set; the network of that address is {network}")
+    if network.prefixlen and any(network.overlaps(each) for each in _UNROUTED):
+        raise ValueError(f"{text!r} is not routed: link-local and multicast addresses stay in their network")
     return str(network)
 
 
@@ -84,6 +100,11 @@ def is_for_hosts(text: str) -> bool:
 def router_address6(prefix: str) -> str:
     """Return a network's gateway: its first address."""
     return str(IPv6Address(_bits(prefix) + 1))
+
+
+def shifted6(text: str, by: int) -> str:
+    """Return the address that comes so many after another."""
+    return str(IPv6Address(number6(text) + by))
 
 
 @lru_cache(maxsize=65536)

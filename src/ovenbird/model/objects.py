@@ -14,7 +14,14 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from ovenbird.model.addresses import parse_address, parse_mac, parse_range, parse_subnet, parse_usable_subnet
-from ovenbird.model.addresses6 import is_link_local, is_within, parse_address6, parse_next_hop6, parse_prefix6
+from ovenbird.model.addresses6 import (
+    is_link_local,
+    is_within,
+    parse_address6,
+    parse_destination6,
+    parse_next_hop6,
+    parse_prefix6,
+)
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -30,9 +37,15 @@ def _checked_subnet(text: str) -> str:
     return text
 
 
-def _checked_prefix(text: str) -> str:
+def _checked_destination(text: str) -> str:
+    if ":" in text:
+        return parse_destination6(text)
     parse_subnet(text)
     return text
+
+
+def _checked_hop(text: str) -> str:
+    return parse_address6(text) if ":" in text else _checked_address(text)
 
 
 def _checked_range(text: str) -> str:
@@ -42,7 +55,10 @@ def _checked_range(text: str) -> str:
 
 Address = Annotated[str, AfterValidator(_checked_address), Field(examples=["192.168.1.10"])]
 Cidr = Annotated[str, AfterValidator(_checked_subnet), Field(examples=["192.168.1.0/24"])]
-Prefix = Annotated[str, AfterValidator(_checked_prefix), Field(examples=["10.20.0.0/16", "0.0.0.0/0"])]
+Destination = Annotated[
+    str, AfterValidator(_checked_destination), Field(examples=["10.20.0.0/16", "0.0.0.0/0", "2001:db8:7::/48"])
+]
+Hop = Annotated[str, AfterValidator(_checked_hop), Field(examples=["192.168.1.10", "2001:db8:1::10"])]
 PoolRange = Annotated[str, AfterValidator(_checked_range), Field(examples=["172.16.0.100-172.16.0.199"])]
 Address6 = Annotated[str, AfterValidator(parse_address6), Field(examples=["2001:db8::10"])]
 NextHop6 = Annotated[str, AfterValidator(parse_next_hop6), Field(examples=["fe80::1", "2001:db8::fe"])]
@@ -122,6 +138,16 @@ class Network(Spec):
     cidr6: Cidr6 | None = None
     """The network's IPv6 addresses, beside its IPv4 ones; a prefix of 64 bits. Its router has the first one, and tells
     workloads the prefix, of which they make their own."""
+    dhcp6: bool = False
+    """Whether workloads get their IPv6 address by DHCPv6 instead of making it; it is the same one."""
+    dns6: tuple[Address6, ...] = ()
+    """DNS servers told to workloads by DHCPv6, and the first of them by router advertisements."""
+
+    @model_validator(mode="after")
+    def _ipv6_is_there(self) -> Self:
+        if self.cidr6 is None and (self.dhcp6 or self.dns6):
+            raise ValueError(f"{'dhcp6' if self.dhcp6 else 'dns6'} has no meaning without cidr6")
+        return self
 
     @model_validator(mode="after")
     def _vlan_of_a_physical_network(self) -> Self:
@@ -194,10 +220,21 @@ class RouterGateways(Spec):
 class Route(Spec):
     """A static route."""
 
-    to: Prefix
-    """Destination network."""
-    via: Address
-    """Next hop, in a network of the router."""
+    to: Destination
+    """Destination network, of IPv4 or IPv6."""
+    via: Hop
+    """Next hop of the same kind, in a network of the router; of IPv6 not by its link-local address."""
+
+    @model_validator(mode="after")
+    def _of_one_family(self) -> Self:
+        if self.is_ipv6 != (":" in self.via):
+            raise ValueError(f"the route to {self.to} leads via {self.via}: one is IPv4, the other IPv6")
+        return self
+
+    @property
+    def is_ipv6(self) -> bool:
+        """Whether it is a route of IPv6."""
+        return ":" in self.to
 
 
 class Router(Spec):
@@ -301,6 +338,8 @@ class LoadBalancer(Spec):
     address: Address | None = None
     """Allocated from the network's pool when not given. Several load balancers of one router may share an address as
     long as no two have the same protocol and port."""
+    address6: Address6 | None = None
+    """An address of the network's `cidr6` that leads to the targets' IPv6 addresses, in the same way."""
     protocol: Literal["tcp", "udp"] = "tcp"
     """Protocol of all its ports."""
     ports: Annotated[tuple[BalancedPort, ...], Field(min_length=1)]

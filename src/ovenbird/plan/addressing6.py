@@ -1,22 +1,24 @@
-"""Which IPv6 addresses declared objects have: functions of their prefixes and MACs, so that nothing is assigned. Pure.
-
-IPv6 passes distributed gateway ports only: a leg that is a gateway router has none (docs/limits.md).
-"""
+"""Which IPv6 addresses declared objects have: functions of prefixes and MACs, so that nothing is assigned. Pure."""
 
 from __future__ import annotations
 
 from ovenbird.model.addresses6 import derived_address6
-from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Network, Port, Router
+from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, LoadBalancer, Network, Port, Router
 from ovenbird.plan.inventory import InventoryView
-from ovenbird.plan.legs import Leg, legs_of
+from ovenbird.plan.legs import Leg, inward_leg, leg_networks, legs_of
 
 
 def leg_address6(leg: Leg, spec: Router, external: ExternalNetwork) -> str:
-    """Return a leg's address in its external network, "" if it has none."""
-    if leg.pinned or external.cidr6 is None:
+    """Return a leg's address in its external network, "" if it has none.
+
+    Of several legs into one network the first has the address that was asked for, as with IPv4.
+    """
+    if external.cidr6 is None:
         return ""
     asked = next((each.address6 for each in spec.externals if each.network == leg.network), None)
-    return asked or derived_address6(external.cidr6, leg.mac)
+    if asked and leg.network not in leg_networks(spec)[: leg.number - 1]:
+        return asked
+    return derived_address6(external.cidr6, leg.mac)
 
 
 def port_address6(port: Declared, network: Network) -> str:
@@ -38,11 +40,17 @@ def addresses6_of(declared: Declared, view: InventoryView) -> list[str]:
     return [address for address in found if address]
 
 
-def translated_addresses6(router: str, network: str, view: InventoryView) -> list[str]:
-    """Return the addresses of floating IPs that a router's leg into a network answers for, in order."""
-    specs = [each.spec for each in view.floating_ips_of(router)]
-    return sorted(
-        spec.address6
-        for spec in specs
-        if isinstance(spec, FloatingIP) and spec.address6 and spec.network == network and not spec.distributed
-    )
+def translated_addresses6(router: Declared, leg: Leg, view: InventoryView) -> list[str]:
+    """Return the addresses of floating IPs and load balancers that a router's leg answers for, in order."""
+    found: set[str] = set()
+    for each in (*view.floating_ips_of(router.name), *view.load_balancers_of(router.name)):
+        match each.spec:
+            case FloatingIP(address6=str() as address, distributed=False) as spec:
+                own = inward_leg(router, spec.port) if leg.pinned else leg
+            case LoadBalancer(address6=str() as address) as spec:
+                own = next(legs_of(router))
+            case _:
+                continue
+        if own == leg and spec.network == leg.network:
+            found.add(address)
+    return sorted(found)

@@ -6,9 +6,11 @@ Each check records what is wrong in `Findings` and changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from ovenbird.model.addresses import outside, parse_address, parse_subnet
+from ovenbird.model.addresses6 import number6
 from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Key, LoadBalancer, Network, Port, Router
 from ovenbird.plan.admission_addresses import AddressChecks
 from ovenbird.plan.allocation import pool_of
@@ -135,13 +137,20 @@ class InwardChecks:
 
     def _sharing(self, declared: Declared, spec: LoadBalancer) -> None:
         """Check that load balancers of one address are of one router, and of different protocols or ports."""
-        key, space = declared.key, Key("ExternalNetwork", spec.network)
-        if not declared.assigned.address:
-            return
-        address = declared.assigned.address
-        for other in sorted(self.view.address_owners(space, parse_address(address)) - {key}):
-            if other.kind == "Router":
-                self._sharing_with_router(key, spec, other, address)
+        key, space, address = declared.key, Key("ExternalNetwork", spec.network), declared.assigned.address
+        if address:
+            owners = self.view.address_owners(space, parse_address(address))
+            for router in sorted(owner for owner in owners if owner.kind == "Router"):
+                self._sharing_with_router(key, spec, router, address)
+            self._sharing_with_others(key, spec, owners, address, ("address",))
+        if spec.address6:
+            owners = self.view.address_owners(space, number6(spec.address6))
+            self._sharing_with_others(key, spec, owners, spec.address6, ("address6",))
+
+    def _sharing_with_others(
+        self, key: Key, spec: LoadBalancer, owners: AbstractSet[Key], address: str, path: Path
+    ) -> None:
+        for other in sorted(owners - {key}):
             theirs = self.view.spec(LoadBalancer, other.name) if other.kind == "LoadBalancer" else None
             if not theirs or self.found.first_of((key, other)) == key:
                 continue
@@ -150,7 +159,7 @@ class InwardChecks:
             if mine and its and mine != its:
                 message = f"{address} is already used by {other}{note} on Router/{its}, not on Router/{mine}"
                 hint = "only load balancers of one router can share an address"
-                self.found.problem(message, Place(key, ("address",)), *self._movable(spec), hint=hint)
+                self.found.problem(message, Place(key, path), *self._movable(spec), hint=hint)
             elif spec.protocol == theirs.protocol:
                 taken = {listener.port for listener in theirs.ports}
                 for at, listener in enumerate(spec.ports):

@@ -63,6 +63,7 @@ class Checks:
                 self.ipv6.check_floating_ip(declared.key, floating)
             case LoadBalancer() as balancer:
                 self.inward.check_load_balancer(declared, balancer)
+                self.ipv6.check_load_balancer(declared.key, balancer)
 
     @property
     def addresses(self) -> AddressChecks:

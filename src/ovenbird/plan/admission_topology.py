@@ -87,6 +87,8 @@ class TopologyChecks:
     def _routes(self, key: Key, router: Router, legs: list[Leg], external: ExternalNetwork | None) -> None:
         seen: dict[tuple[str, str], int] = {}
         for at, route in enumerate(router.routes):
+            if route.is_ipv6:
+                continue  # judged by `Ipv6Checks`
             place = Place(key, ("routes", at, "via"))
             number = parse_address(route.via)
             leg = next((network for subnet, network in legs if number in subnet), None)

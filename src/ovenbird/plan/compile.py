@@ -21,11 +21,12 @@ from ovenbird.plan.addressing6 import port_address6
 from ovenbird.plan.compile_context import CompileContext
 from ovenbird.plan.compile_further import own_leg_policy
 from ovenbird.plan.compile_load_balancer import load_balancer_rows
-from ovenbird.plan.compile_network import external_network_rows, network_rows
-from ovenbird.plan.compile_pinning import floating_ip_pin, inward_leg
+from ovenbird.plan.compile_network import external_network_rows, network_rows, tells_by_dhcpv6
+from ovenbird.plan.compile_pinning import floating_ip_pin
 from ovenbird.plan.compile_router import router_rows
 from ovenbird.plan.compile_watch import watch_rows
 from ovenbird.plan.inventory import InventoryView
+from ovenbird.plan.legs import inward_leg
 from ovenbird.plan.reach import router_between
 from ovenbird.plan.rows import OWNER, NbRow, Parent, row_uuid
 
@@ -70,12 +71,17 @@ def _port_rows(declared: Declared, spec: Port, inventory: InventoryView) -> tupl
                 "addresses": addresses,
                 "port_security": addresses if spec.port_security else frozenset(),
                 "dhcpv4_options": names.dhcp_options(spec.network) if network.dhcp else None,
+                **({"dhcpv6_options": _dhcpv6(spec.network, network)} if network.cidr6 else {}),
                 "external_ids": {OWNER: f"Port/{declared.name}"},
             },
             declared.key,
             Parent("Logical_Switch", names.network_switch(spec.network), "ports"),
         ),
     )
+
+
+def _dhcpv6(name: str, network: Network) -> str | None:
+    return names.dhcpv6_options(name) if tells_by_dhcpv6(network) else None
 
 
 def _floating_ip_rows(declared: Declared, spec: FloatingIP, inventory: InventoryView) -> tuple[NbRow, ...]:
@@ -91,7 +97,7 @@ def _floating_ip_rows(declared: Declared, spec: FloatingIP, inventory: Inventory
     translations = [(f"FloatingIP/{declared.name}", declared.assigned.address, port.assigned.address)]
     network = inventory.spec(Network, port.spec.network) if isinstance(port.spec, Port) else None
     inside6 = port_address6(port, network) if network else ""
-    if spec.address6 and inside6 and not (leg and leg.pinned):
+    if spec.address6 and inside6:
         translations.append((f"FloatingIP/{declared.name} IPv6", spec.address6, inside6))
     rows = [
         NbRow(
@@ -111,6 +117,6 @@ def _floating_ip_rows(declared: Declared, spec: FloatingIP, inventory: Inventory
         )
         for identity, outside, inside in translations
     ]
-    rows += floating_ip_pin(declared, router, port)
+    rows += floating_ip_pin(declared, router, spec.port, (inside for _, _, inside in translations))
     rows += own_leg_policy(declared, spec, router, port.assigned.address, inventory)
     return tuple(rows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ovenbird.model.objects import BalancedPort, Declared, Key, LoadBalancer
 from ovenbird.plan import compile_names as names
-from ovenbird.plan.compile_pinning import load_balancer_pins
+from ovenbird.plan.compile_pinning import load_balancer_pins, target_address
 from ovenbird.plan.index_terms import target_ports
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.reach import router_between
@@ -28,9 +28,10 @@ def load_balancer_rows(declared: Declared, spec: LoadBalancer, inventory: Invent
     if router is None or not address:
         return ()
     vips = {
-        f"{address}:{listener.port}": ",".join(backends)
+        _socket(outside, listener.port): ",".join(backends)
+        for outside in (address, spec.address6)
         for listener in spec.ports
-        if (backends := _backends(listener, spec.network, router, inventory))
+        if outside and (backends := _backends(listener, spec.network, router, inventory, ipv6=":" in outside))
     }
     if not vips:
         return ()
@@ -55,11 +56,17 @@ def load_balancer_rows(declared: Declared, spec: LoadBalancer, inventory: Invent
     )
 
 
-def _backends(listener: BalancedPort, external: str, router: str, inventory: InventoryView) -> list[str]:
+def _backends(listener: BalancedPort, external: str, router: str, inventory: InventoryView, *, ipv6: bool) -> list[str]:
     """Return the targets as "address:port", in the order in which they are declared."""
     found = []
     for target in listener.targets:
         port = inventory.get(Key("Port", target.port))
-        if port and port.assigned.address and router_between(external, target.port, inventory) == router:
-            found.append(f"{port.assigned.address}:{target.target_port or listener.port}")
+        address = target_address(port, inventory, ipv6=ipv6) if port else ""
+        if address and router_between(external, target.port, inventory) == router:
+            found.append(_socket(address, target.target_port or listener.port))
     return found
+
+
+def _socket(address: str, port: int) -> str:
+    """Return an address with a port as ovn-nb(5) has it, Load_Balancer.vips."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

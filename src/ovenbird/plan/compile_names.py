@@ -100,3 +100,9 @@ def load_balancer_group(router: str) -> str:
 def dhcp_options(network: str) -> str:
     """Return the UUID of a Network's DHCP_Options."""
     return row_uuid("DHCP_Options", network)
+
+
+@lru_cache(_REMEMBERED)
+def dhcpv6_options(network: str) -> str:
+    """Return the UUID of a Network's DHCP_Options for IPv6."""
+    return row_uuid("DHCP_Options", f"{network} IPv6")

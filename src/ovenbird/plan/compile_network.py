@@ -89,10 +89,19 @@ def network_rows(
                 declared.key,
             )
         )
+    if tells_by_dhcpv6(spec):
+        rows.append(
+            NbRow(
+                "DHCP_Options",
+                names.dhcpv6_options(declared.name),
+                {"cidr": spec.cidr6, "options": _dhcpv6_options(declared, spec), "external_ids": owner},
+                declared.key,
+            )
+        )
     if router and router_spec:
         rows += _attachment_rows(declared, spec, router, router_spec, context)
         if is_pinned(router_spec):
-            rows += network_leg_rows(declared, spec, router, router_spec)
+            rows += network_leg_rows(declared, spec, router, router_spec, inventory)
         else:
             rows += _snat_rows(declared, spec, router, router_spec, inventory)
     return tuple(rows)
@@ -118,14 +127,29 @@ def _dhcp_options(network: Declared, spec: Network, router: Router | None, conte
     return options
 
 
+def tells_by_dhcpv6(spec: Network) -> bool:
+    """Whether workloads of a network are told anything by DHCPv6."""
+    return spec.dhcp6 or bool(spec.dns6)
+
+
+def _dhcpv6_options(network: Declared, spec: Network) -> dict[str, str]:
+    options = {"server_id": _router_port_mac(network)}
+    if spec.dns6:
+        options["dns_server"] = f"{{{', '.join(spec.dns6)}}}"
+    if not spec.dhcp6:
+        options["dhcpv6_stateless"] = "true"
+    return options
+
+
 def _router_advertisements(spec: Network, router: Router, context: CompileContext) -> dict[str, str]:
     """Return what the router tells workloads (ovn-nb(5), Logical_Router_Port.ipv6_ra_configs)."""
-    return {
-        "address_mode": "slaac",
+    told = {
+        "address_mode": "dhcpv6_stateful" if spec.dhcp6 else "dhcpv6_stateless" if spec.dns6 else "slaac",
         "send_periodic": "true",
         "max_interval": ADVERTISED_EVERY_S,
         "mtu": str(max(network_mtu(spec, router, context), IPV6_LEAST_MTU)),
     }
+    return {**told, "rdnss": spec.dns6[0]} if spec.dns6 else told
 
 
 def _attachment_rows(

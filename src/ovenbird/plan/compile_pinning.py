@@ -8,32 +8,28 @@ address. Traffic to the router's own networks stays inside: a policy of greater 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from ovenbird.model.objects import Declared, Key, LoadBalancer, Router
+from ovenbird.model.objects import Declared, Key, LoadBalancer, Network, Port, Router
 from ovenbird.plan import compile_names as names
+from ovenbird.plan.addressing6 import port_address6
 from ovenbird.plan.index_terms import target_ports
 from ovenbird.plan.inventory import InventoryView
-from ovenbird.plan.legs import Leg, is_pinned, legs_of, legs_wanted
+from ovenbird.plan.legs import Leg, inward_leg, is_pinned, legs_of, legs_wanted
 from ovenbird.plan.reach import router_between
 from ovenbird.plan.rows import OWNER, NbRow, Parent, row_uuid
-from ovenbird.plan.transit import transit_address
+from ovenbird.plan.transit import transit_address, transit_address6
 
 _STAYS_INSIDE, _PINNED = 2000, 1000
 """Priorities; the greater one is looked at first."""
 
 
-def inward_leg(router: Declared, port: str) -> Leg | None:
-    """Return the leg that a port's floating IP is on; the same as long as the router has as many legs."""
-    legs = tuple(legs_of(router))
-    return legs[int(row_uuid("Leg", port)[:8], 16) % len(legs)] if legs else None
-
-
-def floating_ip_pin(declared: Declared, router: Declared, port: Declared) -> Iterator[NbRow]:
-    """Yield the policy that sends a port's replies back over the leg of its floating IP."""
-    leg = inward_leg(router, port.name)
+def floating_ip_pin(declared: Declared, router: Declared, port: str, inside: Iterable[str]) -> Iterator[NbRow]:
+    """Yield the policies that send what comes from a port's addresses back over the leg of its floating IP."""
+    leg = inward_leg(router, port)
     if leg is not None and _has_several(router):
-        yield _pin(declared, router.name, port, leg)
+        for address in inside:
+            yield _pin(declared, router.name, port, address, leg)
 
 
 def load_balancer_pins(declared: Declared, spec: LoadBalancer, inventory: InventoryView) -> Iterator[NbRow]:
@@ -42,8 +38,19 @@ def load_balancer_pins(declared: Declared, spec: LoadBalancer, inventory: Invent
         router_name = router_between(spec.network, name, inventory)
         router = inventory.get(Key("Router", router_name)) if router_name else None
         port = inventory.get(Key("Port", name))
-        if router is not None and port is not None and port.assigned.address and _has_several(router):
-            yield _pin(declared, router.name, port, next(legs_of(router)))
+        if router is None or port is None or not _has_several(router):
+            continue
+        for ipv6 in (False, True) if spec.address6 else (False,):
+            if address := target_address(port, inventory, ipv6=ipv6):
+                yield _pin(declared, router.name, name, address, next(legs_of(router)))
+
+
+def target_address(port: Declared, inventory: InventoryView, *, ipv6: bool) -> str:
+    """Return a port's address of a family, "" if it has none."""
+    if not ipv6:
+        return port.assigned.address
+    network = inventory.spec(Network, port.spec.network) if isinstance(port.spec, Port) else None
+    return port_address6(port, network) if network else ""
 
 
 def inside_row(declared: Declared, router: Declared, cidr: str) -> Iterator[NbRow]:
@@ -51,7 +58,7 @@ def inside_row(declared: Declared, router: Declared, cidr: str) -> Iterator[NbRo
     if _has_several(router):
         columns = {
             "priority": _STAYS_INSIDE,
-            "match": f"ip4.dst == {cidr}",
+            "match": f"{_ip(cidr)}.dst == {cidr}",
             "action": "allow",
             "nexthops": frozenset[str](),
         }
@@ -62,14 +69,20 @@ def _has_several(router: Declared) -> bool:
     return isinstance(router.spec, Router) and is_pinned(router.spec) and legs_wanted(router.spec) > 1
 
 
-def _pin(declared: Declared, router: str, port: Declared, leg: Leg) -> NbRow:
+def _pin(declared: Declared, router: str, port: str, address: str, leg: Leg) -> NbRow:
+    is_ipv6 = ":" in address
     columns = {
         "priority": _PINNED,
-        "match": f"ip4.src == {port.assigned.address}",
+        "match": f"{_ip(address)}.src == {address}",
         "action": "reroute",
-        "nexthops": frozenset((transit_address(leg.number),)),
+        "nexthops": frozenset((transit_address6(leg.number) if is_ipv6 else transit_address(leg.number),)),
     }
-    return _policy(declared, router, f"{declared.key} {port.name}", columns)
+    return _policy(declared, router, f"{declared.key} {port} IPv6" if is_ipv6 else f"{declared.key} {port}", columns)
+
+
+def _ip(text: str) -> str:
+    """Return how a match calls the family of an address or network (ovn-sb(5))."""
+    return "ip6" if ":" in text else "ip4"
 
 
 def _policy(declared: Declared, router: str, identity: str, columns: dict[str, object]) -> NbRow:

@@ -13,12 +13,10 @@ from ovenbird.plan import compile_names as names
 from ovenbird.plan.addressing6 import leg_address6, translated_addresses6
 from ovenbird.plan.compile_context import CompileContext, external_gateway_mtu, is_bridged
 from ovenbird.plan.compile_further import default_network
-from ovenbird.plan.compile_gateway_router import pinned_rows, watch_rows
+from ovenbird.plan.compile_gateway_router import ANYWHERE, ANYWHERE6, pinned_rows, watch_rows
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.legs import Leg, is_pinned, legs_of
 from ovenbird.plan.rows import ANNOUNCED6, HOME, HOME_REQUEST, OWNER, PREEMPTS, VACANT, NbRow, Parent, row_uuid
-
-ANYWHERE, ANYWHERE6 = "0.0.0.0/0", "::/0"
 
 _ON_SHARED_SWITCH = {"always_learn_from_arp_request": "false", "dynamic_neigh_routers": "true"}
 """Routers with an external leg share its switch, perhaps with a thousand others that they never talk to. By default
@@ -52,17 +50,18 @@ def router_rows(
     for leg in placed:
         rows += _group_rows(declared, leg.name, context)
     if external and pinned:
-        rows += pinned_rows(declared, spec, external, context)
+        rows += pinned_rows(declared, spec, external, inventory, context)
         rows += watch_rows(declared, placed)
         return tuple(rows)
+    declared_to = {route.to for route in spec.routes}
     for leg in placed:
         if leads_to := inventory.spec(ExternalNetwork, leg.network):
             rows += _external_leg_rows(declared, spec, leg, leads_to, inventory, context)
             # A declared default route takes the place of the implied one: two would be an ECMP pair.
-            if leg.network == default_network(spec, inventory) and all(each.to != ANYWHERE for each in spec.routes):
+            if leg.network == default_network(spec, inventory) and ANYWHERE not in declared_to:
                 port = names.router_port(declared.name, leg.network)
                 rows.append(_route_row(declared, "default", ANYWHERE, str(leads_to.gateway), port))
-            if leg.network == default_network(spec, inventory, ipv6=True):
+            if leg.network == default_network(spec, inventory, ipv6=True) and ANYWHERE6 not in declared_to:
                 port = names.router_port(declared.name, leg.network)
                 rows.append(_route_row(declared, "default IPv6", ANYWHERE6, str(leads_to.gateway6), port))
     rows += [_route_row(declared, f"{route.to} via {route.via}", route.to, route.via) for route in spec.routes]
@@ -108,7 +107,7 @@ def _external_leg_rows(
     told = {PREEMPTS: "true"} if spec.gateways.failback == "preempt" else {}
     if address6 := leg_address6(leg, spec, external):
         addresses.append(f"{address6}/{PREFIX_LEN}")
-        others = translated_addresses6(declared.name, network, inventory)
+        others = translated_addresses6(declared, leg, inventory)
         told[ANNOUNCED6] = " ".join((leg.mac, address6, *others))
     port, peer = names.router_port(declared.name, network), names.peer_port(network, declared.name)
     mtu = external_gateway_mtu(external, spec, context)

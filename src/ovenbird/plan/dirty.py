@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Key, Network, Port, Router
+from ovenbird.model.objects import Declared, ExternalNetwork, FloatingIP, Key, LoadBalancer, Network, Port, Router
 from ovenbird.plan.compile_context import is_bridged
+from ovenbird.plan.index_terms import target_ports
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.legs import is_pinned, legs_wanted, router_of
 from ovenbird.plan.reach import router_between
@@ -36,11 +37,18 @@ def dirty(changed: Iterable[Key], old: InventoryView, new: InventoryView) -> fro
 
 
 def _announcing(keys: Iterable[Key], view: InventoryView) -> Iterator[Key]:
-    """Yield the routers that name floating IPs' IPv6 addresses in rows of their own."""
+    """Yield the routers that name others' IPv6 addresses, of floating IPs and load balancers, in rows of their own."""
     for key in keys:
-        spec = view.spec(FloatingIP, key.name) if key.kind == "FloatingIP" else None
-        if spec is not None and spec.address6 and (router := router_between(spec.network, spec.port, view)):
-            yield Key("Router", router)
+        declared = view.get(key)
+        match declared.spec if declared else None:
+            case FloatingIP(address6=str()) as spec:
+                ports: tuple[str, ...] = (spec.port,)
+            case LoadBalancer(address6=str()) as spec:
+                ports = target_ports(spec)
+            case _:
+                continue
+        routers = filter(None, (router_between(spec.network, port, view) for port in ports))
+        yield from (Key("Router", router) for router in routers)
 
 
 def dirty_by_placement(old: Placement, new: Placement) -> frozenset[Key]:
@@ -71,8 +79,9 @@ def _followers(key: Key, before: Declared | None, after: Declared | None, view: 
                 router = view.spec(Router, user.name) if user.kind == "Router" else None
                 if router is not None:
                     yield user
-                    if any(leg.snat6 for leg in router.externals):
-                        yield from (network.key for network in view.networks_of(user.name))
+                    if is_pinned(router) or any(leg.snat6 for leg in router.externals):
+                        behind = view.networks_of(user.name)
+                        yield from (each.key for each in behind if isinstance(each.spec, Network) and each.spec.cidr6)
                     yield from (fip.key for fip in view.floating_ips_of(user.name)) if router.further else ()
         case (Declared(spec=Router()), _, _):
             if _leg(before) != _leg(after):
@@ -92,7 +101,7 @@ def _followers_of_network(
 ) -> Iterator[Key]:
     old, new = _network(before), _network(after)
     same_place = old is not None and new is not None
-    ports_differ = not same_place or (old and new and (old.dhcp, old.cidr6) != (new.dhcp, new.cidr6))
+    ports_differ = not same_place or (old and new and _told(old) != _told(new))
     fips_differ = not same_place or (old and new and (old.router, old.cidr6) != (new.router, new.cidr6))
     if not ports_differ and not fips_differ:
         return
@@ -120,6 +129,11 @@ def _leg(declared: Declared | None) -> tuple[object, ...]:
     snat6 = tuple((leg.address6, declared.assigned.mac) if leg.snat6 else None for leg in externals)
     assigned = declared.assigned.address, declared.assigned.others
     return (True, networks, legs, snat, snat6, assigned, is_bridged(declared.spec))
+
+
+def _told(network: Network) -> tuple[object, ...]:
+    """Return what ports read of their network."""
+    return network.dhcp, network.cidr6, network.dhcp6, bool(network.dns6)
 
 
 def _network(declared: Declared | None) -> Network | None:

@@ -106,7 +106,10 @@ def claimed_addresses6(declared: Declared) -> list[tuple[Key, str]]:
     match declared.spec:
         case ExternalNetwork(gateway6=str() as address):
             return [(declared.key, address)]
-        case FloatingIP(network=network, address6=str() as address):
+        case (
+            FloatingIP(network=network, address6=str() as address)
+            | LoadBalancer(network=network, address6=str() as address)
+        ):
             return [(Key("ExternalNetwork", network), address)]
         case Router() as spec:
             return [(Key("ExternalNetwork", leg.network), leg.address6) for leg in spec.externals if leg.address6]

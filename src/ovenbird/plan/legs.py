@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ovenbird.model.addresses import derived_mac
 from ovenbird.model.objects import Declared, Router
 from ovenbird.plan import compile_names as names
+from ovenbird.plan.rows import row_uuid
 
 PINNED_MODES = frozenset({"gateway-router", "active-active"})
 """Modes whose legs are gateway routers."""
@@ -103,3 +104,9 @@ def legs_of(declared: Declared) -> Iterator[Leg]:
             mac=own or derived_mac("router", name, address),
             pinned=is_pinned(spec),
         )
+
+
+def inward_leg(router: Declared, port: str) -> Leg | None:
+    """Return the leg that a port's floating IP is on; the same as long as the router has as many legs."""
+    legs = tuple(legs_of(router))
+    return legs[int(row_uuid("Leg", port)[:8], 16) % len(legs)] if legs else None

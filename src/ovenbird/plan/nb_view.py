@@ -36,7 +36,11 @@ MEMBER_SETS: dict[str, dict[str, str]] = {
 
 REFERENCES: dict[str, dict[str, str]] = {
     "Logical_Router_Port": {"ha_chassis_group": "HA_Chassis_Group"},
-    "Logical_Switch_Port": {"dhcpv4_options": "DHCP_Options", "ha_chassis_group": "HA_Chassis_Group"},
+    "Logical_Switch_Port": {
+        "dhcpv4_options": "DHCP_Options",
+        "dhcpv6_options": "DHCP_Options",
+        "ha_chassis_group": "HA_Chassis_Group",
+    },
 }
 """Columns that refer to a root row of ours."""
 
@@ -78,6 +82,7 @@ WATCHED_COLUMNS: dict[str, tuple[str, ...]] = {
         "tag",
         "tag_request",
         "dhcpv4_options",
+        "dhcpv6_options",
         "ha_chassis_group",
         "external_ids",
     ),

@@ -30,7 +30,7 @@ import selectors, socket, sys
 selector = selectors.DefaultSelector()
 for address in sys.argv[1:]:
     # One for each address: an answer must come from where the question went.
-    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     one.bind((address, {PORT}))
     selector.register(one, selectors.EVENT_READ)
@@ -44,9 +44,10 @@ import json, selectors, socket, sys, time
 count, targets = int(sys.argv[1]), sys.argv[2:]
 selector, flows = selectors.DefaultSelector(), []
 for number in range(count):
-    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    target = targets[number % len(targets)]
+    one = socket.socket(socket.AF_INET6 if ":" in target else socket.AF_INET, socket.SOCK_DGRAM)
     one.setblocking(False)
-    one.connect((targets[number % len(targets)], {PORT}))
+    one.connect((target, {PORT}))
     flow = {{"addresses": [], "last": None, "gap_ms": 0.0, "answers": 0}}
     flows.append(flow)
     selector.register(one, selectors.EVENT_READ, flow)

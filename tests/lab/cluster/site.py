@@ -117,6 +117,9 @@ name: on-host
 spec: {{network: public, port: vm3, address: {DISTRIBUTED}, distributed: true}}
 """
 
+DUAL_PUBLIC = DECLARED.partition("---")[0].replace("pool:", f'cidr6: "2001:db8::/64", gateway6: "{OUTSIDE6}", pool:')
+"""The first of them with IPv6 beside."""
+
 
 class Site:
     """The running cluster and short words for what tests ask of it."""
@@ -311,6 +314,17 @@ def _plain(value: Any) -> Any:
 def ping(place: Node | Workload, target: str, *, size: int | None = None, options: Sequence[str] = ()) -> bool:
     """Whether an echo comes back within a second; `size`: of the whole IP packet, which must not be fragmented."""
     return ping_output(place, target, size=size, options=options)[0] == 0
+
+
+def own_address6(place: Workload) -> str:
+    """The IPv6 address that a workload has made of what its router told it, once it may use it."""
+
+    def found() -> str:
+        argv = ["ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "global", "-tentative"]
+        shown = place.run(argv, timeout_s=10).stdout
+        return match[1] if (match := re.search(r"inet6 ([0-9a-f:]+)/64", shown)) else ""
+
+    return eventually_sync(found, within_s=20, every_s=0.2)
 
 
 def ping_output(

@@ -1,16 +1,20 @@
-"""Shared lists, gateway routers, active-active routers: packets through each, and what the loss of a gateway does."""
+"""Shared lists, gateway routers, active-active routers: packets through each, and what the loss of a gateway does.
+
+By IPv4 and by IPv6 at the same time: the networks behind have both.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 from tests.lab.cluster.flows import flows
-from tests.lab.cluster.site import OUTSIDE, Site, ping
+from tests.lab.cluster.site import DECLARED, DUAL_PUBLIC, OUTSIDE, OUTSIDE6, Site, own_address6, ping
 from tests.waiting import eventually_sync
 
 from ovenbird.lab.faults import Kill
@@ -22,14 +26,21 @@ SHARED, PINNED, LEGS = ("front", "back"), "pinned", ("wide_1", "wide_2")
 PINNED_ADDRESS, FLOATING, BALANCED = "172.16.0.140", "172.16.0.141", "172.16.0.142"
 WIDE_FLOATING = "172.16.0.143"
 TRANSIT = "169.254.64.2"
-FLOWS = 24
+PINNED6, FLOATING6, BALANCED6, TRANSIT6 = "2001:db8::140", "2001:db8::141", "2001:db8::142", "fd6f:7665:6e62:40::2"
+WIDE_FLOATING6, WIDE6 = "2001:db8::143", "2001:db8::144"
+ROUTED6 = "2001:db8:21::/64"
+"""Upstream routes this one to the gateway router; the active-active one's prefix is translated."""
+FLOWS, FLOWS6 = 24, 12
 FAR = tuple(f"203.0.113.{number}" for number in range(1, 13))
 """Addresses behind the outside host: OVN chooses a flow's gateway by its addresses."""
+FAR6 = tuple(f"2001:db8:f::{number}" for number in range(1, 13))
 REHOMED_MS = 10_000.0
 """BFD finds a lost gateway in 600 ms here, and the controller moves its routers within half a second more; the tight
 figure is a drill's."""
 
 MODES = f"""
+{DUAL_PUBLIC}
+---
 kind: Router
 name: front
 spec: {{external: {{network: public}}, gateways: {{mode: shared, failback_delay_s: 5}}}}
@@ -41,12 +52,12 @@ spec: {{external: {{network: public}}, gateways: {{mode: shared, failback_delay_
 kind: Router
 name: pinned
 spec:
-  external: {{network: public, address: {PINNED_ADDRESS}}}
+  external: {{network: public, address: {PINNED_ADDRESS}, address6: "{PINNED6}"}}
   gateways: {{mode: gateway-router, failback_delay_s: 5}}
 ---
 kind: Network
 name: pinned-net
-spec: {{cidr: 192.168.21.0/24, router: pinned}}
+spec: {{cidr: 192.168.21.0/24, cidr6: "{ROUTED6}", router: pinned}}
 ---
 kind: Port
 name: pinned-vm
@@ -58,19 +69,25 @@ spec: {{network: pinned-net, address: 192.168.21.12}}
 ---
 kind: FloatingIP
 name: pinned-served
-spec: {{network: public, address: {FLOATING}, port: pinned-served}}
+spec: {{network: public, address: {FLOATING}, address6: "{FLOATING6}", port: pinned-served}}
 ---
 kind: LoadBalancer
 name: pinned-balanced
-spec: {{network: public, address: {BALANCED}, ports: [{{port: 8080, targets: [{{port: pinned-vm}}]}}]}}
+spec:
+  network: public
+  address: {BALANCED}
+  address6: "{BALANCED6}"
+  ports: [{{port: 8080, targets: [{{port: pinned-vm}}]}}]
 ---
 kind: Router
 name: wide
-spec: {{external: {{network: public}}, gateways: {{mode: active-active, failback_delay_s: 5}}}}
+spec:
+  external: {{network: public, address6: "{WIDE6}", snat6: true}}
+  gateways: {{mode: active-active, failback_delay_s: 5}}
 ---
 kind: Network
 name: wide-net
-spec: {{cidr: 192.168.22.0/24, router: wide}}
+spec: {{cidr: 192.168.22.0/24, cidr6: "fd00:22::/64", router: wide}}
 ---
 kind: Port
 name: wide-vm
@@ -82,7 +99,7 @@ spec: {{network: wide-net, address: 192.168.22.12}}
 ---
 kind: FloatingIP
 name: wide-served
-spec: {{network: public, address: {WIDE_FLOATING}, port: wide-served}}
+spec: {{network: public, address: {WIDE_FLOATING}, address6: "{WIDE_FLOATING6}", port: wide-served}}
 """
 PLACES = {"pinned-vm": "n1", "pinned-served": "n2", "wide-vm": "n1", "wide-served": "n2"}
 KEYS = (
@@ -102,12 +119,15 @@ def modes(whole: Site) -> Iterator[Site]:
     for port, node in PLACES.items():
         spec = {"type": "namespace", "address": "static"}
         whole.api.post("/v1/attachments", {"port": port, "node": node, "spec": spec})
+    whole.outside.run(["ip", "-6", "route", "replace", ROUTED6, "via", PINNED6], timeout_s=10).checked()
     for port in PLACES:
         eventually_sync(lambda port=port: ping(vm(whole, port), OUTSIDE), within_s=30)
     yield whole
+    whole.outside.run(["ip", "-6", "route", "del", ROUTED6], timeout_s=10)
     for port in PLACES:
         whole.api.delete(f"/v1/attachments/{port}")
     whole.delete(*KEYS)
+    whole.apply(DECLARED)
     eventually_sync(lambda: rows_in_nb(whole) == logical, within_s=15)
 
 
@@ -159,11 +179,42 @@ def test_packets_through_a_gateway_router(modes: Site) -> None:
     reached(inside, OUTSIDE)  # by SNAT
     reached(served, OUTSIDE)  # by the floating IP
     reached(modes.outside, FLOATING)
-    server = "import socket; s = socket.create_server(('', 8080)); c, _ = s.accept(); c.sendall(b'hello')"
-    client = f"import socket; print(socket.create_connection(('{BALANCED}', 8080), 1).recv(9).decode())"
-    process = inside.popen(["python3", "-c", server], start_new_session=True)
+
+
+def test_ipv6_packets_through_a_gateway_router(modes: Site) -> None:
+    inside, served = vm(modes, "pinned-vm"), vm(modes, "pinned-served")
+    routed = own_address6(inside)
+    reached(inside, TRANSIT6)
+    reached(inside, PINNED6)
+    with modes.capture("outside", "eth0", "icmp6") as seen:
+        reached(inside, OUTSIDE6)
+        reached(served, OUTSIDE6)
+        for source in (routed, FLOATING6):
+            eventually_sync(lambda source=source: seen.matching(f" {source} > {OUTSIDE6}: .*echo request"), within_s=10)
+    reached(modes.outside, routed)
+    reached(modes.outside, FLOATING6)
+    reached(served, routed)
+    with modes.capture("outside", "eth0", "icmp6 and ip6[40]==2") as seen:
+        too_big = ("-M", "do", "-s", "1452")
+        eventually_sync(lambda: ping(modes.outside, routed, options=too_big) or seen.lines, within_s=10)
+        eventually_sync(lambda: seen.matching("packet too big, mtu 1442"), within_s=5)
+
+
+def test_load_balancers_of_a_gateway_router(modes: Site) -> None:
+    server = (
+        "import socket; s = socket.create_server(('::', 8080), family=socket.AF_INET6, dualstack_ipv6=True)\n"
+        "while True:\n c, _ = s.accept(); c.sendall(b'hello'); c.close()"
+    )
+    client = "import socket, sys; print(socket.create_connection((sys.argv[1], 8080), 1).recv(9).decode())"
+    process = vm(modes, "pinned-vm").popen(["python3", "-c", server], start_new_session=True)
+
+    def is_served(place: Node | Workload, address: str) -> bool:
+        return place.run(["python3", "-c", client, address]).stdout.strip() == "hello"
+
     try:
-        eventually_sync(lambda: modes.outside.run(["python3", "-c", client]).stdout.strip() == "hello", within_s=15)
+        for address in (BALANCED, BALANCED6):
+            for place in (modes.outside, vm(modes, "pinned-served")):
+                eventually_sync(lambda place=place, address=address: is_served(place, address), within_s=15)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -172,10 +223,11 @@ def test_packets_through_a_gateway_router(modes: Site) -> None:
 
 def test_what_comes_in_through_one_of_several_gateways_is_answered_there(modes: Site) -> None:
     reached(modes.outside, WIDE_FLOATING)
-    with flows(vm(modes, "wide-served"), modes.outside, [OUTSIDE], 8) as running:
+    reached(modes.outside, WIDE_FLOATING6)
+    with flows(vm(modes, "wide-served"), modes.outside, [OUTSIDE, OUTSIDE6], 8) as running:
         running.wait_flowing()
         seen = {flow.addresses for flow in running.stop()}
-    assert seen == {(WIDE_FLOATING,)}, "no reply leaves by another gateway, under its address"
+    assert seen == {(WIDE_FLOATING,), (WIDE_FLOATING6,)}, "no reply leaves by another gateway, under its address"
 
 
 def test_modes_are_shown(modes: Site) -> None:
@@ -199,15 +251,20 @@ def test_the_loss_of_a_gateway(site: Site) -> None:
     done = site.cli("gateway", "move", SHARED[0], "--to", lost, "--wait")
     assert done.status == 0, done.err
     assert {carriers(site)[name] for name in SHARED} == {lost}, "a move of one is a move of all"
-    addresses = dict(zip(LEGS, assigned(site, "wide"), strict=True))
+    addresses, addresses6 = (dict(zip(LEGS, each, strict=True)) for each in assigned(site, "wide"))
     on_lost = next(leg for leg in LEGS if carriers(site)[leg] == lost)
     with (
-        further_addresses(site.outside, FAR),
+        further_addresses(site.outside, (*FAR, *FAR6)),
+        site.capture("outside", "eth0", "icmp6 and ip6[40]==136") as advertised,
+        flows(vm(site, "wide-vm"), site.outside, FAR6, FLOWS6) as wide6,
+        flows(vm(site, "pinned-vm"), site.outside, FAR6[:1], 1) as pinned6,
         flows(vm(site, "wide-vm"), site.outside, FAR, FLOWS) as wide,
         flows(vm(site, "pinned-vm"), site.outside, FAR[:1], 2) as pinned,
     ):
-        wide.wait_flowing()
-        pinned.wait_flowing()
+        running = (wide, wide6, pinned, pinned6)
+        for each in running:
+            each.wait_flowing()
+        before = len(advertised.lines)
         Kill(lab=site.lab, node=lost, daemon="vswitchd").inject()
         for leg in (PINNED, on_lost):
             eventually_sync(lambda leg=leg: carriers(site)[leg] not in ("", lost), within_s=15)
@@ -215,14 +272,20 @@ def test_the_loss_of_a_gateway(site: Site) -> None:
         assert survivor != lost
         assert chassis_of(site, f"{on_lost}_gw") == survivor
         eventually_sync(lambda: {carriers(site)[name] for name in SHARED} == {survivor}, within_s=10)
-        through_wide, through_pinned = wide.stop(), pinned.stop()
-    by_address = {leg: [flow for flow in through_wide if flow.addresses == (at,)] for leg, at in addresses.items()}
-    assert sum(map(len, by_address.values())) == FLOWS, "every flow kept its address: none was moved to another leg"
+        through_wide, through_wide6, through_pinned, through_pinned6 = (each.stop() for each in running)
+        for address in (PINNED6, addresses6[on_lost]):
+            told = f" {address} > ff02::1: .*neighbor advertisement, .*tgt is {address}"
+            eventually_sync(
+                lambda told=told: any(re.search(told, line) for line in advertised.lines[before:]), within_s=10
+            )
     (other,) = set(LEGS) - {on_lost}
-    assert by_address[on_lost] and by_address[other], "flows are spread over both"
-    hit = [flow.gap_ms for flow in (*by_address[on_lost], *through_pinned)]
-    assert max(flow.gap_ms for flow in by_address[other]) < max(hit)
-    assert max(hit) < REHOMED_MS
+    for seen, at, count in ((through_wide, addresses, FLOWS), (through_wide6, addresses6, FLOWS6)):
+        by_address = {leg: [flow for flow in seen if flow.addresses == (at[leg],)] for leg in LEGS}
+        assert sum(map(len, by_address.values())) == count, "every flow kept its address: none was moved to another leg"
+        assert by_address[on_lost] and by_address[other], "flows are spread over both"
+        hit = [flow.gap_ms for flow in (*by_address[on_lost], *through_pinned, *through_pinned6)]
+        assert max(flow.gap_ms for flow in by_address[other]) < max(hit)
+        assert max(hit) < REHOMED_MS
     eventually_sync(lambda: failover_of(site, lost, survivor), within_s=10)
     assert failover_of(site, lost, survivor)["decided_by"] == "controller"
     eventually_sync(lambda: failover_of(site, lost, survivor)["outside"] == "answered", within_s=30)
@@ -246,17 +309,22 @@ def failover_of(site: Site, lost: str, survivor: str) -> dict[str, Any]:
 def further_addresses(node: Node, addresses: Sequence[str]) -> Iterator[None]:
     """Give a node more addresses for a while."""
     for address in addresses:
-        node.run(["ip", "addr", "replace", f"{address}/32", "dev", "lo"]).checked()
+        node.run(["ip", "addr", "replace", f"{address}/{length(address)}", "dev", "lo"]).checked()
     try:
         yield
     finally:
         for address in addresses:
-            node.run(["ip", "addr", "del", f"{address}/32", "dev", "lo"])
+            node.run(["ip", "addr", "del", f"{address}/{length(address)}", "dev", "lo"])
 
 
-def assigned(site: Site, router: str) -> tuple[str, ...]:
-    found = site.api.get(f"/v1/objects/Router/{router}")["assigned"]
-    return (found["address"], *found["others"])
+def length(address: str) -> int:
+    return 128 if ":" in address else 32
+
+
+def assigned(site: Site, router: str) -> tuple[list[str], list[str]]:
+    """The addresses of a router's legs, by IPv4 and by IPv6."""
+    found = site.api.get(f"/v1/objects/Router/{router}")
+    return [found["assigned"]["address"], *found["assigned"]["others"]], found["addresses6"]
 
 
 def test_another_mode_leaves_nothing_of_the_old_one(modes: Site) -> None:
@@ -266,7 +334,8 @@ def test_another_mode_leaves_nothing_of_the_old_one(modes: Site) -> None:
             f"gateways: {{mode: {mode}, failback_delay_s: 5}}}}\n"
         )
         eventually_sync(lambda: ping(vm(modes, "pinned-vm"), OUTSIDE), within_s=20)
-        eventually_sync(lambda: ping(modes.outside, FLOATING), within_s=20)
+        for address in (FLOATING, FLOATING6):
+            eventually_sync(lambda address=address: ping(modes.outside, address), within_s=20)
         eventually_sync(lambda mode=mode: routers_called_pinned(modes) == EXPECTED[mode], within_s=10)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -18,7 +19,7 @@ from tests.lab.cluster.test_failover import outages_ms, passed, traffic
 from tests.waiting import eventually, eventually_sync
 
 from ovenbird.host.announcer import SILENT_S
-from ovenbird.host.inward import COOKIE
+from ovenbird.host.inward import COOKIE, LASTS_S
 from ovenbird.lab.faults import Kill, PowerOff
 from ovenbird.lab.node import Node, start_agent
 from ovenbird.model.cluster import Database
@@ -292,6 +293,33 @@ async def test_who_waits_and_is_let_go_by_nobody_goes_on_by_itself(site: Site, r
             mac = site.api.get("/v1/objects/Router/r1")["assigned"]["mac"]
             assert f"dl_dst={mac} actions=output:" in told.stdout, told.stdout
         await works_again(node)
+
+
+def led_in_for_s(site: Site, mac: str) -> float:
+    """Return since when frames for this address are handed in on a gateway, in seconds; 0.0 if they are nowhere."""
+    show = ["ovs-ofctl", "dump-flows", "br-ext", f"cookie={COOKIE}/-1,dl_dst={mac}"]
+    told = "".join(site.lab.node(node).run(show, timeout_s=10).checked().stdout for node in ("g1", "g2"))
+    return max(map(float, re.findall(r"duration=([0-9.]+)s", told)), default=0.0)
+
+
+def test_nothing_is_handed_in_any_more_for_a_router_that_is_gone(site: Site) -> None:
+    """One of the same name gets the same address, and its network maybe another patch port."""
+    good(site, "g1", "g2")
+    for _ in range(TRIES):
+        site.apply("{kind: Router, name: brief, spec: {external: {network: public}}}")
+        eventually_sync(lambda: site.active("brief"), within_s=30)
+        mac = site.api.get("/v1/objects/Router/brief")["assigned"]["mac"]
+        moved = site.cli("gateway", "move", "brief", "--to", site.standby("brief"), "--wait")
+        assert moved.status == 0, moved.err
+        longest_s = before_s = led_in_for_s(site, mac)
+        site.delete(("Router", "brief"))
+        deadline_s = time.monotonic() + 30
+        while led_s := led_in_for_s(site, mac):
+            longest_s = led_s
+            assert time.monotonic() < deadline_s
+        if before_s and longest_s < LASTS_S - 1:  # on a busy machine they may have ended by themselves
+            return
+    pytest.fail(f"it was handed in for {longest_s} s")
 
 
 @contextlib.contextmanager

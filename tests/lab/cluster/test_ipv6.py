@@ -1,14 +1,16 @@
-"""IPv6 beside IPv4, through gateways: addresses by themselves, every way in and out, announcements, failover."""
+"""IPv6 beside IPv4, through gateways: addresses, routes, every way in and out, announcements, failover."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import re
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 from tests.lab.cluster.gateway_watch import GatewayWatch
-from tests.lab.cluster.site import CENTRALS, DECLARED, GATEWAYS, OUTSIDE6, VLAN, Site, ping, seconds_of
+from tests.lab.cluster.site import CENTRALS, DECLARED, GATEWAYS, OUTSIDE6, VLAN, Site, own_address6, ping, seconds_of
 from tests.waiting import eventually, eventually_sync
 
 from ovenbird.lab.faults import PowerOff
@@ -16,10 +18,13 @@ from ovenbird.lab.node import Node, Workload
 
 pytestmark = pytest.mark.lab
 
-FLOATING6, DISTRIBUTED6 = "2001:db8::102", "2001:db8::164"
+FLOATING6, DISTRIBUTED6, BALANCED6 = "2001:db8::102", "2001:db8::164", "2001:db8::150"
 VLAN_HOP, FAR = "fe80::fe", "2001:db8:ffff::1"
 """The upstream router in the VLAN, by its link-local address, and an address behind it."""
-WHERE = {"vm61": "n1", "vm62": "n2", "vm63": "n1", "vm64": "n2", "vm65": "n1"}
+WHERE = {"vm61": "n1", "vm62": "n2", "vm63": "n1", "vm64": "n2", "vm65": "n1", "vm66": "n2"}
+DNS6 = ["fd00::53", "fd00::54"]
+BEHIND, BEHIND_HOP = "2001:db8:7::1", "2001:db8:61::800:ff:fe00:61"
+"""An address behind a workload, and that workload's own."""
 RACK6 = "2001:db8::65"
 CHANGED = {
     ("ExternalNetwork", "public"): {"cidr6": "2001:db8::/64", "gateway6": OUTSIDE6},
@@ -31,7 +36,10 @@ ADDED = f"""
 ---
 {{kind: Network, name: private6, spec: {{cidr: 192.168.62.0/24, cidr6: "fd00:62::/64", router: r1}}}}
 ---
-{{kind: Network, name: hidden6, spec: {{cidr: 192.168.63.0/24, cidr6: "fd00:63::/64", router: tenant}}}}
+{{kind: Network, name: hidden6, spec: {{cidr: 192.168.63.0/24, cidr6: "fd00:63::/64", dns6: {DNS6}, router: tenant}}}}
+---
+{{kind: Network, name: told6,
+ spec: {{cidr: 192.168.66.0/24, cidr6: "fd00:66::/64", dhcp6: true, dns6: {DNS6}, router: r1}}}}
 ---
 kind: Router
 name: rack6
@@ -42,7 +50,7 @@ spec:
 {{kind: Network, name: rack6-web,
  spec: {{cidr: 192.168.65.0/24, cidr6: "2001:db8:65::/64", router: rack6, physnet: ext, vlan: 265}}}}
 ---
-{{kind: Port, name: vm61, spec: {{network: routed6}}}}
+{{kind: Port, name: vm61, spec: {{network: routed6, mac: "0a:00:00:00:00:61", port_security: false}}}}
 ---
 {{kind: Port, name: vm62, spec: {{network: private6}}}}
 ---
@@ -51,6 +59,15 @@ spec:
 {{kind: Port, name: vm64, spec: {{network: routed6}}}}
 ---
 {{kind: Port, name: vm65, spec: {{network: rack6-web}}}}
+---
+{{kind: Port, name: vm66, spec: {{network: told6}}}}
+---
+kind: LoadBalancer
+name: balanced6
+spec:
+  network: public
+  address6: "{BALANCED6}"
+  ports: [{{port: 8080, targets: [{{port: vm61}}, {{port: vm62}}]}}]
 ---
 {{kind: FloatingIP, name: floating6, spec: {{network: public, port: vm62, address6: "{FLOATING6}"}}}}
 ---
@@ -62,6 +79,47 @@ REPEATED = 5
 """Within two seconds."""
 HANDED_OVER_S = 3.0
 FOREIGN_MAC = "0a:66:00:00:00:66"
+SERVER = """
+import socket, sys
+listener = socket.create_server(("::", 8080), family=socket.AF_INET6)
+while True:
+    connection, _ = listener.accept()
+    connection.sendall(sys.argv[1].encode())
+    connection.close()
+"""
+CLIENT = """
+import socket, sys
+for _ in range(16):
+    try:
+        with socket.create_connection((sys.argv[1], 8080), timeout=1) as connection:
+            print(connection.recv(99).decode())
+    except OSError as error:
+        print("failed:", error)
+"""
+SOLICIT, INFORMATION = 1, 11
+DHCPV6 = """
+import json, os, socket, struct, sys
+def options(data):
+    while data:
+        code, length = struct.unpack("!HH", data[:4])
+        yield code, data[4:4 + length]
+        data = data[4 + length:]
+def addresses(data):
+    return [socket.inet_ntop(socket.AF_INET6, data[at:at + 16]) for at in range(0, len(data), 16)]
+mac = bytes.fromhex(open("/sys/class/net/eth0/address").read().replace(":", ""))
+index, message = socket.if_nametoindex("eth0"), int(sys.argv[1])
+asked = bytes((message,)) + os.urandom(3)
+asked += struct.pack("!HHHH", 1, 10, 3, 1) + mac + struct.pack("!HHH", 6, 2, 23)
+if message == 1:
+    asked += struct.pack("!HHIII", 3, 12, 1, 0, 0)
+client = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+client.bind(("::", 546))
+client.settimeout(2)
+client.sendto(asked, ("ff02::1:2", 547, 0, index))
+found = dict(options(client.recv(2000)[4:]))
+inner = dict(options(found.get(3, bytes(12))[12:]))
+print(json.dumps({"dns": addresses(found.get(23, b"")), "addresses": addresses(inner.get(5, b"")[:16])}))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +131,9 @@ def dual(whole: Site) -> Iterator[Site]:
         spec = {key: value for key, value in before[kind, name].items() if value is not None}
         site.apply(json.dumps({"kind": kind, "name": name, "spec": {**spec, **more}}))
     site.apply(ADDED)
+    r1 = {key: value for key, value in site.api.get("/v1/objects/Router/r1")["spec"].items() if value is not None}
+    route = {"to": "2001:db8:7::/48", "via": BEHIND_HOP}
+    site.apply(json.dumps({"kind": "Router", "name": "r1", "spec": {**r1, "routes": [route]}}))
     for port, node in WHERE.items():
         site.api.post("/v1/attachments", {"port": port, "node": node, "spec": {"type": "namespace", "address": "dhcp"}})
     upstream = (
@@ -80,6 +141,7 @@ def dual(whole: Site) -> Iterator[Site]:
         ("addr", "add", f"{FAR}/128", "dev", "lo"),
         ("route", "add", "2001:db8:101::/64", "dev", f"vlan{VLAN}"),
         ("route", "add", "2001:db8:61::/64", "via", router6(site, "r1")),
+        ("route", "add", "2001:db8:7::/48", "via", router6(site, "r1")),
         ("route", "add", "2001:db8:65::/64", "via", RACK6),
     )
     for words in upstream:
@@ -91,8 +153,10 @@ def dual(whole: Site) -> Iterator[Site]:
             site.outside.run(["ip", "-6", words[0], "del", *words[2:5]], timeout_s=10)
         for port in WHERE:
             site.api.delete(f"/v1/attachments/{port}")
-        site.delete(*(("FloatingIP", name) for name in ("floating6", "own6")), *(("Port", port) for port in WHERE))
-        site.delete(*(("Network", name) for name in ("routed6", "private6", "hidden6", "rack6-web")))
+        site.apply(json.dumps({"kind": "Router", "name": "r1", "spec": r1}))  # without a route through what goes
+        site.delete(("LoadBalancer", "balanced6"), *(("FloatingIP", name) for name in ("floating6", "own6")))
+        site.delete(*(("Port", port) for port in WHERE))
+        site.delete(*(("Network", name) for name in ("routed6", "private6", "hidden6", "told6", "rack6-web")))
         site.delete(("Router", "rack6"))
         site.apply(DECLARED)
         site.settled()
@@ -110,14 +174,7 @@ def workload(site: Site, name: str) -> Workload:
 
 
 def address6(site: Site, name: str) -> str:
-    """The address that a workload has made of what its router told it, once it may use it."""
-
-    def found() -> str:
-        argv = ["ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "global", "-tentative"]
-        shown = workload(site, name).run(argv, timeout_s=10).stdout
-        return match[1] if (match := re.search(r"inet6 ([0-9a-f:]+)/64", shown)) else ""
-
-    return eventually_sync(found, within_s=20, every_s=0.2)
+    return own_address6(workload(site, name))
 
 
 def reaches(place: Node | Workload, target: str, *, size: int | None = None) -> None:
@@ -127,7 +184,7 @@ def reaches(place: Node | Workload, target: str, *, size: int | None = None) -> 
 
 
 def test_workloads_make_their_addresses_of_what_their_router_tells_them(dual: Site) -> None:
-    for name in WHERE:
+    for name in WHERE.keys() - {"vm66"}:
         (row,) = dual.nb("Logical_Switch_Port", "addresses", where=[f"name={name}"])
         assert address6(dual, name) == str(row["addresses"]).split(" ")[-1]
         assert dual.api.get(f"/v1/objects/Port/{name}")["addresses6"] == [address6(dual, name)]
@@ -149,6 +206,52 @@ def test_every_way_in_and_out(dual: Site) -> None:
         reaches(workload(dual, "vm63"), FAR)
         eventually_sync(lambda: seen.matching(f" 2001:db8:101::9 > {FAR}: .*echo request"), within_s=10)
     assert not seen.matching("fd00:63:")
+
+
+def test_dhcpv6_tells_addresses_and_dns_servers(dual: Site) -> None:
+    told = ask_dhcpv6(dual, "vm63", INFORMATION)
+    assert (told["dns"], told["addresses"]) == (DNS6, [])
+    given = dual.api.get("/v1/objects/Port/vm66")["addresses6"]
+    told = ask_dhcpv6(dual, "vm66", SOLICIT)
+    assert (told["dns"], told["addresses"]) == (DNS6, given)
+    shown = workload(dual, "vm66").run(["ip", "-6", "address", "show", "dev", "eth0", "scope", "global"], timeout_s=10)
+    assert not shown.stdout, "it is told, and makes none"
+    workload(dual, "vm66").run(["ip", "-6", "address", "add", f"{given[0]}/128", "dev", "eth0", "nodad"]).checked()
+    reaches(workload(dual, "vm66"), address6(dual, "vm61"))
+
+
+def ask_dhcpv6(site: Site, name: str, message: int) -> dict[str, list[str]]:
+    """What a workload that asks by DHCPv6 (RFC 8415) is answered."""
+
+    def answer() -> str:
+        return workload(site, name).run(["python3", "-c", DHCPV6, str(message)], timeout_s=10).stdout
+
+    found: dict[str, list[str]] = json.loads(eventually_sync(answer, within_s=15))
+    return found
+
+
+def test_a_route_leads_to_what_is_behind_a_workload(dual: Site) -> None:
+    place = workload(dual, "vm61")
+    place.run(["ip", "-6", "address", "add", f"{BEHIND}/128", "dev", "lo"], timeout_s=10).checked()
+    reaches(workload(dual, "vm62"), BEHIND)
+    reaches(dual.outside, BEHIND)
+
+
+def test_a_load_balancer_leads_to_workloads_by_ipv6(dual: Site) -> None:
+    with contextlib.ExitStack() as stack:
+        for name in ("vm61", "vm62"):
+            started = workload(dual, name).popen(["python3", "-c", SERVER, name], start_new_session=True)
+            stack.callback(started.wait, timeout=10)
+            stack.callback(os.killpg, started.pid, signal.SIGKILL)
+        for place in (dual.outside, workload(dual, "vm64")):
+
+            def served(place: Node | Workload = place) -> bool:
+                return set(place.run(["python3", "-c", CLIENT, BALANCED6], timeout_s=30).stdout.split()) == {
+                    "vm61",
+                    "vm62",
+                }
+
+            eventually_sync(served, within_s=20)
 
 
 def test_a_distributed_address_leaves_on_its_workloads_own_host(dual: Site) -> None:
