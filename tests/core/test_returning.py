@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ovenbird.host.arp_probe import Target, reply, self_request
 from ovenbird.host.returning import stakes
-from ovenbird.plan.returning import RULED_S, SILENT_S, Ruling, Stake, rule
+from ovenbird.plan.returning import HOSTS_S, RULED_S, SILENT_S, Ruling, Stake, rule
 from ovenbird.plan.rows import PREEMPTS
 
 R1 = Stake(name="cr-r1", address="172.16.0.1", mac="0a:00:00:00:00:01", physnet="ext", first=True)
@@ -60,6 +60,16 @@ def test_a_router_whose_policy_it_is_to_preempt_keeps_nobody() -> None:
     assert not judged(at_once, heard=(at_once,)).waits
     other = replace(R2, first=True)
     assert judged(at_once, other, heard=(at_once, other)).waits
+
+
+def test_who_had_to_wait_gives_hosts_time_to_hear_of_the_order() -> None:
+    def ruling(members_s: float, heard_s: float, *, waited: bool = True) -> Ruling:
+        return rule([R2], {R2: LONG_AGO_S}, {R2: heard_s}, NOW_S - members_s, NOW_S, waited=waited)
+
+    assert ruling(HOSTS_S / 2, NOW_S).waits
+    assert not ruling(HOSTS_S / 2, NOW_S, waited=False).waits
+    assert not ruling(HOSTS_S, NOW_S).waits
+    assert not ruling(HOSTS_S / 2, LONG_AGO_S).waits, "it is needed"
 
 
 def test_an_order_that_stays_although_members_are_in_reach_is_meant() -> None:

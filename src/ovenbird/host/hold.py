@@ -173,14 +173,13 @@ class Hold:
         try:
             await self._have_flows(held, longest_s=math.inf)
             unread_until_s = time.monotonic() + LONGEST_S
-            told = False
             while (ruling := returning.ruling).waits and _lives(held):
                 if asking.done():
                     asking.result()
                 if not returning.has_read and time.monotonic() > unread_until_s:
                     return ruling.why
-                if not told and returning.has_read:
-                    told = True
+                if not returning.waited and returning.has_read:
+                    returning.waited = True
                     _log.info(SWITCH_WAITS, extra={"why": ruling.why})
                     await self._have_next_wait()
                 await self._renew()

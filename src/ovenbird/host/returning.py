@@ -54,13 +54,16 @@ class Returning:
         self._asked_s: dict[Stake, float] = {}
         self._heard_s: dict[Stake, float] = {}
         self._told = ""
+        self.waited = False
+        """Whether this host had to wait, says who asked."""
 
     @property
     def ruling(self) -> Ruling:
         """What is known now."""
         if self._stakes is None:
             return Ruling(waits=True, why="SB was not read yet")
-        return rule(self._stakes, self._asked_s, self._heard_s, self._members_since_s, time.monotonic())
+        known = (self._stakes, self._asked_s, self._heard_s, self._members_since_s, time.monotonic())
+        return rule(*known, waited=self.waited)
 
     @property
     def has_read(self) -> bool:

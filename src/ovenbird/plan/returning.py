@@ -19,6 +19,9 @@ ASK_EVERY_S = 0.2
 RULED_S = 60.0
 """With members of SB in reach an order that nobody changed for so long is meant. A controller that has just begun
 follows a failover after 10 s."""
+HOSTS_S = 10.0
+"""Once SB's members are in reach here, each host's ovn-controller has found them within this: it tries every 8 s at
+last (ovsdb's reconnect). One that has not would still prefer a gateway by the order of before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +57,17 @@ def rule(
     heard_s: Mapping[Stake, float],
     members_since_s: float | None,
     now_s: float,
+    *,
+    waited: bool = False,
 ) -> Ruling:
     """Return whether a gateway waits. All moments are of one clock.
 
     `asked_s`: when each was asked first; `heard_s`: when another gateway answered last. `members_since_s`: since when
-    the rows are those of SB's members; None if they are a copy's.
+    the rows are those of SB's members; None if they are a copy's. `waited`: whether it had to wait so far.
     """
     ours = [stake for stake in stakes if stake.first and not stake.preempts and not stake.alone]
-    if not ours:
+    early = waited and members_since_s is not None and now_s - members_since_s < HOSTS_S
+    if not ours and not early:
         return Ruling(waits=False, why="others come first")
     if (alone := min((stake.name for stake in stakes if stake.alone), default=None)) is not None:
         return Ruling(waits=False, why=f"nobody else could carry {alone}")
@@ -73,6 +79,8 @@ def rule(
         if now_s - last_s >= SILENT_S:
             return Ruling(waits=False, why=f"nobody answers for {stake.address} of {stake.name}")
         unknown = unknown or stake not in heard_s
+    if not ours:
+        return Ruling(waits=True, why="others come first, which hosts may not have heard of yet")
     first = min(stake.name for stake in ours)
     why = "it is asked who carries" if unknown else "another gateway carries"
     return Ruling(waits=True, why=f"{why} {first}, for which this one comes first")
