@@ -179,6 +179,13 @@ def test_what_cannot_work_is_refused_with_the_reason(text: str, words: str) -> N
     assert any(words in problem.message for problem in problems), problems
 
 
+def test_what_nobody_would_ask_for_is_warned_of() -> None:
+    text = "{{kind: Network, name: n, spec: {{cidr: 10.0.0.0/24, cidr6: 'fd00:2::/64', dns6: ['fd00::53']{}}}}}"
+    (warning,) = ask(applied(SIX), text.format("")).warnings
+    assert "without a router nobody tells workloads to ask" in warning.message
+    assert not ask(applied(SIX), text.format(", router: r1")).warnings
+
+
 def test_a_route_is_lost_with_the_prefix_that_its_next_hop_is_in() -> None:
     base = applied(SIX, routed("fd00:1::9"))
     (problem,) = refused(base, "{kind: Network, name: blue, spec: {cidr: 192.168.1.0/24, router: r1}}")

@@ -140,21 +140,15 @@ def test_a_gateway_router_without_ipv6_outside_has_none_at_all(mode: str) -> Non
     assert not [row for row in found if row.table == "NAT" and ":" in row.columns["external_ip"]]
 
 
+@pytest.mark.parametrize("snat6", [True, False])
 @pytest.mark.parametrize("mode", ["gateway-router", "active-active"])
-def test_every_way_from_one_state_of_gateway_routers_to_another_is_seen(mode: str) -> None:
-    router = in_mode(mode, routes=(Route(to=FAR6, via=HOME),))
+def test_every_way_from_one_state_of_gateway_routers_to_another_is_seen(mode: str, snat6: bool) -> None:
+    outward = RouterExternal(network="public", snat6=snat6)
+    router = in_mode(mode, external=outward, routes=(Route(to=FAR6, via=HOME),))
     objects = {**DUAL, R1.key: router, FIP1.key: changed(FIP1_6, distributed=False), WEB.key: WEB_6}
     both = Inventory(objects.values())
-    for other in (
-        PUBLIC,
-        BLUE,
-        R1_6,
-        FIP1,
-        FIP2,
-        WEB,
-        in_mode("active-active"),
-        changed(router, external=R1.spec.external),
-    ):  # type: ignore[attr-defined]
+    opposite = changed(router, external=RouterExternal(network="public", snat6=not snat6))
+    for other in (PUBLIC, BLUE, R1_6, FIP1, FIP2, WEB, in_mode("active-active"), opposite):
         second = Inventory({**objects, other.key: other}.values())
         for old, new in ((both, second), (second, both)):
             found = dirty([other.key], old, new)

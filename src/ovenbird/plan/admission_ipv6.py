@@ -1,4 +1,4 @@
-"""What admission asks of IPv6: addresses inside their prefixes and nobody else's, and routers that IPv6 passes.
+"""What admission asks of IPv6: addresses inside their prefixes and nobody else's, and routes that lead somewhere.
 
 Each check records what is wrong in `Findings` and changes nothing.
 """
@@ -50,6 +50,13 @@ class Ipv6Checks:
             self._lacks_prefix(key, asked[0], Key("ExternalNetwork", leg.network))
         elif leg.address6:
             self._address(key, leg.address6, external.cidr6, Key("ExternalNetwork", leg.network), (*path, "address6"))
+
+    def check_network(self, key: Key, spec: Network) -> None:
+        """Warn of what workloads of a network would be told, but have nobody to tell them to ask for."""
+        if (spec.dhcp6 or spec.dns6) and spec.router is None:
+            path = ("dhcp6",) if spec.dhcp6 else ("dns6",)
+            message = "without a router nobody tells workloads to ask by DHCPv6"
+            self.found.warn(message, Place(key, path), hint="give it 'router', or have workloads ask by themselves")
 
     def check_floating_ip(self, key: Key, spec: FloatingIP) -> None:
         """Record what is wrong with a floating IP's IPv6 address."""

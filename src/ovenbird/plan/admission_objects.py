@@ -54,6 +54,7 @@ class Checks:
                 self._external(declared.key, external)
             case Network() as network:
                 self._network(declared.key, network)
+                self.ipv6.check_network(declared.key, network)
             case Router() as router:
                 self._router(declared, router)
             case Port() as port:

@@ -33,6 +33,7 @@ from ovenbird.lab.node import Node, Workload
 from ovenbird.model.errors import OvenbirdError, Unavailable
 
 LAB_FILE = """
+gateways: {hold_down_s: 3}
 outside: [{address: 172.16.0.254/24}, {address: "2001:db8::fe/64"}, {address: 10.101.0.1/24, vlan: 101}]
 nodes:
   - {name: c1, roles: [central]}
