@@ -59,6 +59,28 @@ class Bfd:
         return max(self.min_rx_ms, self.min_tx_ms) * self.mult
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbor:
+    """A router that a gateway tells by BGP what it carries (RFC 4271)."""
+
+    address: str
+    """IPv4."""
+    asn: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bgp:
+    """How a gateway reaches physical networks that it shares no layer 2 with: by routes, told to its neighbors."""
+
+    asn: int
+    """This host's autonomous system."""
+    physnets: tuple[str, ...]
+    """Physical networks that it routes to; no interface of this host is part of them."""
+    neighbors: tuple[Neighbor, ...]
+    bfd: Bfd | None = None
+    """Timers of BFD to the neighbors; None: those of the tunnels."""
+
+
 class Timers(Enum):
     """How soon the loss of a gateway is noticed, against how much a busy host may be late without a false alarm."""
 
@@ -104,6 +126,18 @@ class Host:
     """Availability zone: gateways of one zone may fail together, and routers may choose by it. "" is none."""
     weight: int = 1
     """Of a gateway: how many routers it should carry, compared with the others."""
+    bgp: Bgp | None = None
+    """Of a gateway: which physical networks it reaches by routing; None: none."""
+
+    @property
+    def routed(self) -> tuple[str, ...]:
+        """Physical networks that this host reaches by routing."""
+        return self.bgp.physnets if self.bgp is not None else ()
+
+    @property
+    def physnets(self) -> frozenset[str]:
+        """Physical networks that this host reaches, by an uplink or by routing."""
+        return frozenset((*self.uplinks, *self.routed))
 
     @property
     def is_central(self) -> bool:
@@ -143,8 +177,13 @@ class Cluster:
 
     @property
     def physnets(self) -> frozenset[str]:
-        """Every physical network that some host has an uplink to."""
-        return frozenset(physnet for host in self.hosts for physnet in host.uplinks)
+        """Every physical network that some host reaches."""
+        return frozenset[str]().union(*(host.physnets for host in self.hosts))
+
+    @property
+    def routed(self) -> frozenset[str]:
+        """Those of them that hosts reach by routing: there is no layer 2 that they share."""
+        return frozenset(physnet for host in self.hosts for physnet in host.routed)
 
     @property
     def gateway_zones(self) -> frozenset[str]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from ovenbird.model.addresses import parse_address
-from ovenbird.model.cluster import GATEWAY_TIMES_S, Bfd, Cluster, GatewayTimes, Host, Role, Timers
+from ovenbird.model.cluster import Bfd, Cluster, GatewayTimes, Host, Role, Timers
+from ovenbird.model.cluster_bgp import bgp_of, bgp_problems, bgp_problems_among, render_bgp
+from ovenbird.model.cluster_fields import ClusterFields, GatewayFields, HostFields
 from ovenbird.model.documents import bad_input
 from ovenbird.model.errors import Problem
 from ovenbird.model.explain import did_you_mean, explain, name_hint
@@ -23,72 +24,8 @@ from ovenbird.model.located_yaml import Located, Path, load
 from ovenbird.model.objects import NAME_PATTERN
 
 _HOST_NAME = re.compile(NAME_PATTERN)
-_INTERFACE = re.compile(r"^[^\s/]{1,15}$")
 _ROLES = tuple(role.value for role in Role)
 _MOST_CENTRALS = 7
-
-
-def _checked_address(text: str) -> str:
-    parse_address(text)
-    return text
-
-
-def _checked_interface(text: str) -> str:
-    if not _INTERFACE.match(text) or text in (".", ".."):
-        raise ValueError(f"{text!r} is not a network interface's name (1 to 15 characters, no '/' or space)")
-    return text
-
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Interface = Annotated[str, AfterValidator(_checked_interface)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class _BfdFields(_Model):
-    min_rx_ms: Annotated[int, Field(ge=10, le=60000)] = Bfd().min_rx_ms
-    min_tx_ms: Annotated[int, Field(ge=10, le=60000)] = Bfd().min_tx_ms
-    mult: Annotated[int, Field(ge=1, le=255)] = Bfd().mult
-
-
-def _bounded(name: str) -> Any:
-    least, most = GATEWAY_TIMES_S[name]
-    return Field(default=getattr(GatewayTimes(), name), ge=least, le=most)
-
-
-class _GatewayFields(_Model):
-    hold_down_s: int = _bounded("hold_down_s")
-    longest_hold_down_s: int = _bounded("longest_hold_down_s")
-    lost_after_s: int = _bounded("lost_after_s")
-
-
-class _HostFields(_Model):
-    name: str
-    """The host's name, as `hostname` prints it"""
-    address: Annotated[str, AfterValidator(_checked_address)]
-    """The host's underlay address"""
-    roles: tuple[str, ...]
-    """What the host is for: central, gateway, compute"""
-    uplinks: dict[Name, Interface] = {}
-    underlay_interface: Interface | Literal[""] = ""
-    zone: Name | Literal[""] = ""
-    """Availability zone of the host"""
-    weight: Annotated[int, Field(ge=1, le=100)] = 1
-
-
-class _ClusterFields(_Model):
-    name: Name
-    """Name of the cluster"""
-    hosts: tuple[_HostFields, ...]
-    """The cluster's hosts, each with name, address and roles"""
-    datapath: Literal["auto", "system", "netdev"] = "auto"
-    underlay_mtu: Annotated[int, Field(ge=1280, le=9216)] = 1500
-    election_timer_ms: Annotated[int, Field(ge=100, le=600000)] = 1000
-    timers: Literal["conservative", "normal", "fast"] = "normal"
-    bfd: _BfdFields | None = None
-    gateways: _GatewayFields = _GatewayFields()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +66,8 @@ def render_cluster(cluster: Cluster) -> str:
             fields["zone"] = host.zone
         if host.weight != 1:
             fields["weight"] = host.weight
+        if host.bgp is not None:
+            fields["bgp"] = render_bgp(host.bgp)
         hosts.append(fields)
     bfd, times = cluster.own_bfd, cluster.gateways
     whole = {
@@ -144,6 +83,11 @@ def render_cluster(cluster: Cluster) -> str:
     return yaml.dump(whole, Dumper=yaml.CSafeDumper, sort_keys=False)
 
 
+def _host(fields: HostFields) -> Host:
+    own = {"roles": frozenset(map(Role, fields.roles)), "uplinks": dict(fields.uplinks)}
+    return Host(**{**dict(fields), **own, "bgp": bgp_of(fields.bgp) if fields.bgp is not None else None})
+
+
 class _Reader:
     """Reads the one document of a cluster file."""
 
@@ -156,21 +100,19 @@ class _Reader:
     def cluster(self) -> Cluster | None:
         """Return the cluster, or None with `problems` saying why not."""
         try:
-            fields = _ClusterFields.model_validate(self._located.value, strict=True)
+            fields = ClusterFields.model_validate(self._located.value, strict=True)
         except ValidationError as error:
-            for path, message, hint in explain(error, _ClusterFields):
+            for path, message, hint in explain(error, ClusterFields):
                 self.problems.append(self._problem(message, path, hint))
             return None
         for at, host in enumerate(fields.hosts):
             self.problems.extend(self._host(at, host))
         self.problems.extend(self._clashes(fields.hosts))
+        self.problems.extend(self._problem(*found) for found in bgp_problems_among(fields.hosts))
         self.problems.extend(self._times(fields.gateways))
         if self.problems:
             return None
-        hosts = tuple(
-            Host(**{**dict(host), "roles": frozenset(map(Role, host.roles)), "uplinks": dict(host.uplinks)})
-            for host in fields.hosts
-        )
+        hosts = tuple(_host(host) for host in fields.hosts)
         plain = {name: value for name, value in fields if name not in ("hosts", "timers", "bfd", "gateways")}
         own_bfd = Bfd(**dict(fields.bfd)) if fields.bfd else None
         times = GatewayTimes(**dict(fields.gateways))
@@ -182,7 +124,7 @@ class _Reader:
     def _problem(self, message: str, path: Path, hint: str = "") -> Problem:
         return Problem(message=message, file=self._file, line=self._located.line_of(path), hint=hint)
 
-    def _host(self, at: int, host: _HostFields) -> Iterator[Problem]:
+    def _host(self, at: int, host: HostFields) -> Iterator[Problem]:
         if not _HOST_NAME.match(host.name):
             reason = "it is also the chassis name, so only a-z, 0-9, '-' and '.', 1 to 63 characters"
             hint = reason if "@" in host.name else f"{name_hint(host.name).split(';')[0]}; {reason}"
@@ -198,8 +140,10 @@ class _Reader:
             if other != physnet:
                 message = f"interface {interface!r} is the uplink of {physnet} and also {other}'s"
                 yield self._problem(message, ("hosts", at, "uplinks", physnet), "give each its own interface")
+        for found in bgp_problems(at, host):
+            yield self._problem(*found)
 
-    def _clashes(self, hosts: tuple[_HostFields, ...]) -> Iterator[Problem]:
+    def _clashes(self, hosts: tuple[HostFields, ...]) -> Iterator[Problem]:
         for field in ("name", "address"):
             first: dict[str, int] = {}
             for at, host in enumerate(hosts):
@@ -210,7 +154,7 @@ class _Reader:
                     message = f"the {field} {value} is given to two hosts; first on line {line}"
                     yield self._problem(message, ("hosts", at, field), f"each host has its own {field}")
 
-    def _times(self, times: _GatewayFields) -> Iterator[Problem]:
+    def _times(self, times: GatewayFields) -> Iterator[Problem]:
         if times.longest_hold_down_s < times.hold_down_s:
             message = f"the longest hold-down, {times.longest_hold_down_s} s, is less than the first one"
             given = "longest_hold_down_s" if "longest_hold_down_s" in times.model_fields_set else "hold_down_s"
@@ -232,7 +176,7 @@ class _Reader:
             yield self._problem(message, ("hosts",), "give the role central to 1, 3 or 5 hosts")
         gateways = [(at, host) for at, host in enumerate(cluster.hosts) if Role.GATEWAY in host.roles]
         for at, host in gateways:
-            if not host.uplinks:
+            if not host.physnets:
                 message = f"gateway {host.name} has no uplinks, so it can carry no router"
                 yield self._problem(message, ("hosts", at), "add uplinks: {physnet: interface}")
         if not gateways:
