@@ -38,10 +38,11 @@ protocol bfd {{ interface "r-*" {{ min rx interval {bfd.min_rx_ms} ms; min tx in
 multiplier {bfd.mult}; }}; }}
 protocol static everywhere {{ ipv4; route 0.0.0.0/0 unreachable; }}
 protocol kernel {{ ipv4 {{ import none; export where source = RTS_BGP; }}; }}
-template bgp gateway {{
+template bgp leg {{
   local as {own};
   passive;
   bfd;
+  debug {{ states }};
   error wait time 1, 1;
   ipv4 {{ import where net != 0.0.0.0/0; export where source = RTS_STATIC; next hop self; }};
 }}
@@ -52,7 +53,7 @@ def configuration(legs: Sequence[Leg], bfd: Bfd) -> str:
     """Return BIRD's configuration (bird(8), BIRD 2.0 User's Guide); each session bears the name of its gateway."""
     general = _GENERAL.format(first=legs[0].neighbor, bfd=bfd, own=OUTSIDE_ASN) if legs else ""
     sessions = (
-        f"protocol bgp '{leg.node}' from gateway {{ interface \"{leg.interface}\";"
+        f"protocol bgp '{leg.node}' from leg {{ interface \"{leg.interface}\";"
         f" neighbor {leg.address} as {GATEWAY_ASN}; }}\n"
         for leg in legs
     )
@@ -60,7 +61,7 @@ def configuration(legs: Sequence[Leg], bfd: Bfd) -> str:
 
 
 def configure(node: Node, legs: Sequence[Leg], bfd: Bfd) -> None:
-    """Give the freshly booted outside host its ends of the legs, and start its BIRD. Raises `Unavailable` without one."""
+    """Give the freshly booted outside host its ends of the legs, and start its BIRD; raises `Unavailable` without."""
     if shutil.which("bird", path="/usr/sbin:/usr/bin:/sbin:/bin") is None:
         raise Unavailable(
             "bird is not installed, and a lab with `routed: true` needs it",

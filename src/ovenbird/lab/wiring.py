@@ -2,7 +2,8 @@
 
 Pairs are created straight into the namespaces of both ends, so that nothing of a lab is ever visible in the host's own
 network namespace. A cable's switch end is named after the node: `u-NODE` on the underlay, `x-NODE` on the outside
-switch, `r-NODE` on a switch of two ports that is a gateway's routed leg (`o-NODE` is the outside host's). This module must never name a link in the host's network namespace.
+switch. A gateway's routed leg is a switch of two ports, `r-NODE` and the outside host's `o-NODE`.
+This module must never name a link in the host's network namespace.
 """
 
 from __future__ import annotations
