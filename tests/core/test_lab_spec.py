@@ -5,8 +5,42 @@ from __future__ import annotations
 import pytest
 
 from ovenbird.lab.spec import OutsideAddress, from_yaml, parse, sized, to_data
-from ovenbird.model.cluster import GatewayTimes, Role
+from ovenbird.model.cluster import GatewayTimes, Neighbor, Role
 from ovenbird.model.errors import UserError
+
+
+def test_gateways_of_a_routed_lab_have_legs_and_a_neighbor_on_each() -> None:
+    text = """
+    routed: true
+    nodes:
+      - {name: c1, roles: [central]}
+      - {name: g1, roles: [gateway], uplink: false}
+      - {name: n1, roles: [compute]}
+      - {name: g2, roles: [gateway]}
+    """
+    spec = from_yaml(text, name="odd")
+    assert [(leg.node, leg.interface, leg.address, leg.neighbor) for leg in spec.legs] == [
+        ("g1", "r-g1", "10.98.1.2", "10.98.1.1"),
+        ("g2", "r-g2", "10.98.2.2", "10.98.2.1"),
+    ]
+    hosts = {host.name: host for host in spec.cluster().hosts}
+    assert {name: sorted(host.physnets) for name, host in hosts.items()} == {
+        "c1": [],
+        "g1": ["routed"],
+        "n1": ["ext"],
+        "g2": ["ext", "routed"],
+    }
+    assert hosts["g2"].bgp is not None
+    assert hosts["g2"].bgp.neighbors == (Neighbor(address="10.98.2.1", asn=64600),)
+    assert parse(to_data(spec)) == spec
+
+
+def test_a_lab_that_is_not_routed_knows_nothing_of_bgp() -> None:
+    spec = sized("demo")
+    assert spec.legs == ()
+    assert not spec.cluster().routed
+    with pytest.raises(UserError, match="`routed` must be true or false"):
+        parse({"name": "demo", "routed": "yes", "nodes": [{"name": "c1", "roles": ["central"]}]})
 
 
 def test_sizes_give_names_roles_and_addresses() -> None:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ovenbird.lab import boot, files, outside, partition, wiring
+from ovenbird.lab import boot, files, outside, partition, upstream, wiring
 from ovenbird.lab import node as nodes
 from ovenbird.lab.node import Node
 from ovenbird.lab.process import Process, boot_id
-from ovenbird.lab.spec import FABRIC, OUTSIDE, UNDERLAY_INTERFACE, UPLINK_INTERFACE, LabSpec
+from ovenbird.lab.spec import FABRIC, LEG_INTERFACE, OUTSIDE, UNDERLAY_INTERFACE, UPLINK_INTERFACE, LabSpec
 from ovenbird.lab.state import ROOT, State, StateFile
 from ovenbird.lab.wiring import OUTSIDE_SWITCH, UNDERLAY_SWITCH, Cable
 from ovenbird.model.cluster import Role
@@ -43,7 +43,7 @@ class Lab:
         self.outside = Node(OUTSIDE, None, file)
         """The host outside of the cluster: the networks' upstream router."""
         self.fabric = Node(FABRIC, None, file)
-        """The namespace of the two switches."""
+        """The namespace of the switches."""
 
     @classmethod
     def open(cls, name: str, *, root: Path = ROOT) -> Lab:
@@ -114,12 +114,16 @@ class Lab:
     def cables(self, node: Node) -> list[Cable]:
         """Return the legs of a node."""
         if node.spec is None:
-            return [Cable(node=node.name, interface="eth0", switch=OUTSIDE_SWITCH)]
+            legs = [wiring.leg_cables(leg)[1] for leg in self.spec.legs]
+            return [Cable(node=node.name, interface="eth0", switch=OUTSIDE_SWITCH), *legs]
         cables = [
             Cable(node=node.name, interface=UNDERLAY_INTERFACE, switch=UNDERLAY_SWITCH, mtu=self.spec.underlay_mtu)
         ]
         if node.spec.has_uplink:
             cables.append(Cable(node=node.name, interface=UPLINK_INTERFACE, switch=OUTSIDE_SWITCH))
+        leg = self.spec.leg(node.name)
+        if leg is not None:
+            cables.append(wiring.leg_cables(leg)[0])
         return cables
 
     def _up(self, progress: Progress) -> None:
@@ -141,6 +145,8 @@ class Lab:
             if started:
                 self._forget_faults(("kill",), started)
                 progress(f"started the agent again on {', '.join(started)}")
+        if self.spec.routed and upstream.start(self.outside):
+            progress("started the outside host's bird again")
 
     def _boot(self, off: list[Node], progress: Progress) -> None:
         """Boot nodes side by side; the fabric first if it is missing."""
@@ -150,7 +156,7 @@ class Lab:
             if fresh_fabric:
                 _each(pool, self._start, [self.fabric, *off])
                 fabric = self.fabric.require_init()
-                wiring.build_switches(fabric)
+                wiring.build_switches(fabric, self.spec.legs)
                 partition.apply(fabric, self.file.require().faults)
                 self._mark_whole(self.fabric)
             else:
@@ -197,12 +203,17 @@ class Lab:
         init = node.require_init()
         if node.spec is None:
             outside.configure(node, self.spec.outside)
+            if self.spec.routed:
+                upstream.configure(node, self.spec.legs, self.spec.cluster().bfd)
             self._mark_whole(node)
             return node
         address = f"{node.spec.address}/{self.spec.underlay_prefix_length}"
         interfaces: list[tuple[str, list[str]]] = [(UNDERLAY_INTERFACE, [address])]
         if node.spec.has_uplink:
             interfaces.append((UPLINK_INTERFACE, []))
+        leg = self.spec.leg(node.name)
+        if leg is not None:
+            interfaces.append((LEG_INTERFACE, [f"{leg.address}/{leg.prefix_length}"]))
         wiring.configure(init, interfaces)
         if self.file.require().agents:
             nodes.start_agent(node)

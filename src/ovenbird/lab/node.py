@@ -156,7 +156,11 @@ class Node:
         except (OSError, ValueError):
             return None
         found = process.by_inner_pid(self.require_init(), inner)
-        return found if found is not None and found.command.startswith(("ovn", "ovs", "ovenbird", "python")) else None
+        return (
+            found
+            if found is not None and found.command.startswith(("ovn", "ovs", "ovenbird", "python", "bird"))
+            else None
+        )
 
 
 def environment() -> Mapping[str, str]:

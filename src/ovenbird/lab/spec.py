@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from ovenbird.model.cluster import GATEWAY_TIMES_S, Bfd, Cluster, GatewayTimes, Host, Role, Timers
+from ovenbird.model.cluster import GATEWAY_TIMES_S, Bfd, Bgp, Cluster, GatewayTimes, Host, Neighbor, Role, Timers
 from ovenbird.model.errors import Problem, UserError
 
 LAB_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
@@ -24,6 +24,10 @@ NODE_NAME = re.compile(r"[a-z]([a-z0-9-]{0,10}[a-z0-9])?")
 PHYSNET = "ext"
 UNDERLAY_INTERFACE = "eth0"
 UPLINK_INTERFACE = "eth1"
+ROUTED_PHYSNET = "routed"
+LEG_INTERFACE = "eth2"
+GATEWAY_ASN = 64601
+OUTSIDE_ASN = 64600
 FABRIC = "fabric"
 OUTSIDE = "outside"
 RESERVED = frozenset({FABRIC, OUTSIDE})
@@ -61,6 +65,23 @@ class OutsideAddress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """A gateway's own wire to the outside host: a subnet of two, over which both speak BGP."""
+
+    node: str
+    address: str
+    """The gateway's, without prefix length."""
+    neighbor: str
+    """The outside host's."""
+    prefix_length: int = 30
+
+    @property
+    def interface(self) -> str:
+        """The outside host's interface; the gateway's is `LEG_INTERFACE`."""
+        return f"r-{self.node}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LabSpec:
     """A whole lab."""
 
@@ -75,6 +96,21 @@ class LabSpec:
     """None: those of `timers`."""
     gateways: GatewayTimes = field(default_factory=GatewayTimes)
     """As in the cluster file."""
+    routed: bool = False
+    """Whether gateways have legs of their own to the outside host, which learns by BGP what each of them carries."""
+
+    @property
+    def legs(self) -> tuple[Leg, ...]:
+        """The gateways' routed legs, in the order of the nodes; 10.98.1.0/30 is the first one's."""
+        gateways = [node.name for node in self.nodes if Role.GATEWAY in node.roles] if self.routed else []
+        return tuple(
+            Leg(node=name, address=f"10.98.{number}.2", neighbor=f"10.98.{number}.1")
+            for number, name in enumerate(gateways, start=1)
+        )
+
+    def leg(self, node: str) -> Leg | None:
+        """Return the routed leg of a node, or None."""
+        return next((leg for leg in self.legs if leg.node == node), None)
 
     @property
     def underlay_prefix_length(self) -> int:
@@ -92,6 +128,7 @@ class LabSpec:
                 underlay_interface=UNDERLAY_INTERFACE,
                 zone=node.zone,
                 weight=node.weight,
+                bgp=_bgp(self.leg(node.name)),
             )
             for node in self.nodes
         )
@@ -104,6 +141,13 @@ class LabSpec:
             own_bfd=self.bfd,
             gateways=self.gateways,
         )
+
+
+def _bgp(leg: Leg | None) -> Bgp | None:
+    if leg is None:
+        return None
+    neighbor = Neighbor(address=leg.neighbor, asn=OUTSIDE_ASN)
+    return Bgp(asn=GATEWAY_ASN, physnets=(ROUTED_PHYSNET,), neighbors=(neighbor,))
 
 
 def sized(
@@ -155,6 +199,7 @@ def to_data(spec: LabSpec) -> dict[str, Any]:
         "timers": spec.timers.value,
         **({"bfd": asdict(spec.bfd)} if spec.bfd else {}),
         "gateways": asdict(spec.gateways),
+        "routed": spec.routed,
     }
 
 
@@ -181,6 +226,7 @@ class _Parser:
             "timers",
             "bfd",
             "gateways",
+            "routed",
         }
         for key in sorted(set(data) - known):
             self.problem(f"unknown field `{key}`", hint=f"known: {', '.join(sorted(known))}")
@@ -198,6 +244,7 @@ class _Parser:
             timers=self.timers(data.get("timers", Timers.NORMAL.value)),
             bfd=self.bfd(data["bfd"]) if "bfd" in data else None,
             gateways=self.gateways(data.get("gateways", {})),
+            routed=self.flag(data, "routed", False),
         )
         if self.problems:
             raise UserError(
@@ -218,6 +265,13 @@ class _Parser:
         value = data.get(key, default)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             self.problem(f"`{key}` must be a number from {least} to {most}, not {value!r}")
+            return default
+        return value
+
+    def flag(self, data: Mapping[str, Any], key: str, default: bool, *, name: str = "") -> bool:
+        value = data.get(key, default)
+        if not isinstance(value, bool):
+            self.problem(f"`{key}` must be true or false, not {value!r}", name=name)
             return default
         return value
 
@@ -282,9 +336,6 @@ class _Parser:
         if not isinstance(roles, list) or not roles or not set(map(str, roles)) <= names:
             self.problem(f"`roles` must be a list of {', '.join(sorted(names))}", name=name)
             roles = []
-        uplink = item.get("uplink", True)
-        if not isinstance(uplink, bool):
-            self.problem(f"`uplink` must be true or false, not {uplink!r}", name=name)
         zone = str(item.get("zone", ""))
         if zone and not NODE_NAME.fullmatch(zone):
             self.problem(f"bad zone {zone!r}", name=name, hint="lower-case letters, digits and -, at most 12")
@@ -292,7 +343,7 @@ class _Parser:
             name=name,
             roles=frozenset(Role(str(role)) for role in roles),
             address=address,
-            uplink=uplink is True,
+            uplink=self.flag(item, "uplink", True, name=name),
             zone=zone,
             weight=self.number(item, "weight", 1, 1, 100),
         )

@@ -1,8 +1,9 @@
-"""The lab's cables and switches: two Linux bridges in the fabric's network namespace, and a veth pair for every leg.
+"""The lab's cables and switches: Linux bridges in the fabric's network namespace, and a veth pair for every leg.
 
 Pairs are created straight into the namespaces of both ends, so that nothing of a lab is ever visible in the host's own
 network namespace. A cable's switch end is named after the node: `u-NODE` on the underlay, `x-NODE` on the outside
-switch. This module must never name a link in the host's network namespace.
+switch. A gateway's routed leg is a switch of two ports, `r-NODE` and the outside host's `o-NODE`.
+This module must never name a link in the host's network namespace.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 from ovenbird.lab import command
 from ovenbird.lab.process import Process
+from ovenbird.lab.spec import LEG_INTERFACE, OUTSIDE, Leg
 from ovenbird.model.errors import OvenbirdError
 
 UNDERLAY_SWITCH = "underlay"
@@ -28,11 +30,13 @@ class Cable:
     interface: str
     switch: str
     mtu: int = 1500
+    end: str = ""
+    """Name of the switch's end, where it does not follow from the switch."""
 
     @property
     def port(self) -> str:
         """Name of the switch's end."""
-        return f"{'u' if self.switch == UNDERLAY_SWITCH else 'x'}-{self.node}"
+        return self.end or f"{'u' if self.switch == UNDERLAY_SWITCH else 'x'}-{self.node}"
 
     @property
     def mac(self) -> str:
@@ -41,15 +45,32 @@ class Cable:
         return ":".join(f"{octet:02x}" for octet in (0x02, *digest[:5]))  # 02: locally administered, unicast
 
 
+def leg_cables(leg: Leg) -> tuple[Cable, Cable]:
+    """Return the gateway's and the outside host's end of a routed leg.
+
+    A switch lies between them, as in most machine rooms: when one end loses its carrier, the other one does not see it.
+    """
+    switch = leg_switch(leg)
+    return (
+        Cable(node=leg.node, interface=LEG_INTERFACE, switch=switch, end=f"r-{leg.node}"),
+        Cable(node=OUTSIDE, interface=leg.interface, switch=switch, end=f"o-{leg.node}"),
+    )
+
+
+def leg_switch(leg: Leg) -> str:
+    """Return the name of the switch of a routed leg."""
+    return f"s-{leg.node}"
+
+
 def in_network_of(init: Process, argv: Sequence[str], *, stdin: str = "") -> command.Completed:
     """Run a command of the host in a node's network namespace only."""
     return command.run(["nsenter", "-t", str(init.pid), "-n", *argv], timeout_s=_TIMEOUT_S, stdin=stdin)
 
 
-def build_switches(fabric: Process) -> None:
-    """Make the two switches in a fresh fabric namespace."""
+def build_switches(fabric: Process, legs: Iterable[Leg]) -> None:
+    """Make the switches in a fresh fabric namespace: underlay, outside, and one for each routed leg."""
     batch = ["link set lo up"]
-    for switch in (UNDERLAY_SWITCH, OUTSIDE_SWITCH):
+    for switch in (UNDERLAY_SWITCH, OUTSIDE_SWITCH, *map(leg_switch, legs)):
         batch.append(f"link add {switch} type bridge forward_delay 0 mcast_snooping 0 stp_state 0")
         batch.append(f"link set {switch} mtu 9216 up")
     # A switch has no addresses of its own and filters nothing; the fabric's IPv6 would only add noise to the wire.
