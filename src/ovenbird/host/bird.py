@@ -1,8 +1,7 @@
 """Keeps BIRD on a gateway that routes, and knows whether its BGP sessions are up.
 
-It is started, adopted and left running like the other daemons: a restarted agent interrupts no session. Its control
-protocol is not Open vSwitch's (BIRD User's Guide, "Remote control"). Must never decide which routes there are: those
-are the kernel's.
+It is started, adopted and left running like the other daemons: a restarted agent interrupts no session. Must never
+decide which routes there are: those are the kernel's.
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from ovenbird.host.bird_socket import CONFIGURE, PROTOCOLS, ask
 from ovenbird.model.cluster import Bgp, Cluster, Host
-from ovenbird.model.errors import Unavailable
+from ovenbird.model.errors import OvenbirdError
 from ovenbird.model.layout import Layout
 from ovenbird.plan.bird import Session, configuration, read_sessions, uplink_finding
 from ovenbird.plan.fitness import Finding, State
@@ -28,10 +26,10 @@ CHANGED = "bgp.changed"
 UNCONFIGURED = "bgp.not_configured"
 LOOK_S = 0.2
 ANSWER_S = 1.0
+CONFIGURE_S = 5.0
 OPENING_S = 8.0
 """After its start sessions may take so long: until then it proves nothing that there is none."""
 PROGRAM = "bird"
-_LIMIT = 1024 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -80,8 +78,8 @@ class Bird:
             return
         await self._write()
         try:
-            await ask(self._control, "configure")
-        except (OSError, TimeoutError, Unavailable) as error:
+            await ask(self._control, CONFIGURE, timeout_s=CONFIGURE_S)
+        except OvenbirdError as error:
             _log.error(UNCONFIGURED, extra={"error": str(error)})
 
     async def _watch(self) -> None:
@@ -94,8 +92,8 @@ class Bird:
 
     async def _look(self) -> Finding:
         try:
-            lines = await ask(self._control, "show protocols all")
-        except (OSError, TimeoutError, Unavailable):
+            lines = await ask(self._control, PROTOCOLS, timeout_s=ANSWER_S)
+        except OvenbirdError:
             self.sessions = ()
             return self._silence()
         self.sessions = read_sessions(lines)
@@ -124,35 +122,3 @@ def _spec(layout: Layout) -> DaemonSpec:
         session_niceness=precedence.SWITCH,
         is_ovs=False,
     )
-
-
-async def ask(control: Path, command: str, *, timeout_s: float = ANSWER_S) -> Sequence[tuple[str, str]]:
-    """Return BIRD's answer to a command as (code, text) of each line. Raises OSError, TimeoutError or `Unavailable`."""
-    async with asyncio.timeout(timeout_s):
-        reader, writer = await asyncio.open_unix_connection(str(control), limit=_LIMIT)
-        try:
-            await _answer(reader)  # its greeting
-            writer.write(f"{command}\n".encode())
-            return await _answer(reader)
-        finally:
-            writer.transport.abort()
-
-
-async def _answer(reader: asyncio.StreamReader) -> list[tuple[str, str]]:
-    """Read up to the line that ends an answer: its code, of four digits, is followed by a space instead of a dash."""
-    found: list[tuple[str, str]] = []
-    code = ""
-    while True:
-        line = (await reader.readline()).decode(errors="replace")
-        if not line:
-            raise Unavailable("BIRD closed the connection")
-        if line[:4].isdigit() and line[4:5] in ("-", " "):
-            code = line[:4]
-            found.append((code, line[5:].rstrip("\n")))
-            if line[4] == " ":
-                break
-        else:
-            found.append((code, line.rstrip("\n")))
-    if code.startswith(("8", "9")):  # run-time error, syntax error
-        raise Unavailable(f"BIRD: {found[-1][1]}")
-    return found
