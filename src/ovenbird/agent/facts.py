@@ -14,6 +14,7 @@ from typing import Any
 from ovenbird import __version__
 from ovenbird.central.member import Member
 from ovenbird.central.tier import CentralTier
+from ovenbird.host.bird import Bird
 from ovenbird.host.chassis import Chassis
 from ovenbird.host.fitness import Fitness
 from ovenbird.host.outside import Outside
@@ -37,6 +38,7 @@ async def gather_facts(
     southbound: Southbound | None = None,
     strain: Strain | None = None,
     outside: Outside | None = None,
+    bird: Bird | None = None,
 ) -> dict[str, Any]:
     """Return the facts of a host; sections that its roles do not have are absent."""
     specs: list[DaemonSpec] = []
@@ -63,6 +65,7 @@ async def gather_facts(
             facts["southbound"] = southbound.told()
     answers = await asyncio.gather(*(_daemon(spec, answered=spec.name in answered) for spec in specs))
     facts["daemons"] = {spec.name: answer for spec, (answer, _) in zip(specs, answers, strict=True)}
+    facts |= _bgp(bird, facts["daemons"])
     facts |= _hold(chassis)  # after the pids: a new ovs-vswitchd must not be told of without its hold
     if fitness is not None:
         facts["fitness"] = fitness.told()
@@ -142,6 +145,14 @@ def _hold(chassis: Chassis | None) -> dict[str, bool | str]:
         return {}
     held = chassis.held
     return {"held": UNKNOWN if held is None else held}
+
+
+def _bgp(bird: Bird | None, daemons: dict[str, Any]) -> dict[str, Any]:
+    """Return the BGP sessions, on gateways that route, and add their daemon to the others."""
+    if bird is None:
+        return {}
+    daemons["bird"] = bird.told_daemon()
+    return {"bgp": bird.told()}
 
 
 def _bfd(chassis: Chassis) -> list[dict[str, str]]:

@@ -5,10 +5,12 @@ Imported late: nothing of it is needed to start daemons.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ovenbird.host.announcer import Announcer
+from ovenbird.host.bird import Bird
 from ovenbird.host.chassis import Chassis
 from ovenbird.host.fitness import Fitness
 from ovenbird.host.handover import Handover
@@ -16,6 +18,7 @@ from ovenbird.host.isolation import Isolated
 from ovenbird.host.membership import Membership
 from ovenbird.host.muted import Muted
 from ovenbird.host.outside import Outside
+from ovenbird.host.routed import Routed
 from ovenbird.host.southbound import Southbound
 from ovenbird.host.southbound_rows import SouthboundRows
 from ovenbird.host.unclaimed import Unclaimed
@@ -40,6 +43,7 @@ def gateway_parts(
     southbound: Southbound,
     fitness: Fitness,
     client: Client,
+    bird: Bird | None,
 ) -> GatewayParts:
     """Return what announces what this gateway carries, hands it over without a gap, and sees that it lets go."""
     gateways = [each.name for each in cluster.hosts if Role.GATEWAY in each.roles]
@@ -53,7 +57,12 @@ def gateway_parts(
     def is_early() -> bool:
         return handover.senders_wait
 
+    def may_add() -> bool:
+        early = is_early() and not outside.lost_gateway(time.monotonic())
+        return is_ours() and not early and chassis.held is not True
+
     announcer = Announcer(host, chassis, layout, rows, is_ours, is_early, outside, muted)
+    isolated = Isolated(host, chassis, southbound, layout, announcer, muted, gateways)
     handover = Handover(
         host,
         chassis,
@@ -66,9 +75,13 @@ def gateway_parts(
     parts: dict[str, Callable[[], Awaitable[None]]] = {
         "southbound-rows": rows.run,
         "announcer": announcer.run,
-        "isolation": Isolated(host, chassis, southbound, layout, announcer, muted, gateways).run,
+        "isolation": isolated.run,
         "membership": Membership(host, chassis, rows).run,
         "unclaimed": Unclaimed(chassis, rows, announcer).run,
         "handover": handover.run,
     }
+    if host.bgp is not None and bird is not None:
+        routed = Routed(host.bgp, chassis, layout, client, may_add=may_add, is_silent=lambda: isolated.is_silent)
+        announcer.routed = routed
+        parts |= {"routed": routed.run, "bird": bird.run}
     return GatewayParts(parts, outside)

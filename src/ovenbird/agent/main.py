@@ -26,6 +26,7 @@ from ovenbird.ovsdb import Client
 from ovenbird.process import precedence
 
 if TYPE_CHECKING:
+    from ovenbird.host.bird import Bird
     from ovenbird.host.fitness import Fitness
     from ovenbird.host.outside import Outside
     from ovenbird.host.strain import Strain
@@ -119,8 +120,9 @@ class Agent:
         from ovenbird.agent.reporter import Reporter
 
         news = self.chassis.news if self.chassis else None
-        fitness = self._add_fitness(client)
-        outside = self._add_gateway_parts(fitness, client) if fitness is not None else None
+        bird = self._bird()
+        fitness = self._add_fitness(client, bird)
+        outside = self._add_gateway_parts(fitness, client, bird) if fitness is not None else None
         if fitness is None and self.chassis is not None:
             from ovenbird.host.handover import Handover
 
@@ -128,7 +130,7 @@ class Agent:
         strain = self._add_strain()
 
         async def look() -> dict[str, Any]:
-            return await gather_facts(self.tier, self.chassis, fitness, self.southbound, strain, outside)
+            return await gather_facts(self.tier, self.chassis, fitness, self.southbound, strain, outside, bird)
 
         reporter = Reporter(self._host, client, look, news=news)
         self._add("reporter", reporter.run)
@@ -148,23 +150,32 @@ class Agent:
         self._add("strain", strain.run)
         return strain
 
-    def _add_fitness(self, client: Client) -> Fitness | None:
+    def _bird(self) -> Bird | None:
+        """Return BIRD, on gateways that route."""
+        if self._host.bgp is None:
+            return None
+        from ovenbird.host.bird import Bird
+
+        return Bird(self._cluster, self._host, self._host.bgp, self._layout)
+
+    def _add_fitness(self, client: Client, bird: Bird | None) -> Fitness | None:
         """Measure what BFD cannot see, on hosts that may carry routers."""
         if self.chassis is None or Role.GATEWAY not in self._host.roles:
             return None
         from ovenbird.host.fitness import Fitness
 
-        fitness = Fitness(self._host, self.chassis, client)
+        fitness = Fitness(self._host, self.chassis, client, bird)
         self._add("fitness", fitness.run)
         return fitness
 
-    def _add_gateway_parts(self, fitness: Fitness, client: Client) -> Outside:
+    def _add_gateway_parts(self, fitness: Fitness, client: Client, bird: Bird | None) -> Outside:
         """Announce what this gateway carries, hand it over without a gap, and let go of what it should not carry."""
         from ovenbird.agent.gateway_parts import gateway_parts
 
         assert self.chassis is not None
         assert self.southbound is not None
-        found = gateway_parts(self._cluster, self._host, self._layout, self.chassis, self.southbound, fitness, client)
+        whom = (self.chassis, self.southbound, fitness, client, bird)
+        found = gateway_parts(self._cluster, self._host, self._layout, *whom)
         for name, run in found.parts.items():
             self._add(name, run)
         return found.outside

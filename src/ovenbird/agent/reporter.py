@@ -76,7 +76,7 @@ class Reporter:
             "name": self._host.name,
             "address": self._host.address,
             "roles": frozenset(role.value for role in self._host.roles),
-            "physnets": frozenset(self._host.uplinks),
+            "physnets": self._host.physnets,
             "boot_id": self._boot_id,
             "heartbeat_s": int(time.time()),
             "facts": facts,

@@ -80,7 +80,7 @@ def sights(cluster: Cluster, nodes: Mapping[str, NodeRecord], now_s: float) -> t
         node = nodes.get(host.name)
         if Role.GATEWAY in host.roles:
             told = fitness.read_fitness(node.facts) if node is not None else {}
-            physnets = {physnet: told.get(physnet, {}) for physnet in host.uplinks}
+            physnets = {physnet: told.get(physnet, {}) for physnet in sorted(host.physnets)}
             fresh = node is not None and now_s - node.heartbeat_s <= FRESH_S
             found.append(Sight(name=host.name, is_fresh=fresh, physnets=physnets))
     return tuple(found)

@@ -255,7 +255,7 @@ def gateways(cluster: Cluster, nodes: Mapping[str, NodeRecord]) -> tuple[Gateway
     for host in cluster.hosts:
         if Role.GATEWAY in host.roles:
             node = nodes.get(host.name)
-            physnets = node.physnets if node is not None and node.physnets else frozenset(host.uplinks)
+            physnets = node.physnets if node is not None and node.physnets else host.physnets
             found.append(Gateway(name=host.name, physnets=physnets, zone=host.zone, weight=host.weight))
     return tuple(found)
 

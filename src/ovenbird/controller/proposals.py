@@ -67,7 +67,7 @@ def apply(
 
 def gateways_by_physnet(cluster: Cluster) -> Counter[str]:
     """Return how many gateways the cluster's description has on each physical network."""
-    return Counter(physnet for host in cluster.hosts if Role.GATEWAY in host.roles for physnet in host.uplinks)
+    return Counter(physnet for host in cluster.hosts if Role.GATEWAY in host.roles for physnet in host.physnets)
 
 
 def delete(

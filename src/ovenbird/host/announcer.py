@@ -23,6 +23,7 @@ from ovenbird.host.muted import Muted
 from ovenbird.host.openflow import Connection
 from ovenbird.host.outside import Outside
 from ovenbird.host.outward import Outward
+from ovenbird.host.routed import Held, Routed
 from ovenbird.host.southbound_rows import SouthboundRows
 from ovenbird.model.cluster import Host
 from ovenbird.model.errors import Unavailable
@@ -71,6 +72,9 @@ class Announcer:
         self._is_early = early
         self._outside = outside
         self._muted = muted
+        self.routed: Routed | None = None
+        """Who tells of what is on physical networks that this host routes to: there are no frames to tell by."""
+        self._has_read = False
         self._woken = asyncio.Event()
         self._known: frozenset[Announcement] = frozenset()
         self._schedule = Schedule()
@@ -85,7 +89,7 @@ class Announcer:
     @property
     def known(self) -> frozenset[Announcement]:
         """All that this host would announce if it carried it."""
-        return frozenset(one for one in self._known if one.physnet in self._host.uplinks)
+        return frozenset(one for one in self._known if one.physnet in self._host.physnets)
 
     @property
     def carried(self) -> frozenset[Announcement]:
@@ -128,6 +132,7 @@ class Announcer:
         """Keep what is to be announced that of SB; while SB is away, what it was at last."""
         async for replica in self._rows.changes("Port_Binding"):
             known = announcements([_binding(row) for row in replica.table("Port_Binding").values()])
+            self._has_read = self._has_read or replica.synced
             if known != self._known:
                 gone, self._known = self._known - known, known
                 self._woken.set()
@@ -139,6 +144,9 @@ class Announcer:
             held = self._held()
             await self._speak_again(held)
             self._outside.carry(held)
+            if self.routed is not None:
+                held = self._by_frames(held)
+                self.routed.carry(Held(those=self._held() - held, is_sure=self._has_read and self._carried.is_followed))
             new = self._schedule.want(held - self._silent.keys(), now_s)
             if new:
                 _log.info(ANNOUNCED, extra={"addresses": len(new), "first": min(new).address})
@@ -178,6 +186,10 @@ class Announcer:
     def _held(self) -> frozenset[Announcement]:
         return frozenset(one for one in self.carried if one.mac not in self._muted.macs)
 
+    def _by_frames(self, those: frozenset[Announcement]) -> frozenset[Announcement]:
+        """Return what frames tell of: what is on physical networks that this host has an uplink to."""
+        return frozenset(one for one in those if one.physnet in self._host.uplinks) if self.routed else those
+
     async def _send(self) -> None:
         """Send what is due, of what this host still carries at this moment."""
         if not await self._carried.refresh() or not self._trusted():
@@ -188,7 +200,7 @@ class Announcer:
         if self._is_early() and not self._outside.lost_gateway(now_s):
             await self._prepare()
             return
-        self._schedule.want(self._held() - self._silent.keys(), now_s)
+        self._schedule.want(self._by_frames(self._held()) - self._silent.keys(), now_s)
         ready = self._schedule.due(now_s, self._outside.unlearnt)
         for start in range(0, len(ready), AT_ONCE):
             if start:

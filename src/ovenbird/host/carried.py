@@ -36,6 +36,8 @@ class Carried:
         self._count: Counter[bytes] = Counter()
         self._connection: Connection | None = None
         self._barriers: dict[int, asyncio.Future[None]] = {}
+        self.is_followed = False
+        """Whether the flows have been followed once; when they cannot be any more, nothing is carried."""
 
     def holds(self, mac: bytes) -> bool:
         """Whether this host answers for a MAC address."""
@@ -60,12 +62,16 @@ class Carried:
             try:
                 async with Connection(self._path) as connection:
                     connection.follow(ADMISSION_TABLE)
+                    all_told = connection.ask_barrier()
                     self._connection = connection
                     _log.info(FOLLOWED, extra={"bridge": self._path.name})
                     told = ""
                     while True:
                         changes, barrier = await connection.next_changes()
                         self._take(changes)
+                        if barrier == all_told:
+                            self.is_followed = True
+                            self._on_change()
                         if barrier is not None and (answered := self._barriers.pop(barrier, None)) is not None:
                             answered.set_result(None)
             except (OSError, EOFError, TimeoutError, Unavailable) as error:

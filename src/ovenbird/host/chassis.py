@@ -273,7 +273,7 @@ class Chassis:
     async def _assert_links(self) -> None:
         """Bring links and addresses into place; safe to repeat."""
         began = time.monotonic()
-        up = [provider_bridge(physnet) for physnet in self._host.uplinks] + list(self._host.uplinks.values())
+        up = [provider_bridge(physnet) for physnet in self._host.physnets] + list(self._host.uplinks.values())
         if up:
             await run("ip", "-batch", "-", stdin="".join(f"link set {name} up\n" for name in up))
         if self.datapath is Datapath.NETDEV:

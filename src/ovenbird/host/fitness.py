@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ovenbird.host.bird import Bird
 from ovenbird.host.chassis import Chassis
 from ovenbird.host.next_hops import NextHops
 from ovenbird.host.working import Working
@@ -43,8 +44,10 @@ _log = logging.getLogger(__name__)
 class Fitness:
     """The fitness of one gateway host. `told()` is for its facts."""
 
-    def __init__(self, host: Host, chassis: Chassis, client: Client) -> None:
+    def __init__(self, host: Host, chassis: Chassis, client: Client, bird: Bird | None = None) -> None:
+        """`bird` tells of the networks that the host routes to."""
         self._host = host
+        self._bird = bird
         self._chassis = chassis
         self._client = client
         self._daemons = {OVS_VSWITCHD: Working(chassis.vswitchd_spec), OVN_CONTROLLER: Working(chassis.controller_spec)}
@@ -63,7 +66,7 @@ class Fitness:
 
     def told(self) -> dict[str, Any]:
         """Return what was found, as the facts hold it."""
-        physnets: dict[str, dict[str, Any]] = {physnet: {} for physnet in sorted(self._host.uplinks)}
+        physnets: dict[str, dict[str, Any]] = {physnet: {} for physnet in sorted(self._host.physnets)}
         host: dict[str, Any] = {}
         for (physnet, what), finding in sorted(self._found.items()):
             (physnets[physnet] if physnet else host)[what] = finding.to_json()
@@ -133,6 +136,10 @@ class Fitness:
                 found = self._next_hops[physnet].tick(count_silence=not late, switch_turned_s=self._turned_s)
                 for name, finding in found.items():
                     self._note(physnet, f"{NEXT_HOP}{name}", finding)
+            if self._bird is not None:
+                for physnet in self._host.routed:
+                    self._note(physnet, UPLINK, self._bird.finding)
+                    self._note(physnet, BRIDGE, self._bridge(physnet, provider_bridge(physnet)))
             if any(probes.doubts for probes in self._next_hops.values()):
                 self._doubted.set()
             await asyncio.sleep(min((probes.pause_s for probes in self._next_hops.values()), default=USUAL_S))
@@ -147,7 +154,7 @@ class Fitness:
                 self._turned_s = asked_s
 
     def _bridge(self, physnet: str, interface: str) -> Finding:
-        """Return whether ovs-vswitchd has the uplink in the provider bridge, and OVN is told of it."""
+        """Return whether ovs-vswitchd has that port in the provider bridge, and OVN is told of it."""
         replica = self._chassis.replica
         if replica is None or not replica.synced:
             return Finding(State.UNKNOWN, "Open vSwitch's database cannot be read")

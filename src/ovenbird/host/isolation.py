@@ -58,7 +58,7 @@ class Isolated:
         gateways: Collection[str],
     ) -> None:
         """`announcer` knows what this host carries; `gateways`: all of the cluster."""
-        self._bridges = [f"unix:{layout.ovs_run / provider_bridge(physnet)}.mgmt" for physnet in sorted(host.uplinks)]
+        self._bridges = [f"unix:{layout.ovs_run / provider_bridge(physnet)}.mgmt" for physnet in sorted(host.physnets)]
         self._chassis = chassis
         self._southbound = southbound
         self._announcer = announcer
@@ -67,6 +67,11 @@ class Isolated:
         self._known = Isolation()
         self._quiet: frozenset[Announcement] = frozenset()
         self._carried: frozenset[Announcement] = frozenset()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether this host is to say nothing at all."""
+        return self._known.silent
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -93,6 +98,7 @@ class Isolated:
             _log.error(NOT_SILENCED, extra={"error": str(error)})
         if now.silent != before.silent:
             _log.warning(SILENCED if now.silent else RELEASED)
+            self._announcer.look()
         if now.wary != before.wary:
             _log.info(WARY if now.wary else TRUSTING, extra={"addresses": len(self._quiet)})
 

@@ -98,7 +98,7 @@ class Returning:
                 wanted = sorted(self._stakes or (), key=lambda stake: stake.name)
                 rounds = max(1, math.ceil(len(wanted) / AT_ONCE))
                 turn = (turn + 1) % rounds
-                for physnet in {stake.physnet for stake in wanted if stake.address}:
+                for physnet in {stake.physnet for stake in wanted if stake.address} & self._host.uplinks.keys():
                     self._exchange(sockets, physnet, [one for one in wanted[turn::rounds] if one.physnet == physnet])
                 await asyncio.sleep(ASK_EVERY_S)
         finally:

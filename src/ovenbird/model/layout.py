@@ -75,6 +75,21 @@ class Layout:
         return f"unix:{self.ovs_run / 'db.sock'}"
 
     @property
+    def bird_run(self) -> Path:
+        """BIRD's configuration, control socket and pid file: `bird.conf`, `bird.ctl`, `bird.pid`."""
+        return self.root / "run/ovenbird"
+
+    @property
+    def bird_log(self) -> Path:
+        """BIRD's log."""
+        return self.root / "var/log/ovenbird/bird.log"
+
+    @property
+    def routed_networks(self) -> Path:
+        """External networks that this host routes to, as they were declared when it last heard."""
+        return self.state_dir / "routed.json"
+
+    @property
     def southbound_relay(self) -> Path:
         """Stem of the sockets and the pid file of a gateway's relay of SB."""
         return self.ovn_run / "ovnsb_relay"

@@ -160,6 +160,14 @@ def chassis_mac(host: str, physnet: str) -> str:
     return derived_mac("chassis", host, physnet)
 
 
+def routed_mac(physnet: str) -> str:
+    """Return the MAC address that gateways have in a physical network that they route to: the same on all of them.
+
+    SB remembers it for all of them together, as that of the next hop.
+    """
+    return derived_mac("routed", physnet)
+
+
 def provider_bridge(physnet: str) -> str:
     """Return the name of a physical network's bridge."""
     return interface_name("br-", physnet)
@@ -196,6 +204,10 @@ def wanted_switch(
             )
             for physnet, interface in sorted(host.uplinks.items())
         ),
+        *(
+            WantedBridge(name=provider_bridge(physnet), datapath_type=kind, mac=routed_mac(physnet))
+            for physnet in sorted(host.routed)
+        ),
     ]
     if datapath is Datapath.NETDEV and host.underlay_interface:
         underlay = WantedPort(name=host.underlay_interface, mark="underlay")
@@ -210,8 +222,8 @@ def _external_ids(cluster: Cluster, host: Host, datapath: Datapath) -> dict[str,
     """Return ovn-controller's settings (ovn-controller(8), "Configuration")."""
     mappings = ",".join(
         f"{name}:{provider_bridge(physnet)}"
-        for physnet in sorted(host.uplinks)
-        for name in (physnet, vlans_of(physnet))
+        for physnet in sorted(host.physnets)
+        for name in ((physnet, vlans_of(physnet)) if physnet in host.uplinks else (physnet,))
     )
     return {
         "system-id": host.name,

@@ -148,7 +148,9 @@ def gateway_rules(topology: Topology) -> Iterator[Finding]:
                 message = f"Router/{name} leads to it, and it has no 'gateway': nobody asks whether gateways reach it"
                 yield _warning("gateway.unprobed", f"ExternalNetwork/{network}", message, "declare its upstream router")
     for physnet, routers in used.items():
-        hosts = [host.name for host in topology.cluster.hosts if Role.GATEWAY in host.roles and physnet in host.uplinks]
+        hosts = [
+            host.name for host in topology.cluster.hosts if Role.GATEWAY in host.roles and physnet in host.physnets
+        ]
         shown = f"{len(routers)} router(s) lead there, {routers[0]} for one"
         hint = "give two hosts or more the role gateway and an uplink to it"
         if not hosts:
@@ -234,7 +236,7 @@ def floating_rules(topology: Topology) -> Iterator[Finding]:
             continue
         external = topology.inventory.spec(ExternalNetwork, spec.network)
         host = topology.cluster.host((topology.places or {}).get(spec.port, ""))
-        if external is not None and host is not None and external.physnet not in host.uplinks:
+        if external is not None and host is not None and external.physnet not in host.physnets:
             message = (
                 f"it is distributed, but Port/{spec.port} is on {host.name}, without an uplink to {external.physnet}"
             )

@@ -28,7 +28,7 @@ STOP_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonSpec:
-    """What to run. `argv` is without the options that every daemon gets (see `command_line`)."""
+    """What to run. `argv` is without the options that OVS's daemons get (see `command_line`)."""
 
     name: str
     argv: tuple[str, ...]
@@ -43,6 +43,8 @@ class DaemonSpec:
     """nice(2), which counts within its session."""
     session_niceness: int = precedence.DAEMON
     """Of its session, which counts among sessions."""
+    is_ovs: bool = True
+    """Whether it takes the options, and speaks the control protocol, of Open vSwitch's daemons."""
 
     @property
     def program(self) -> str:
@@ -51,6 +53,8 @@ class DaemonSpec:
 
     def command_line(self) -> tuple[str, ...]:
         """Return the complete command line."""
+        if not self.is_ovs:
+            return self.argv
         control = () if "{pid}" in self.control else (f"--unixctl={self.control}",)
         return (
             *self.argv,
