@@ -73,6 +73,8 @@ class Agent:
             try:
                 # Slow imports, beside the daemons' start and not before it.
                 await asyncio.to_thread(_import_late_parts, central=self._host.is_central)
+                if self._host.bgp is None and (self._layout.bird_run / "bird.pid").exists():
+                    await self._end_bird()
                 self._add_reporting(client)
                 if self.tier is not None:
                     self._add("controller", self._run_controller)
@@ -149,6 +151,11 @@ class Agent:
         strain = Strain(self.chassis)
         self._add("strain", strain.run)
         return strain
+
+    async def _end_bird(self) -> None:
+        from ovenbird.host.bird import end_leftover
+
+        await end_leftover(self._layout)
 
     def _bird(self) -> Bird | None:
         """Return BIRD, on gateways that route."""

@@ -12,6 +12,7 @@ import shutil
 import time
 from typing import Any
 
+from ovenbird.host import routed_links
 from ovenbird.host.bird_socket import CONFIGURE, PROTOCOLS, ask
 from ovenbird.model.cluster import Bgp, Cluster, Host
 from ovenbird.model.errors import OvenbirdError
@@ -24,6 +25,8 @@ from ovenbird.process.supervisor import Kept
 
 CHANGED = "bgp.changed"
 UNCONFIGURED = "bgp.not_configured"
+ENDED = "bgp.ended"
+NOT_ENDED = "bgp.not_ended"
 LOOK_S = 0.2
 ANSWER_S = 1.0
 CONFIGURE_S = 5.0
@@ -111,6 +114,20 @@ class Bird:
         runs = daemon.find(self._kept.spec) is not None
         starts = not self._has_answered and time.monotonic() - self._began_s < OPENING_S
         return Finding(State.UNKNOWN if starts else State.BAD, f"BIRD does not {'answer' if runs else 'run'}")
+
+
+async def end_leftover(layout: Layout) -> None:
+    """On a host that routes no more: end the BIRD of before, so that neighbors forget it, and take its routes back."""
+    spec = _spec(layout)
+    if not spec.pidfile.exists():
+        return
+    try:
+        await daemon.stop(spec)
+        await routed_links.clear()
+        spec.pidfile.unlink(missing_ok=True)
+        _log.info(ENDED)
+    except (OvenbirdError, OSError) as error:
+        _log.warning(NOT_ENDED, extra={"error": str(error)})
 
 
 def _spec(layout: Layout) -> DaemonSpec:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ovenbird.host.bridge_flows import change_flows
 from ovenbird.model.layout import Layout
-from ovenbird.plan.routed import PROTOCOL, RULES_FROM, TABLE, CarriedRoute, rules
+from ovenbird.plan.routed import PROTOCOL, RULES_FROM, TABLE, CarriedRoute, changes, rules
 from ovenbird.plan.switch import provider_bridge, routed_mac
 from ovenbird.process.command import CommandFailed, run
 
@@ -114,6 +114,15 @@ async def read_routes() -> frozenset[CarriedRoute]:
 async def change_routes(lines: Collection[str]) -> None:
     """Apply lines of `ip -batch`, each for itself. Raises `OvenbirdError` if one of them fails."""
     await run("ip", "-4", "-force", "-batch", "-", stdin="\n".join(lines) + "\n")
+
+
+async def clear() -> None:
+    """Take routes, rules and the filter away: this host routes no more. Raises `OvenbirdError`."""
+    if there := await read_routes():
+        await change_routes(changes((), there))
+    await keep_rules(())
+    with suppress(CommandFailed):  # it never was there
+        await run("nft", "delete", "table", "ip", NFT_TABLE)
 
 
 async def _legs_to(address: str) -> list[str]:

@@ -75,6 +75,8 @@ def rules(physnets: Iterable[str]) -> tuple[str, ...]:
     What OVN sends is routed by the table alone, and nowhere when that has no way: never by the host's own default.
     """
     bridges = [provider_bridge(physnet) for physnet in sorted(physnets)]
+    if not bridges:
+        return ()
     return (
         *(f"iif {bridge} lookup {TABLE}" for bridge in bridges),
         f"lookup {TABLE} suppress_prefixlength 0",

@@ -181,9 +181,12 @@ async def stop(spec: DaemonSpec, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
     running = find(spec)
     if running is None:
         return
-    try:
-        await ask(spec, *spec.exit_command)
-    except (OvsdbError, OSError):
+    is_asked = False
+    if spec.is_ovs:
+        with suppress(OvsdbError, OSError):
+            await ask(spec, *spec.exit_command)
+            is_asked = True
+    if not is_asked:
         with suppress(ProcessLookupError):
             os.kill(running.pid, SIGTERM)
     try:
