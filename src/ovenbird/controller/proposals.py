@@ -30,6 +30,7 @@ from ovenbird.model.errors import Problem, Refused, UserError
 from ovenbird.model.objects import Key, Router
 from ovenbird.ovsdb import Transaction
 from ovenbird.plan.admission import admit, admit_delete
+from ovenbird.plan.admission_routed import routed_physnets
 from ovenbird.plan.change import Admission, Change
 from ovenbird.plan.legs import leg_names, router_of
 from ovenbird.plan.reach import why_not_on
@@ -61,6 +62,7 @@ def apply(
         revision=state.revision + 1,
         gateways=gateways_by_physnet(cluster),
         zones=cluster.gateway_zones,
+        routed=routed_physnets(cluster),
     )
     return _objects(state, admission, dry_run=dry_run, comment="apply", batched=batched)
 

@@ -40,6 +40,8 @@ AT_ONCE = 256
 RETRY_S = 0.1
 SILENT_S = 2.5
 """What is still carried so long after it should have been lost is announced again."""
+HANDED_OVER_S = 0.05
+"""A route goes so long after others were to begin with it: they are told of this gateway's silence only then."""
 
 _log = logging.getLogger(__name__)
 
@@ -146,13 +148,17 @@ class Announcer:
             self._outside.carry(held)
             if self.routed is not None:
                 held = self._by_frames(held)
-                self.routed.carry(Held(those=self._held() - held, is_sure=self._has_read and self._carried.is_followed))
+                routes = self._held() - held - self._handed_over(now_s)
+                self.routed.carry(Held(those=routes, is_sure=self._has_read and self._carried.is_followed))
             new = self._schedule.want(held - self._silent.keys(), now_s)
             if new:
                 _log.info(ANNOUNCED, extra={"addresses": len(new), "first": min(new).address})
             if self._schedule.next_s <= now_s:
                 await self._send()
-            next_s = min((self._schedule.next_s, *self._silent.values()))
+            handed_s = (
+                at_s for until_s in self._silent.values() if (at_s := until_s - SILENT_S + HANDED_OVER_S) > now_s
+            )
+            next_s = min((self._schedule.next_s, *self._silent.values(), *handed_s))
             await self._until_woken(max(0.0, next_s - time.monotonic()))
 
     async def _speak_again(self, held: frozenset[Announcement]) -> None:
@@ -185,6 +191,10 @@ class Announcer:
 
     def _held(self) -> frozenset[Announcement]:
         return frozenset(one for one in self.carried if one.mac not in self._muted.macs)
+
+    def _handed_over(self, now_s: float) -> set[Announcement]:
+        """Return what others tell by now, and this gateway goes on forwarding for a moment."""
+        return {one for one, until_s in self._silent.items() if now_s >= until_s - SILENT_S + HANDED_OVER_S}
 
     def _by_frames(self, those: frozenset[Announcement]) -> frozenset[Announcement]:
         """Return what frames tell of: what is on physical networks that this host has an uplink to."""

@@ -44,6 +44,7 @@ class Bird:
         self._kept = Kept(_spec(layout), before_start=self._write, on_up=self._configure)
         self._began_s = time.monotonic()
         self._was_up = False
+        self._has_answered = False
         self.sessions: tuple[Session, ...] = ()
         self.finding = Finding(State.UNKNOWN, "BIRD was not asked yet")
 
@@ -96,6 +97,7 @@ class Bird:
         except OvenbirdError:
             self.sessions = ()
             return self._silence()
+        self._has_answered = True
         self.sessions = read_sessions(lines)
         found = uplink_finding(self.sessions)
         self._was_up = self._was_up or found.state is State.OK
@@ -104,11 +106,11 @@ class Bird:
         return found
 
     def _silence(self) -> Finding:
-        if daemon.find(self._kept.spec) is not None:
-            return Finding(State.BAD, "BIRD does not answer")
         if shutil.which(PROGRAM) is None:
             return Finding(State.BAD, "BIRD is not installed (package bird2)")
-        return Finding(State.BAD, "BIRD does not run")
+        runs = daemon.find(self._kept.spec) is not None
+        starts = not self._has_answered and time.monotonic() - self._began_s < OPENING_S
+        return Finding(State.UNKNOWN if starts else State.BAD, f"BIRD does not {'answer' if runs else 'run'}")
 
 
 def _spec(layout: Layout) -> DaemonSpec:

@@ -17,6 +17,7 @@ from ovenbird.model.explain import did_you_mean
 from ovenbird.model.objects import Declared, ExternalNetwork, Key, Network, Port, Router
 from ovenbird.plan.admission_gateways import GatewayChecks
 from ovenbird.plan.admission_objects import Checks
+from ovenbird.plan.admission_routed import RoutedChecks, RoutedPhysnets
 from ovenbird.plan.admission_topology import TopologyChecks
 from ovenbird.plan.allocation import allocate, kept, kind_order, natural_order, pool_of, room_for
 from ovenbird.plan.change import Admission, Change, change_of
@@ -36,6 +37,7 @@ def admit(
     revision: int,
     gateways: Mapping[str, int] | None = None,
     zones: frozenset[str] | None = None,
+    routed: RoutedPhysnets | None = None,
 ) -> Admission:
     """Return what applying the documents changes; changed objects carry `revision`.
 
@@ -61,6 +63,8 @@ def admit(
     topology = TopologyChecks(view=draft, found=found, underlay_mtu=underlay_mtu)
     _check(base, draft, changing, objects, topology)
     GatewayChecks(view=draft, found=found, gateways=gateways, zones=zones).check_all(base, changing)
+    if routed is not None:
+        RoutedChecks(view=draft, found=found, routed=routed).check_all(changing)
     if found.problems:
         raise bad_input(file, found.problems)
     for key in allocate(draft, changing):
