@@ -61,13 +61,15 @@ def test_a_prefix_that_moves_to_another_router_is_replaced_and_not_deleted() -> 
 
 
 def test_packets_of_routers_never_take_the_host_s_own_default_route() -> None:
-    assert rules(["b", "a"]) == (
+    assert rules(["b", "a"], [NET, NET]) == (
         "iif br-a lookup 111",
         "iif br-b lookup 111",
         "lookup 111 suppress_prefixlength 0",
         "iif br-a unreachable",
         "iif br-b unreachable",
+        "to 172.20.0.0/24 lookup 111",
     )
+    assert rules([], []) == (), "a host that routes to nothing has nothing of ours"
 
 
 def test_networks_are_those_on_routed_physical_networks_with_prefixes_that_are_not_translated() -> None:

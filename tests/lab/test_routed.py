@@ -187,6 +187,11 @@ def test_workloads_and_the_outside_reach_each_other_across_subnets(site: Routed)
             eventually_sync(lambda source=source: seen.matching(rf"{source} > {FAR}"), within_s=10)
     assert not site.legs(NEXT_HOP), "the next hop is the gateways' own, and nobody's but theirs"
     assert not site.legs("172.20.0.150"), "what nobody has is not told"
+    # What comes late to the one that carries it no more goes back upstream, and not the host's own ways.
+    late = ["ip", "route", "get", R1, "from", FAR, "iif", "eth2"]
+    assert f"via {site.lab.spec.legs[GATEWAYS.index(other(active))].neighbor} " in (
+        site.lab.node(other(active)).run(late, timeout_s=10).stdout
+    )
     shown = site.cli("gateway", "list").out
     assert all(re.search(rf"^{name}\b", shown, re.MULTILINE) for name in GATEWAYS), shown
 

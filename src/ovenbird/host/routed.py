@@ -126,7 +126,7 @@ class Routed:
         for network in self._networks:
             by_physnet[network.physnet].add(network.gateway)
         await routed_links.keep_settings(physnets, [each.address for each in self._bgp.neighbors])
-        await routed_links.keep_rules(physnets)
+        await routed_links.keep_rules(physnets, self._networks)
         await routed_links.keep_addresses(by_physnet)
         if first:
             await routed_links.keep_filter(physnets)

@@ -15,7 +15,7 @@ from typing import Any
 
 from ovenbird.host.bridge_flows import change_flows
 from ovenbird.model.layout import Layout
-from ovenbird.plan.routed import PROTOCOL, RULES_FROM, TABLE, CarriedRoute, changes, rules
+from ovenbird.plan.routed import PROTOCOL, RULES_FROM, TABLE, CarriedRoute, RoutedNetwork, changes, rules
 from ovenbird.plan.switch import provider_bridge, routed_mac
 from ovenbird.process.command import CommandFailed, run
 
@@ -42,19 +42,22 @@ async def keep_addresses(gateways: Mapping[str, Collection[str]]) -> None:
         await run("ip", "-batch", "-", stdin="\n".join(lines) + "\n")
 
 
-async def keep_rules(physnets: Collection[str]) -> None:
-    """Have our rules of policy routing, and no others in their place. Raises `OvenbirdError`."""
+async def keep_rules(physnets: Collection[str], networks: Collection[RoutedNetwork]) -> None:
+    """Have our rules of policy routing, and no others in their place; one that stays is not touched.
+
+    Raises `OvenbirdError`.
+    """
     shown = await run("ip", "-4", "rule", "show")
     there = []
     for line in shown.splitlines():
         number, _, rule = line.partition(":")
         if number.isdigit() and int(number) in _RULES:
             there.append((int(number), " ".join(rule.replace("[detached]", "").split()).removeprefix("from all ")))
-    wanted = list(enumerate(rules(physnets), RULES_FROM))
-    if there == wanted:
-        return
-    lines = [f"rule del pref {number}" for number, _ in there] + [f"rule add pref {n} {rule}" for n, rule in wanted]
-    await run("ip", "-4", "-batch", "-", stdin="\n".join(lines) + "\n")
+    wanted = list(enumerate(rules(physnets, networks), RULES_FROM))
+    lines = [f"rule add pref {number} {rule}" for number, rule in wanted if (number, rule) not in there]
+    lines += [f"rule del pref {number} {rule}" for number, rule in there if (number, rule) not in wanted]
+    if lines:
+        await run("ip", "-4", "-batch", "-", stdin="\n".join(lines) + "\n")
 
 
 async def keep_settings(physnets: Collection[str], neighbors: Iterable[str]) -> None:
@@ -120,7 +123,7 @@ async def clear() -> None:
     """Take routes, rules and the filter away: this host routes no more. Raises `OvenbirdError`."""
     if there := await read_routes():
         await change_routes(changes((), there))
-    await keep_rules(())
+    await keep_rules((), ())
     with suppress(CommandFailed):  # it never was there
         await run("nft", "delete", "table", "ip", NFT_TABLE)
 

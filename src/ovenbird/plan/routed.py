@@ -69,10 +69,11 @@ def carried_routes(held: Collection[Announcement], networks: Iterable[RoutedNetw
     return frozenset(found)
 
 
-def rules(physnets: Iterable[str]) -> tuple[str, ...]:
+def rules(physnets: Iterable[str], networks: Iterable[RoutedNetwork]) -> tuple[str, ...]:
     """Return the rules of ip-rule(8), in their order, each without its preference.
 
-    What OVN sends is routed by the table alone, and nowhere when that has no way: never by the host's own default.
+    What OVN sends is routed by the table alone, and nowhere when that has no way: never by the host's own default. Nor
+    does that lead to anybody what comes for an address that was carried here until now: it goes back upstream.
     """
     bridges = [provider_bridge(physnet) for physnet in sorted(physnets)]
     if not bridges:
@@ -81,6 +82,7 @@ def rules(physnets: Iterable[str]) -> tuple[str, ...]:
         *(f"iif {bridge} lookup {TABLE}" for bridge in bridges),
         f"lookup {TABLE} suppress_prefixlength 0",
         *(f"iif {bridge} unreachable" for bridge in bridges),
+        *(f"to {subnet} lookup {TABLE}" for subnet in sorted({str(parse_subnet(each.cidr)) for each in networks})),
     )
 
 
