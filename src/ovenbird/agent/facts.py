@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ovenbird import __version__
 from ovenbird.central.member import Member
 from ovenbird.central.tier import CentralTier
-from ovenbird.host.bird import Bird
 from ovenbird.host.chassis import Chassis
 from ovenbird.host.fitness import Fitness
 from ovenbird.host.outside import Outside
@@ -24,6 +23,9 @@ from ovenbird.host.switch import root_row
 from ovenbird.ovsdb import OvsdbError
 from ovenbird.process import daemon
 from ovenbird.process.daemon import DaemonSpec, Running
+
+if TYPE_CHECKING:
+    from ovenbird.host.bird import Bird
 
 UNKNOWN = "unknown"
 _VERSION = re.compile(r"\d+(\.\d+)+")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ovenbird.host.announcer import Announcer
-from ovenbird.host.bird import Bird
 from ovenbird.host.chassis import Chassis
 from ovenbird.host.fitness import Fitness
 from ovenbird.host.handover import Handover
@@ -18,13 +18,15 @@ from ovenbird.host.isolation import Isolated
 from ovenbird.host.membership import Membership
 from ovenbird.host.muted import Muted
 from ovenbird.host.outside import Outside
-from ovenbird.host.routed import Routed
 from ovenbird.host.southbound import Southbound
 from ovenbird.host.southbound_rows import SouthboundRows
 from ovenbird.host.unclaimed import Unclaimed
 from ovenbird.model.cluster import Cluster, Database, Host, Role
 from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import Client
+
+if TYPE_CHECKING:
+    from ovenbird.host.bird import Bird
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ def gateway_parts(
         "handover": handover.run,
     }
     if host.bgp is not None and bird is not None:
+        from ovenbird.host.routed import Routed
+
         routed = Routed(host.bgp, chassis, layout, client, may_add=may_add, is_silent=lambda: isolated.is_silent)
         announcer.routed = routed
         parts |= {"routed": routed.run, "bird": bird.run}

@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ovenbird.host.announcement import frame
 from ovenbird.host.carried import Carried
@@ -23,15 +24,17 @@ from ovenbird.host.muted import Muted
 from ovenbird.host.openflow import Connection
 from ovenbird.host.outside import Outside
 from ovenbird.host.outward import Outward
-from ovenbird.host.routed import Held, Routed
 from ovenbird.host.southbound_rows import SouthboundRows
 from ovenbird.model.cluster import Host
 from ovenbird.model.errors import Unavailable
 from ovenbird.model.layout import Layout
 from ovenbird.ovsdb import Row
-from ovenbird.plan.announcing import REASSERTED_S, Announcement, Binding, Schedule, announcements
+from ovenbird.plan.announcing import REASSERTED_S, Announcement, Binding, Held, Schedule, announcements
 from ovenbird.plan.rows import ANNOUNCED6
 from ovenbird.plan.switch import INTEGRATION_BRIDGE, provider_bridge
+
+if TYPE_CHECKING:
+    from ovenbird.host.routed import Routed
 
 ANNOUNCED = "announce.taken"
 UNSENT = "announce.not_sent"

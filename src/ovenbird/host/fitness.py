@@ -13,9 +13,8 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ovenbird.host.bird import Bird
 from ovenbird.host.chassis import Chassis
 from ovenbird.host.next_hops import NextHops
 from ovenbird.host.working import Working
@@ -27,6 +26,9 @@ from ovenbird.plan.probing import USUAL_S
 from ovenbird.plan.switch import provider_bridge
 from ovenbird.process import daemon
 from ovenbird.process.daemon import small_file
+
+if TYPE_CHECKING:
+    from ovenbird.host.bird import Bird
 
 FITNESS_CHANGED = "fitness.changed"
 CONTROLLER_ENDED = "fitness.hung_controller_ended"

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ovenbird.model.errors import OvenbirdError
 from ovenbird.model.layout import Layout
 from ovenbird.model.objects import KINDS, Assigned, Declared
 from ovenbird.ovsdb import Client, Replica
-from ovenbird.plan.announcing import Announcement
+from ovenbird.plan.announcing import Held
 from ovenbird.plan.routed import CarriedRoute, RoutedNetwork, carried_routes, changes, routed_networks
 from ovenbird.plan.switch import provider_bridge
 from ovenbird.process import daemon
@@ -42,15 +42,6 @@ _OBJECTS = {"Object": ("kind", "name", "spec", "assigned", "revision")}
 _WHERE = {"Object": [("kind", "==", kind) for kind in ("ExternalNetwork", "Network", "Router")]}
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """What this gateway carries."""
-
-    those: frozenset[Announcement] = frozenset()
-    is_sure: bool = False
-    """Whether it is known."""
 
 
 class Routed:

@@ -45,6 +45,15 @@ class Announcement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What a gateway carries."""
+
+    those: frozenset[Announcement] = frozenset()
+    is_sure: bool = False
+    """Whether it is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Binding:
     """What matters of a row of SB's Port_Binding (ovn-sb(5))."""
 

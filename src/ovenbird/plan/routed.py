@@ -60,13 +60,16 @@ def carried_routes(held: Collection[Announcement], networks: Iterable[RoutedNetw
     for one in held:
         if "." in one.address and not one.vlan:
             by_physnet.setdefault(one.physnet, set()).add(one.address)
-    found: set[CarriedRoute] = set()
+    found: dict[str, CarriedRoute] = {}
     for network in networks:
         subnet, bridge = parse_subnet(network.cidr), provider_bridge(network.physnet)
         ours = {each for each in by_physnet.get(network.physnet, ()) if parse_address(each) in subnet}
-        found |= {CarriedRoute(address, bridge) for address in ours}
-        found |= {CarriedRoute(prefix, bridge, router) for router, prefix in network.behind if router in ours}
-    return frozenset(found)
+        found |= {address: CarriedRoute(address, bridge) for address in ours}
+        # Of several legs of one router that are here together one leads to its networks.
+        for router, prefix in network.behind:
+            if router in ours:
+                found.setdefault(prefix, CarriedRoute(prefix, bridge, router))
+    return frozenset(found.values())
 
 
 def rules(physnets: Iterable[str], networks: Iterable[RoutedNetwork]) -> tuple[str, ...]:
