@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ovenbird.plan.isolation import ALONE_S, FAILS_S, LONGEST_S, SETTLED_S, WORKS_S, Isolation, judge, muted
+from ovenbird.plan.isolation import (
+    ALONE_S,
+    FAILS_S,
+    LONGEST_S,
+    SETTLED_S,
+    WORKS_S,
+    Isolation,
+    judge,
+    left_behind,
+    muted,
+)
 
 GATEWAYS = ("g2", "g3")
 Sessions = Mapping[str, bool | None]
@@ -97,6 +107,15 @@ def test_muted_is_what_was_not_carried_and_it_stays_so_while_the_sight_is_narrow
     hangs = last(*CUT_OFF, (10, CUT, False), (10 + FAILS_S, CUT, False))
     assert hangs.silent
     assert muted(known, known, nobody, hangs) == known, "what it says that it carries says nothing"
+
+
+def test_what_others_claim_is_left_behind_by_an_ovn_controller_that_does_not_work_and_by_no_other() -> None:
+    carried, elsewhere = frozenset({"moved", "kept"}), frozenset({"moved", "never here"})
+    first = left_behind(carried, elsewhere, False, {}, 10.0)
+    assert first == {"moved": 10.0}, "what nobody else claims is better carried here than nowhere"
+    assert left_behind(carried, elsewhere, False, first, 11.0) == {"moved": 10.0}
+    assert left_behind(frozenset(), elsewhere, False, first, 11.0) == {}
+    assert left_behind(carried, elsewhere, True, first, 11.0) == {}, "one that works lets go by itself"
 
 
 looks = st.lists(

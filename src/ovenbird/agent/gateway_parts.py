@@ -15,6 +15,7 @@ from ovenbird.host.chassis import Chassis
 from ovenbird.host.fitness import Fitness
 from ovenbird.host.handover import Handover
 from ovenbird.host.isolation import Isolated
+from ovenbird.host.left_behind import LeftBehind
 from ovenbird.host.membership import Membership
 from ovenbird.host.muted import Muted
 from ovenbird.host.outside import Outside
@@ -64,7 +65,8 @@ def gateway_parts(
         return is_ours() and not early and chassis.held is not True
 
     announcer = Announcer(host, chassis, layout, rows, is_ours, is_early, outside, muted)
-    isolated = Isolated(host, chassis, southbound, layout, announcer, muted, gateways)
+    left_behind = LeftBehind(host.name, rows, announcer, lambda: not fitness.controller_is_bad)
+    isolated = Isolated(host, chassis, southbound, layout, announcer, muted, gateways, left_behind)
     handover = Handover(
         host,
         chassis,

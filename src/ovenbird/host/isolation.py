@@ -1,8 +1,8 @@
-"""Silences a gateway host that is cut off.
+"""Silences a gateway host that is cut off; and one that has no ovn-controller, for what others carry by now.
 
-Wholly, if its ovn-controller cannot take its routers away from it, and else for what it does not carry, until it sees
-the other gateways again. What routers send into a provider network is dropped on that network's bridge, by flows that
-end by themselves if this agent does. Nothing else of the host is touched. Whether to do so is decided in
+Cut off: wholly, if its ovn-controller cannot take its routers away from it, and else for what it does not carry, until
+it sees the other gateways again. What routers send into a provider network is dropped on that network's bridge, by
+flows that end by themselves if this agent does. Nothing else of the host is touched. Whether to do so is decided in
 `ovenbird.plan.isolation`.
 """
 
@@ -16,6 +16,7 @@ from collections.abc import Collection
 
 from ovenbird.host.announcer import Announcer
 from ovenbird.host.chassis import Chassis
+from ovenbird.host.left_behind import LeftBehind
 from ovenbird.host.muted import Muted
 from ovenbird.host.southbound import Southbound
 from ovenbird.model.cluster import Host
@@ -32,6 +33,7 @@ SILENCED = "isolation.silenced"
 RELEASED = "isolation.released"
 WARY = "isolation.wary"
 TRUSTING = "isolation.trusting"
+LEFT_BEHIND = "isolation.left_behind"
 NOT_SILENCED = "isolation.not_silenced"
 LOOK_S = 0.5
 RETURNING_LOOK_S = 0.1
@@ -56,8 +58,10 @@ class Isolated:
         announcer: Announcer,
         muted: Muted,
         gateways: Collection[str],
+        left_behind: LeftBehind,
     ) -> None:
         """`announcer` knows what this host carries; `gateways`: all of the cluster."""
+        self._left_behind = left_behind
         self._bridges = [f"unix:{layout.ovs_run / provider_bridge(physnet)}.mgmt" for physnet in sorted(host.physnets)]
         self._chassis = chassis
         self._southbound = southbound
@@ -90,8 +94,9 @@ class Isolated:
         try:
             if now.silent:
                 await self._silence()
-            if now.wary or now.alone_since_s is not None or self._muted.macs:
-                await self._mute(now)
+            left = self._left_behind.look()
+            if left or now.wary or now.alone_since_s is not None or self._muted.macs:
+                await self._mute(now, left)
             if before.silent and not now.silent:
                 await self._release()
         except OvenbirdError as error:
@@ -102,16 +107,19 @@ class Isolated:
         if now.wary != before.wary:
             _log.info(WARY if now.wary else TRUSTING, extra={"addresses": len(self._quiet)})
 
-    async def _mute(self, now: Isolation) -> None:
+    async def _mute(self, now: Isolation, left: frozenset[Announcement]) -> None:
         """Say nothing for what was not carried at this look and the one before: the flows may be newer than BFD."""
         known, carried = self._announcer.known, self._announcer.carried
         steady, self._carried = carried & self._carried, carried
         self._quiet = muted(known, steady, self._quiet, now)
-        if self._quiet or self._muted.macs:
+        quiet = self._quiet | left
+        if quiet or self._muted.macs:
             before = self._muted.macs
-            await self._muted.keep(self._quiet)
+            await self._muted.keep(quiet)
             if self._muted.macs != before:
                 self._announcer.look()
+                if left:
+                    _log.warning(LEFT_BEHIND, extra={"addresses": len(left)})
 
     def _sessions(self) -> dict[str, bool | None]:
         """Return this host's ends of BFD by peer; none while it is held, which has its own way of letting go."""

@@ -1,8 +1,8 @@
 """One copy of the rows of SB that a gateway's agent follows, for all of its parts: one connection, one set of rows.
 
-It asks for what is to be announced (`host/announcer.py`), who belongs to which group (`host/membership.py`) and what
-nobody claims (`host/unclaimed.py`), not for logical flows. While SB is away, what was there at last stays. Must never
-write.
+It asks for what is to be announced (`host/announcer.py`), who belongs to which group (`host/membership.py`), what
+nobody claims (`host/unclaimed.py`) and what others do (`host/left_behind.py`), not for logical flows. While SB is away,
+what was there at last stays. Must never write.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ TABLES = {
     "HA_Chassis": ("chassis",),
     "Chassis": ("name",),
 }
-CLAIMED = "chassisredirect"
-KINDS = ("patch", "l3gateway", "localnet", CLAIMED)
+CLAIMED, PINNED = "chassisredirect", "l3gateway"
+KINDS = ("patch", PINNED, "localnet", CLAIMED)
 """Types of the bindings that say what is to be announced, and where; and who carries a router."""
 WHERE = {"Port_Binding": [("type", "==", kind) for kind in KINDS]}
 
@@ -49,6 +49,17 @@ class SouthboundRows:
                 await asyncio.get_running_loop().create_future()
             finally:
                 self._there.clear()
+
+    def claimed_by_others(self, chassis: str) -> frozenset[str]:
+        """Return the MAC addresses of routers' ports outside that another one claims; none while SB is away."""
+        if self._replica is None or not self._replica.synced:
+            return frozenset()
+        names = {uuid: row["name"] for uuid, row in self._replica.table("Chassis").items()}
+        return frozenset(
+            str(next(iter(row["mac"]))).partition(" ")[0].lower()
+            for row in self._replica.table("Port_Binding").values()
+            if row["type"] in (CLAIMED, PINNED) and row["mac"] and names.get(row["chassis"], chassis) != chassis
+        )
 
     def unclaimed(self) -> dict[str, str]:
         """Return the MAC addresses of routers' ports outside that nobody claims, by port; none while SB is away."""

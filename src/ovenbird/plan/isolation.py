@@ -8,6 +8,9 @@ When the tunnels are back, sessions come up one after the other, within a second
 yet it takes for dead, and answers for what they carry; and what it knows of SB may be from before. So a gateway that
 was cut off says nothing for what it did not carry until it sees all other gateways and works with the members' SB, or
 that takes too long. Unknown silences nobody.
+
+And what an ovn-controller that died or hangs has left behind goes on answering too, for as long as none can be started
+in its place: for what another gateway has claimed meanwhile nothing is to be said.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ SETTLED_S = 0.5
 """All gateways must have been in sight for so long: ovn-controller computes after it has seen the last one."""
 LONGEST_S = 3.0
 """After the first tunnel is back nobody is waited for longer: if all were cut off at once, nobody else answers."""
+
+LEFT_BEHIND_S = 0.7
+"""Another gateway must have claimed it for so long: hosts that send have turned there by then."""
 
 T = TypeVar("T")
 
@@ -108,6 +114,16 @@ def muted(known: frozenset[T], carried: frozenset[T], before: frozenset[T], judg
     if judged.returning:
         return before & known
     return known if judged.silent else known - carried
+
+
+def left_behind(
+    carried: Collection[T], elsewhere: Collection[T], works: bool, before_s: Mapping[T, float], now_s: float
+) -> dict[T, float]:
+    """Return what only the flows of an ovn-controller that does not work carry here, and since when others claim it.
+
+    `carried`: by the flows; `elsewhere`: others claim it; `before_s`: the answer of the look before.
+    """
+    return {} if works else {one: before_s.get(one, now_s) for one in carried if one in elsewhere}
 
 
 def _since(before_s: float | None, holds: bool, now_s: float) -> float | None:
