@@ -58,31 +58,6 @@ def test_an_ovn_controller_that_is_killed_is_started_again_and_nothing_moves(bre
     assert site.bound_to(PORTS["r1"]) == active
 
 
-def test_what_an_ovn_controller_that_cannot_be_started_again_left_behind_answers_no_more(breakable: Site) -> None:
-    site = breakable
-    active, standby = site.active("r1"), site.standby("r1")
-    mac = site.api.get("/v1/objects/Router/r1")["assigned"]["mac"]
-    node, program = site.lab.node(active), "/usr/bin/ovn-controller"
-
-    def is_silent() -> bool:
-        with site.capture(active, "eth1", "-Q", "out", f"ether src {mac}") as said:
-            for _ in range(3):
-                site.outside.run(["ip", "neighbour", "flush", "all"])
-                ping(site.outside, R1)
-        return not said.lines
-
-    node.run(["mount", "--bind", "/bin/false", program], timeout_s=10).checked()
-    try:
-        Kill(lab=site.lab, node=active, daemon="ovn-controller").inject()
-        eventually_sync(lambda: site.bound_to(PORTS["r1"]) == standby, within_s=30)
-        # Its flows stay: nobody takes them away.
-        eventually_sync(is_silent, within_s=20)
-        eventually_sync(lambda: ping(site.outside, R1), within_s=10)
-        assert f"dl_dst={mac}" in node.run(["ovs-ofctl", "dump-flows", "br-int", "table=8"], timeout_s=10).stdout
-    finally:
-        node.run(["umount", program], timeout_s=10).checked()
-
-
 def test_an_ovn_controller_that_hangs_is_replaced_and_then_no_longer_trusted(breakable: Site) -> None:
     site = breakable
     active, standby = site.active("r1"), site.standby("r1")
@@ -203,3 +178,29 @@ def test_a_switch_that_stalls_is_not_taken_for_a_dead_next_hop(breakable: Site) 
     fault.heal()
     eventually_sync(lambda: changed("ovs-vswitchd")[-1] == "ok", within_s=10)
     assert "bad" not in changed("next hop"), "what asks and what would answer passes through the switch"
+
+
+def test_what_an_ovn_controller_that_cannot_be_started_again_left_behind_answers_no_more(breakable: Site) -> None:
+    """Last of these: its agent waits ever longer until it starts one again."""
+    site = breakable
+    active, standby = site.active("r1"), site.standby("r1")
+    mac = site.api.get("/v1/objects/Router/r1")["assigned"]["mac"]
+    node, program = site.lab.node(active), "/usr/bin/ovn-controller"
+
+    def is_silent() -> bool:
+        with site.capture(active, "eth1", "-Q", "out", f"ether src {mac}") as said:
+            for _ in range(3):
+                site.outside.run(["ip", "neighbour", "flush", "all"])
+                ping(site.outside, R1)
+        return not said.lines
+
+    node.run(["mount", "--bind", "/bin/false", program], timeout_s=10).checked()
+    try:
+        Kill(lab=site.lab, node=active, daemon="ovn-controller").inject()
+        eventually_sync(lambda: site.bound_to(PORTS["r1"]) == standby, within_s=30)
+        # Its flows stay: nobody takes them away.
+        eventually_sync(is_silent, within_s=20)
+        eventually_sync(lambda: ping(site.outside, R1), within_s=10)
+        assert f"dl_dst={mac}" in node.run(["ovs-ofctl", "dump-flows", "br-int", "table=8"], timeout_s=10).stdout
+    finally:
+        node.run(["umount", program], timeout_s=10).checked()
