@@ -6,10 +6,16 @@ flows of a bridge that OVN programs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Mapping
 
+from ovenbird.model.errors import OvenbirdError
 from ovenbird.model.layout import Layout
 from ovenbird.process.command import run
+
+TRIED_S = 0.5
+
+_log = logging.getLogger(__name__)
 
 
 async def change_flows(layout: Layout, bridge: str, lines: Iterable[str], *, timeout_s: float) -> None:
@@ -17,3 +23,12 @@ async def change_flows(layout: Layout, bridge: str, lines: Iterable[str], *, tim
     target = f"unix:{layout.ovs_run / bridge}.mgmt"
     text = "".join(f"{line}\n" for line in lines)
     await run("ovs-ofctl", "add-flows", target, "-", stdin=text, timeout_s=timeout_s)
+
+
+async def try_flows(layout: Layout, by_bridge: Mapping[str, Iterable[str]], failed: str) -> None:
+    """Change flows of several bridges for a move, which goes on where that cannot be done: `failed` is then logged."""
+    for bridge, lines in by_bridge.items():
+        try:
+            await change_flows(layout, bridge, sorted(lines), timeout_s=TRIED_S)
+        except OvenbirdError as error:
+            _log.warning(failed, extra={"bridge": bridge, "error": str(error)})

@@ -9,14 +9,12 @@ network that is declared anew gets another one), nor lead anything out.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Collection
 
-from ovenbird.host.bridge_flows import change_flows
+from ovenbird.host.bridge_flows import try_flows
 from ovenbird.host.chassis import Chassis
 from ovenbird.model.cluster import Host
-from ovenbird.model.errors import OvenbirdError
 from ovenbird.model.layout import Layout
 from ovenbird.plan.announcing import Announcement
 from ovenbird.plan.switch import provider_bridge
@@ -25,9 +23,6 @@ NOT_KEPT = "inward.not_kept"
 LASTS_S = 5
 """Longer than a hold (`ovenbird.host.handover`): where nothing is carried any more, br-int drops what is led in."""
 COOKIE = "0x6f766969"
-CHANGE_S = 0.5
-
-_log = logging.getLogger(__name__)
 
 
 class Inward:
@@ -50,7 +45,7 @@ class Inward:
                 match = f"cookie={COOKIE},priority=64000,hard_timeout={LASTS_S},in_port={uplink},dl_dst={one.mac}"
                 by_bridge.setdefault(provider_bridge(one.physnet), set()).add(f"add {match},actions=output:{patch}")
                 self._kept[one] = time.monotonic() + LASTS_S
-        await self._change(by_bridge)
+        await try_flows(self._layout, by_bridge, NOT_KEPT)
 
     async def end(self, gone: Collection[Announcement]) -> None:
         """Hand nothing in any more for what is not declared any more."""
@@ -61,11 +56,4 @@ class Inward:
                 by_bridge.setdefault(provider_bridge(one.physnet), set()).add(
                     f"delete cookie={COOKIE}/-1,dl_dst={one.mac}"
                 )
-        await self._change(by_bridge)
-
-    async def _change(self, by_bridge: dict[str, set[str]]) -> None:
-        for bridge, flows in by_bridge.items():
-            try:
-                await change_flows(self._layout, bridge, sorted(flows), timeout_s=CHANGE_S)
-            except OvenbirdError as error:
-                _log.warning(NOT_KEPT, extra={"bridge": bridge, "error": str(error)})
+        await try_flows(self._layout, by_bridge, NOT_KEPT)

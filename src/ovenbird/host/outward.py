@@ -9,13 +9,11 @@ may outlast the moment in which this gateway carries the router again.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterator
 
-from ovenbird.host.bridge_flows import change_flows
+from ovenbird.host.bridge_flows import try_flows
 from ovenbird.host.chassis import Chassis
 from ovenbird.model.cluster import Host
-from ovenbird.model.errors import OvenbirdError
 from ovenbird.model.layout import Layout
 from ovenbird.plan.announcing import Announcement
 from ovenbird.plan.switch import provider_bridge
@@ -24,9 +22,6 @@ NOT_SILENT = "outward.not_silent"
 LASTS_S = 3
 """If this agent dies: a router that stays here after all is not heard for that long."""
 COOKIE = "0x6f766f75"
-CHANGE_S = 0.5
-
-_log = logging.getLogger(__name__)
 
 
 class Outward:
@@ -42,14 +37,14 @@ class Outward:
         by_bridge: dict[str, set[str]] = {}
         for one in lost:
             by_bridge.setdefault(provider_bridge(one.physnet), set()).update(self._flows(one))
-        await self._change(by_bridge)
+        await try_flows(self._layout, by_bridge, NOT_SILENT)
 
     async def end(self, again: Collection[Announcement]) -> None:
         """Take back what `silence` did to these."""
         by_bridge: dict[str, set[str]] = {}
         for one in again:
             by_bridge.setdefault(provider_bridge(one.physnet), set()).add(f"delete cookie={COOKIE}/-1,dl_src={one.mac}")
-        await self._change(by_bridge)
+        await try_flows(self._layout, by_bridge, NOT_SILENT)
 
     def _flows(self, one: Announcement) -> Iterator[str]:
         uplink = self._host.uplinks.get(one.physnet, "")
@@ -60,10 +55,3 @@ class Outward:
             telling = "icmp6,icmp_type=136" if ":" in one.address else "arp"  # neighbor advertisement, or ARP
             yield f"add {match},priority=64001,{telling},actions=drop"
             yield f"add {match},priority=64000,actions=mod_dl_src:{own},output:{out}"
-
-    async def _change(self, by_bridge: dict[str, set[str]]) -> None:
-        for bridge, flows in by_bridge.items():
-            try:
-                await change_flows(self._layout, bridge, sorted(flows), timeout_s=CHANGE_S)
-            except OvenbirdError as error:
-                _log.warning(NOT_SILENT, extra={"bridge": bridge, "error": str(error)})

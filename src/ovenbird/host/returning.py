@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from ovenbird.host.arp_probe import ArpSocket, Target
+from ovenbird.host.southbound_rows import CLAIMED, KINDS, PINNED
 from ovenbird.model.cluster import Database, Host
 from ovenbird.ovsdb import Client, OvsdbError, Transaction
 from ovenbird.plan.returning import ASK_EVERY_S, Ruling, Stake, rule
@@ -27,14 +28,12 @@ READ_EVERY_S = 0.6
 READ_TIMEOUT_S = 2.0
 AT_ONCE = 50
 """Questions between two pauses; with more routers each is asked less often."""
-REDIRECT, PINNED = "chassisredirect", "l3gateway"
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "Port_Binding": ("logical_port", "type", "datapath", "options", "tag", "external_ids", "mac", "ha_chassis_group"),
     "HA_Chassis_Group": ("ha_chassis",),
     "HA_Chassis": ("chassis", "priority"),
     "Chassis": ("name",),
 }
-KINDS = ("patch", "localnet", REDIRECT, PINNED)
 Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Table -> UUID -> row."""
 
@@ -154,7 +153,7 @@ def stakes(chassis: str, rows: Rows) -> frozenset[Stake]:
         name, options = str(row["logical_port"]), row["options"]
         if row["type"] == PINNED and options.get("l3gateway-chassis") == chassis:
             found.add(Stake(name=name, address="", mac="", physnet="", alone=True))
-        group = rows["HA_Chassis_Group"].get(row["ha_chassis_group"]) if row["type"] == REDIRECT else None
+        group = rows["HA_Chassis_Group"].get(row["ha_chassis_group"]) if row["type"] == CLAIMED else None
         if group is None:
             continue
         members = [rows["HA_Chassis"][uuid] for uuid in group["ha_chassis"] if uuid in rows["HA_Chassis"]]

@@ -54,3 +54,8 @@ def translated_addresses6(router: Declared, leg: Leg, view: InventoryView) -> li
         if own == leg and spec.network == leg.network:
             found.add(address)
     return sorted(found)
+
+
+def announced6(declared: Declared, leg: Leg, own: str, view: InventoryView) -> str:
+    """Return "MAC ADDRESS...", what a leg answers for by IPv6, its own address first."""
+    return " ".join((leg.mac, own, *translated_addresses6(declared, leg, view)))

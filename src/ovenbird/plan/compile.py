@@ -22,7 +22,7 @@ from ovenbird.plan.compile_context import CompileContext
 from ovenbird.plan.compile_further import own_leg_policy
 from ovenbird.plan.compile_load_balancer import load_balancer_rows
 from ovenbird.plan.compile_network import external_network_rows, network_rows, tells_by_dhcpv6
-from ovenbird.plan.compile_pinning import floating_ip_pin
+from ovenbird.plan.compile_pinning import floating_ip_pin, target_address
 from ovenbird.plan.compile_router import router_rows
 from ovenbird.plan.compile_watch import watch_rows
 from ovenbird.plan.inventory import InventoryView
@@ -95,8 +95,7 @@ def _floating_ip_rows(declared: Declared, spec: FloatingIP, inventory: Inventory
     # northd translates on the workload's chassis only when both are set (ovn-nb(5), NAT.external_mac).
     distributed = spec.distributed and bool(declared.assigned.mac)
     translations = [(f"FloatingIP/{declared.name}", declared.assigned.address, port.assigned.address)]
-    network = inventory.spec(Network, port.spec.network) if isinstance(port.spec, Port) else None
-    inside6 = port_address6(port, network) if network else ""
+    inside6 = target_address(port, inventory, ipv6=True)
     if spec.address6 and inside6:
         translations.append((f"FloatingIP/{declared.name} IPv6", spec.address6, inside6))
     rows = [

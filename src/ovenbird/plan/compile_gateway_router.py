@@ -23,7 +23,7 @@ from ovenbird.model.addresses import derived_mac, parse_address, parse_subnet
 from ovenbird.model.addresses6 import PREFIX_LEN, is_link_local, is_within
 from ovenbird.model.objects import Declared, ExternalNetwork, Network, Router
 from ovenbird.plan import compile_names as names
-from ovenbird.plan.addressing6 import leg_address6, translated_addresses6
+from ovenbird.plan.addressing6 import announced6, leg_address6
 from ovenbird.plan.compile_context import CompileContext, external_gateway_mtu
 from ovenbird.plan.compile_pinning import inside_row
 from ovenbird.plan.inventory import InventoryView
@@ -41,7 +41,9 @@ from ovenbird.plan.transit import (
 
 ANYWHERE, ANYWHERE6 = "0.0.0.0/0", "::/0"
 ON_SHARED_SWITCH = {"always_learn_from_arp_request": "false", "dynamic_neigh_routers": "true"}
-"""As for every router on an external network's switch; see `compile_router.py`."""
+"""Routers with an external leg share its switch, perhaps with a thousand others that they never talk to. By default
+northd makes flows for every pair of them and each learns every ARP it overhears (ovn-nb(5)): quadratic, for nothing.
+A changed MAC of a known neighbour, such as an upstream router's failover, is still learnt."""
 
 
 def pinned_rows(
@@ -159,7 +161,7 @@ def _leg_rows(
     addresses, announced = [f"{leg.address}/{external.cidr.partition('/')[2]}"], {}
     if address6 := leg_address6(leg, spec, external):
         addresses.append(f"{address6}/{PREFIX_LEN}")
-        announced[ANNOUNCED6] = " ".join((leg.mac, address6, *translated_addresses6(declared, leg, inventory)))
+        announced[ANNOUNCED6] = announced6(declared, leg, address6, inventory)
     port, peer = names.pinned_port(leg.name, leg.network), f"{leg.network}_to_{leg.name}_gw"
     mtu = external_gateway_mtu(external, None, context)
     columns = {

@@ -10,18 +10,13 @@ from __future__ import annotations
 from ovenbird.model.addresses6 import PREFIX_LEN
 from ovenbird.model.objects import Declared, ExternalNetwork, Router
 from ovenbird.plan import compile_names as names
-from ovenbird.plan.addressing6 import leg_address6, translated_addresses6
+from ovenbird.plan.addressing6 import announced6, leg_address6
 from ovenbird.plan.compile_context import CompileContext, external_gateway_mtu, is_bridged
 from ovenbird.plan.compile_further import default_network
-from ovenbird.plan.compile_gateway_router import ANYWHERE, ANYWHERE6, pinned_rows, watch_rows
+from ovenbird.plan.compile_gateway_router import ANYWHERE, ANYWHERE6, ON_SHARED_SWITCH, pinned_rows, watch_rows
 from ovenbird.plan.inventory import InventoryView
 from ovenbird.plan.legs import Leg, is_pinned, legs_of
 from ovenbird.plan.rows import ANNOUNCED6, HOME, HOME_REQUEST, OWNER, PREEMPTS, VACANT, NbRow, Parent, row_uuid
-
-_ON_SHARED_SWITCH = {"always_learn_from_arp_request": "false", "dynamic_neigh_routers": "true"}
-"""Routers with an external leg share its switch, perhaps with a thousand others that they never talk to. By default
-northd makes flows for every pair of them and each learns every ARP it overhears (ovn-nb(5)): quadratic, for nothing.
-A changed MAC of a known neighbour, such as an upstream router's failover, is still learnt."""
 
 
 def router_rows(
@@ -37,7 +32,7 @@ def router_rows(
             names.logical_router(declared.name),
             {
                 "name": declared.name,
-                "options": _ON_SHARED_SWITCH if spec.external and not pinned else {},
+                "options": ON_SHARED_SWITCH if spec.external and not pinned else {},
                 "external_ids": {OWNER: str(declared.key)},
             },
             declared.key,
@@ -107,8 +102,7 @@ def _external_leg_rows(
     told = {PREEMPTS: "true"} if spec.gateways.failback == "preempt" else {}
     if address6 := leg_address6(leg, spec, external):
         addresses.append(f"{address6}/{PREFIX_LEN}")
-        others = translated_addresses6(declared, leg, inventory)
-        told[ANNOUNCED6] = " ".join((leg.mac, address6, *others))
+        told[ANNOUNCED6] = announced6(declared, leg, address6, inventory)
     port, peer = names.router_port(declared.name, network), names.peer_port(network, declared.name)
     mtu = external_gateway_mtu(external, spec, context)
     options = {"gateway_mtu": str(mtu)} if mtu else {}
