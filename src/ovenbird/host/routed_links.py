@@ -53,7 +53,8 @@ async def keep_rules(physnets: Collection[str], networks: Collection[RoutedNetwo
         number, _, rule = line.partition(":")
         if number.isdigit() and int(number) in _RULES:
             there.append((int(number), " ".join(rule.replace("[detached]", "").split()).removeprefix("from all ")))
-    wanted = list(enumerate(rules(physnets, networks), RULES_FROM))
+    # Several rules may have one preference: what is more than there are numbers shares the last one.
+    wanted = [(min(number, _RULES[-1]), rule) for number, rule in enumerate(rules(physnets, networks), RULES_FROM)]
     lines = [f"rule add pref {number} {rule}" for number, rule in wanted if (number, rule) not in there]
     lines += [f"rule del pref {number} {rule}" for number, rule in there if (number, rule) not in wanted]
     if lines:
