@@ -242,6 +242,18 @@ def test_a_crash_must_hit_who_carries_the_router_and_move_it():
     assert judge(made, expect).outcome is Outcome.INVALID
 
 
+def test_a_router_that_leaves_too_soon_for_any_stream_to_feel_it_is_no_invalid_run():
+    """Or only the slow ones of a quick failover would count."""
+    expect = replace(EXPECT, moves=True)
+    quick = replace(run(late(20, 60)), timeline=claims((100, "g1"), (2050, "g2"), (8000, "g1")))
+    verdict = judge(quick, expect)
+    assert (verdict.outcome, verdict.figures.path_outage_ms) == (Outcome.PASS, 60)
+    assert judge(quick, EXPECT).outcome is Outcome.INVALID
+    assert judge(replace(quick, timeline=claims((100, "g1"))), expect).outcome is Outcome.INVALID
+    stock = judge(replace(quick, meta=replace(quick.meta, baseline=True)), expect)
+    assert stock.outcome is Outcome.INVALID
+
+
 def test_a_record_without_the_last_acknowledged_write_proves_nothing():
     """The planted bug: the newest write is dropped, which leaves no hole in the numbers."""
     writes = tuple(write(i, at) for i, at in enumerate(range(0, 12001, 100), start=1))
