@@ -229,6 +229,8 @@ def test_one_that_was_cut_off_draws_nothing_and_says_nothing_for_what_others_car
     eventually_sync(lambda: site.told("g1", "isolation.wary") > wary, within_s=20)
     eventually_sync(lambda: set(site.bound().values()) == {"g2", "g3", "g4"}, within_s=20)
     eventually_sync(lambda: not site.unreached(), within_s=10)
+    eventually_sync(lambda: precedence(site, "g1") == 0, within_s=5)
+    assert precedence(site, "g2") < 0
     trusting = site.told("g1", "isolation.trusting")
     with site.capture("g1", "eth1", "-Q", "out", " or ".join(f"ether src {mac}" for mac in macs)) as said:
         cut.heal()
@@ -237,11 +239,19 @@ def test_one_that_was_cut_off_draws_nothing_and_says_nothing_for_what_others_car
             site.outside.run(["ip", "neighbour", "flush", "all"])
             assert len(site.unreached()) < len(ADDRESSES), "others carry them"
         assert said.lines == []
+    assert precedence(site, "g1") == 0, "it may still be spinning"
+    eventually_sync(lambda: precedence(site, "g1") == precedence(site, "g2"), within_s=20)
     eventually_sync(lambda: not site.unreached(), within_s=10)
     after = site.bound()
     assert {name: after[name] for name, at in before.items() if at != "g1"} == {
         name: at for name, at in before.items() if at != "g1"
     }
+
+
+def precedence(site: Site, node: str) -> int:
+    """Return the niceness of the session of a host's ovn-controller."""
+    pid = site.lab.node(node).daemon("ovn-controller").pid
+    return int(Path(f"/proc/{pid}/autogroup").read_text(encoding="ascii").split()[-1])
 
 
 def order(site: Site, router: str) -> list[str]:

@@ -2,14 +2,15 @@
 
 Cut off: wholly, if its ovn-controller cannot take its routers away from it, and else for what it does not carry, until
 it sees the other gateways again. What routers send into a provider network is dropped on that network's bridge, by
-flows that end by themselves if this agent does. Nothing else of the host is touched. Whether to do so is decided in
-`ovenbird.plan.isolation`.
+flows that end by themselves if this agent does. Nothing else of the host is touched, but that ovn-controller comes
+before other processes no more while it was cut off. Whether to do so is decided in `ovenbird.plan.isolation`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import time
 from collections.abc import Collection
@@ -26,7 +27,7 @@ from ovenbird.ovsdb import OvsdbError
 from ovenbird.plan.announcing import Announcement
 from ovenbird.plan.isolation import Isolation, is_alone, judge, muted
 from ovenbird.plan.switch import provider_bridge
-from ovenbird.process import daemon
+from ovenbird.process import daemon, precedence
 from ovenbird.process.command import run
 
 SILENCED = "isolation.silenced"
@@ -40,6 +41,9 @@ RETURNING_LOOK_S = 0.1
 ANSWER_S = 0.5
 LASTS_S = 5
 """The flow is renewed with every look, and goes so long after the last one."""
+UNHURRIED_S = 3.0
+"""How long ovn-controller has no hurry once a gateway that was cut off trusts what it sees: 23.03 takes a processor of
+its own until a claim that it had to put off, and wants no more, is 2.5 s old."""
 COOKIE = "0x6f766973"
 _PATCH = re.compile(r"^\s*(\d+)\(patch-.*?\):", re.MULTILINE)
 
@@ -71,6 +75,9 @@ class Isolated:
         self._known = Isolation()
         self._quiet: frozenset[Announcement] = frozenset()
         self._carried: frozenset[Announcement] = frozenset()
+        self._wary_s = -math.inf
+        """When it was wary last."""
+        self._hurries = True
 
     @property
     def is_silent(self) -> bool:
@@ -91,6 +98,7 @@ class Isolated:
         fresh = self._southbound.on_members
         before = self._known
         now = self._known = judge(sessions, self._gateways, works, before, time.monotonic(), fresh=fresh)
+        self._hurry(now.wary)
         try:
             if now.silent:
                 await self._silence()
@@ -106,6 +114,18 @@ class Isolated:
             self._announcer.look()
         if now.wary != before.wary:
             _log.info(WARY if now.wary else TRUSTING, extra={"addresses": len(self._quiet)})
+
+    def _hurry(self, wary: bool) -> None:
+        """Let ovn-controller come before others unless this host is, or was just now, cut off."""
+        now_s = time.monotonic()
+        self._wary_s = now_s if wary else self._wary_s
+        hurries = now_s - self._wary_s >= UNHURRIED_S
+        if hurries == self._hurries:
+            return
+        self._hurries = hurries
+        spec = self._chassis.controller_spec
+        if (running := daemon.find(spec)) is not None:
+            precedence.give(running.pid, spec.session_niceness if hurries else precedence.CUT_OFF)
 
     async def _mute(self, now: Isolation, left: frozenset[Announcement]) -> None:
         """Say nothing for what was not carried at this look and the one before: the flows may be newer than BFD."""

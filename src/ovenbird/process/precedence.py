@@ -23,6 +23,8 @@ SWITCH = -10
 forwards, and answers BFD, from a processor; its own work is bounded by the traffic."""
 GATEWAY = -7
 """Of a gateway's ovn-controller: a router is carried by nobody while it computes; other hosts go on meanwhile."""
+CUT_OFF = 0
+"""Of the same on a gateway that was cut off: others carry what it carried, and nobody waits for it."""
 AGENT = -2
 """Of the agent's session: behind its daemons, before what else a host does. It announces what moved, and starts what
 died."""
