@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -254,6 +255,31 @@ def precedence(site: Site, node: str) -> int:
     return int(Path(f"/proc/{pid}/autogroup").read_text(encoding="ascii").split()[-1])
 
 
+def test_what_forwards_and_keeps_bfd_waits_for_nobody_and_nothing_else_is_so(site: Four) -> None:
+    def realtime(node: str) -> dict[str, int]:
+        """Return the real-time priority of each thread of a host's daemons and agent that has one."""
+        pids = [one.pid for one in site.lab.node(node).pids().values()]
+        threads = [thread for pid in pids for thread in Path(f"/proc/{pid}/task").iterdir()]
+        found = {}
+        for thread in threads:
+            if os.sched_getscheduler(int(thread.name)) != os.SCHED_OTHER:
+                name = (thread / "comm").read_text(encoding="utf-8").strip().rstrip("0123456789")
+                found[name] = os.sched_getparam(int(thread.name)).sched_priority
+        return found
+
+    for node in ("g2", "n1"):
+        eventually_sync(
+            lambda node=node: quiet(lambda: realtime(node) == {"ovs-vswitchd": 1, "monitor": 1}), within_s=10
+        )
+    # A new one is so, too.
+    before = site.lab.node("n1").daemon("vswitchd").pid
+    os.kill(before, signal.SIGKILL)
+    eventually_sync(lambda: quiet(lambda: site.lab.node("n1").daemon("vswitchd").pid != before), within_s=20)
+    eventually_sync(lambda: quiet(lambda: realtime("n1") == {"ovs-vswitchd": 1, "monitor": 1}), within_s=20)
+    assert realtime("c1") == {}
+    eventually_sync(lambda: not site.unreached(), within_s=20)
+
+
 def order(site: Site, router: str) -> list[str]:
     """Return the gateways of a router in NB, most wanted first."""
     shown = site.api.get("/v1/gateways")["routers"]
@@ -375,7 +401,7 @@ def test_gateways_that_are_not_on_one_layer_2_are_named(site: Four) -> None:
 STALLS = """
 import os, sys, time
 os.sched_setaffinity(0, {int(sys.argv[1])})
-os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(2))
 end_s = time.monotonic() + 60
 while time.monotonic() < end_s:
     stall_s = time.monotonic() + 0.25

@@ -42,9 +42,9 @@ STALL_S = 30.0
 FLUSH_S, IDLE_S = 1.0, 0.2
 URGENCY = -10
 """nice(2) value: a machine that is busy with the fault should not look like an outage."""
-FIRST = 1
-"""Priority among real-time processes (sched(7)): the least. A lab's hosts share processors, and a probe that waits for
-one would be measured instead of the network; it sleeps most of the time."""
+FIRST = 2
+"""Priority among real-time processes (sched(7)): before hosts' switches. A lab's hosts share processors, and a probe
+that waits for one would be measured instead of the network; it sleeps most of the time."""
 BUFFER_BYTES = 1 << 20
 
 

@@ -12,6 +12,9 @@ from ovenbird.process.command import run
 from ovenbird.process.daemon import DaemonSpec
 
 VSWITCH_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
+SWITCHING = frozenset({"ovs-vswitchd", "monitor"})
+"""Threads of ovs-vswitchd: the main one, which forwards where the datapath is in userspace, and the one that sends BFD.
+Not those whose work grows with what workloads send (handler, revalidator), nor those that never rest (pmd)."""
 KERNEL_MODULE = Path("/sys/module/openvswitch")
 
 
@@ -38,6 +41,7 @@ def vswitchd(layout: Layout, datapath: Datapath) -> DaemonSpec:
         log=layout.ovs_log / "ovs-vswitchd.log",
         env=_environment(layout),
         session_niceness=precedence.SWITCH,
+        realtime_threads=SWITCHING,
     )
 
 

@@ -43,6 +43,8 @@ class DaemonSpec:
     """nice(2), which counts within its session."""
     session_niceness: int = precedence.DAEMON
     """Of its session, which counts among sessions."""
+    realtime_threads: frozenset[str] = frozenset()
+    """Names, without their number, of threads that wait for no other process (`precedence.hasten`)."""
     is_ovs: bool = True
     """Whether it takes the options, and speaks the control protocol, of Open vSwitch's daemons."""
 

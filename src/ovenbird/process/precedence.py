@@ -1,5 +1,7 @@
 """Which processes come first when they are more than the processors: the switch, daemons, the agent, then others.
 
+The two threads of the switch that forward and keep BFD are real-time ones besides: they wait for nobody's turn to end.
+
 A kernel with autogroups (sched(7); on by default) shares processors among *sessions* first, and nice(2) counts only
 within one. A daemon that detached has a session of its own, in which there is nobody that it could come before: its
 niceness alone does nothing. That of the session is set here. Must never touch a session that others are in as well.
@@ -28,6 +30,8 @@ CUT_OFF = 0
 AGENT = -2
 """Of the agent's session: behind its daemons, before what else a host does. It announces what moved, and starts what
 died."""
+REALTIME = 1
+"""Of threads that must not wait: the least of real-time priorities (sched(7)); any is before all that is not."""
 WATCHER = 4
 """Of who only measures: it must not take from what it measures."""
 NOT_GIVEN = "precedence.not_given"
@@ -50,6 +54,29 @@ def give(pid: int, niceness: int) -> None:
         return
     except OSError as error:
         _log.warning(NOT_GIVEN, extra={"pid": pid, "error": str(error)})
+
+
+def hasten(pid: int, threads: frozenset[str]) -> bool:
+    """Make threads of a process real-time ones, by their names without the number; what they start is none.
+
+    Only where there is another processor: on the only one, a thread that never rests would leave others a twentieth
+    (sched(7), "Limiting the CPU usage of real-time and deadline processes"). Returns whether to ask again for threads
+    that are made later; what the kernel refuses is told.
+    """
+    if len(os.sched_getaffinity(0)) < 2:
+        return False
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            name = (task / "comm").read_text(encoding="utf-8", errors="replace").strip().rstrip("0123456789")
+            if name in threads and os.sched_getscheduler(int(task.name)) == os.SCHED_OTHER:
+                how = os.SCHED_RR | os.SCHED_RESET_ON_FORK
+                os.sched_setscheduler(int(task.name), how, os.sched_param(REALTIME))
+    except (FileNotFoundError, ProcessLookupError):
+        return True  # a thread that has just ended
+    except OSError as error:
+        _log.warning(NOT_GIVEN, extra={"pid": pid, "error": str(error)})
+        return False
+    return True
 
 
 @contextmanager

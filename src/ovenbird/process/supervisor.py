@@ -25,6 +25,8 @@ FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 10.0
 STABLE_S = 30.0
 """A daemon that lived this long is started again at once."""
+THREADS_LOOK_S = 2.0
+"""How often is looked for new threads that must be real-time ones."""
 MONITOR_PATIENCE_S = 15.0
 """OVS's monitor restarts a crashed child at most every 10 s."""
 
@@ -61,11 +63,15 @@ class Kept:
                 continue
             self.running = running
             precedence.give(running.pid, self.spec.session_niceness)
+            hastening = asyncio.create_task(self._hasten(running), name=f"hasten-{self.spec.name}")
             up_since = time.monotonic()
-            if self._on_up is not None:
-                await self._on_up()
-            self.up.set()
-            await daemon.gone(running)
+            try:
+                if self._on_up is not None:
+                    await self._on_up()
+                self.up.set()
+                await daemon.gone(running)
+            finally:
+                hastening.cancel()
             self.up.clear()
             self.running = None
             lived_s = time.monotonic() - up_since
@@ -74,6 +80,11 @@ class Kept:
             )
             self._back_off(reset=lived_s > STABLE_S)
             await self._let_monitor_restart(running)
+
+    async def _hasten(self, running: Running) -> None:
+        """Make threads real-time ones, also those that the daemon starts later."""
+        while self.spec.realtime_threads and precedence.hasten(running.pid, self.spec.realtime_threads):
+            await asyncio.sleep(THREADS_LOOK_S)
 
     async def _obtain(self) -> Running | None:
         """Adopt or start; None after a failed start (having waited)."""
