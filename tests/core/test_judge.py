@@ -96,6 +96,29 @@ def test_what_the_path_cost_is_told_apart_from_what_tcp_made_of_it():
     assert (proves_nothing.path_outage_ms, proves_nothing.tcp_outage_ms) == (None, None)
 
 
+def unsent(stream: Record, start_ms: int, end_ms: int) -> Record:
+    """The stream without what it sent in that time."""
+    return replace(stream, sent=[one for one in stream.sent if not start_ms < one[1] / NS_PER_MS < end_ms])
+
+
+def test_a_run_in_which_the_machine_stood_still_proves_nothing():
+    silent = (stream((2000, 2650), (9000, 9070)), stream((2000, 2650), (9000, 9070), name="snat-udp", kind="udp"))
+    expect = replace(EXPECT, streams={"snat*": 1500.0})
+    assert judge(run(*silent), expect).figures.return_outage_ms == 70, "it sent, and was not answered"
+    one = judge(run(unsent(silent[0], 9000, 9070), silent[1]), expect)
+    assert one.outcome is Outcome.PASS, "that probe alone"
+    stopped = run(*(unsent(each, 9000, 9070) for each in silent))
+    verdict = judge(stopped, expect)
+    assert verdict.outcome is Outcome.INVALID
+    assert verdict.reasons == (
+        "no probe in any place sent anything for 70 ms, 7.0 s after the fault: the machine stood still",
+    )
+    assert judge(replace(stopped, meta=replace(stopped.meta, live="n1")), expect).outcome is Outcome.PASS
+    assert judge(run(*(unsent(each, 9000, 9025) for each in silent)), expect).outcome is Outcome.PASS
+    seldom = run(*(replace(unsent(each, 9000, 9060), interval_ms=20) for each in silent))
+    assert judge(seldom, expect).outcome is Outcome.PASS, "it sends every 20 ms"
+
+
 def test_a_pattern_gives_the_limit_of_all_streams_that_begin_so():
     expect = Expect(streams={"snat*": 1000.0}, return_outage_ms=2500.0, invariants=())
     assert judge(run(stream((2000, 2900), name="snat-udp")), expect).outcome is Outcome.PASS

@@ -17,6 +17,7 @@ from ovenbird.drill.invariants import ALWAYS, EAST_WEST, Violation, check, lost_
 from ovenbird.drill.outage import NS_PER_MS, SESSIONS, Gap, Record, gaps, largest, loss
 from ovenbird.drill.record import RunRecord, Write
 from ovenbird.drill.spread import spreading
+from ovenbird.drill.standstill import standstill
 
 DELIVERY_FLOOR = 0.99
 """Share of requests that must be answered before the fault."""
@@ -306,7 +307,12 @@ def _invalid(record: RunRecord, expect: Expect, outages: Mapping[str, Gap], writ
         for window in record.meta.windows
         if not window.verified
     ]
-    reasons += [*flaws(record), *_too_thin(record), *_unfelt(record, expect, outages, write_outage_ms)]
+    reasons += [
+        *flaws(record),
+        *standstill(record),
+        *_too_thin(record),
+        *_unfelt(record, expect, outages, write_outage_ms),
+    ]
     if not record.meta.baseline:  # of stock OVN nothing but packets is looked at
         reasons += unmoved(record) if expect.moves else []
         reasons += unsucceeded(record, expect.succeeded)
