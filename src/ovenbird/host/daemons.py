@@ -12,9 +12,13 @@ from ovenbird.process.command import run
 from ovenbird.process.daemon import DaemonSpec
 
 VSWITCH_SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
-SWITCHING = frozenset({"ovs-vswitchd", "monitor"})
-"""Threads of ovs-vswitchd: the main one, which forwards where the datapath is in userspace, and the one that sends BFD.
-Not those whose work grows with what workloads send (handler, revalidator), nor those that never rest (pmd)."""
+REALTIME_THREADS = {
+    Datapath.SYSTEM: frozenset({"monitor"}),
+    Datapath.NETDEV: frozenset({"monitor", "ovs-vswitchd"}),
+}
+"""Threads of ovs-vswitchd that wait for nobody: the one that sends BFD and, where the datapath is in userspace, the
+main one, which forwards. Where the kernel forwards, the main one would keep it from a processor instead (ksoftirqd is
+an ordinary thread). Nor those whose work grows with what workloads send (handler, revalidator) or never ends (pmd)."""
 KERNEL_MODULE = Path("/sys/module/openvswitch")
 
 
@@ -41,7 +45,7 @@ def vswitchd(layout: Layout, datapath: Datapath) -> DaemonSpec:
         log=layout.ovs_log / "ovs-vswitchd.log",
         env=_environment(layout),
         session_niceness=precedence.SWITCH,
-        realtime_threads=SWITCHING,
+        realtime_threads=REALTIME_THREADS[datapath],
     )
 
 

@@ -1,6 +1,6 @@
 """Which processes come first when they are more than the processors: the switch, daemons, the agent, then others.
 
-The two threads of the switch that forward and keep BFD are real-time ones besides: they wait for nobody's turn to end.
+The threads of the switch that send BFD and forward are real-time ones besides: they wait for nobody's turn to end.
 
 A kernel with autogroups (sched(7); on by default) shares processors among *sessions* first, and nice(2) counts only
 within one. A daemon that detached has a session of its own, in which there is nobody that it could come before: its
@@ -23,7 +23,7 @@ for a death. More is worse where hosts share processors: at -10 whatever is no d
 SWITCH = -10
 """Of ovs-vswitchd's session: three times the weight of other daemons. Who computes flows must not keep the one that
 forwards, and answers BFD, from a processor; its own work is bounded by the traffic."""
-GATEWAY = -7
+GATEWAY = -12
 """Of a gateway's ovn-controller: a router is carried by nobody while it computes; other hosts go on meanwhile."""
 CUT_OFF = 0
 """Of the same on a gateway that was cut off: others carry what it carried, and nobody waits for it."""
