@@ -153,11 +153,11 @@ async def test_daemons_come_before_the_agent_and_both_before_others_also_once_ad
     for node in ("c1", "g1", "n1"):
         want = {**{name: (-5, -10) for name in pids(lab, node)}, "agent": (-2, 0)}
         if node != "c1":
-            want |= {"ovs-vswitchd": (-10, -10), "ovn-controller": (-12 if node == "g1" else -5, -10)}
+            want |= {"ovs-vswitchd": (-10, -10), "ovn-controller": (-7 if node == "g1" else -5, -10)}
         await eventually(lambda node=node, want=want: precedence(node) == want, within_s=10)
     Path(f"/proc/{lab.node('g1').daemon('vswitchd').pid}/autogroup").write_text("0")
     restart_agent(lab, "g1")
-    await eventually(lambda: {session for session, _ in precedence("g1").values()} == {-12, -10, -5, -2}, within_s=20)
+    await eventually(lambda: {session for session, _ in precedence("g1").values()} == {-10, -7, -5, -2}, within_s=20)
 
 
 async def test_workloads_on_two_hosts_reach_each_other_and_leave_nothing_behind(lab: Lab):

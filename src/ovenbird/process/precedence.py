@@ -23,7 +23,7 @@ for a death. More is worse where hosts share processors: at -10 whatever is no d
 SWITCH = -10
 """Of ovs-vswitchd's session: three times the weight of other daemons. Who computes flows must not keep the one that
 forwards, and answers BFD, from a processor; its own work is bounded by the traffic."""
-GATEWAY = -12
+GATEWAY = -7
 """Of a gateway's ovn-controller: a router is carried by nobody while it computes; other hosts go on meanwhile."""
 CUT_OFF = 0
 """Of the same on a gateway that was cut off: others carry what it carried, and nobody waits for it."""
