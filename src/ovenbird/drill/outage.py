@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 NS_PER_MS = 1_000_000
+DATAGRAMS = frozenset({"icmp", "udp"})
+"""Kinds of stream that send without waiting for anything."""
 SESSIONS = frozenset({"tcp", "pull"})
 """Kinds of stream that are one long TCP connection."""
 

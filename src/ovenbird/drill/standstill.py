@@ -8,13 +8,9 @@ This module must never read a clock or a file.
 
 from __future__ import annotations
 
-from itertools import pairwise
-
-from ovenbird.drill.outage import NS_PER_MS
+from ovenbird.drill.outage import DATAGRAMS, NS_PER_MS, Record, largest
 from ovenbird.drill.record import RunRecord
 
-DATAGRAMS = frozenset({"icmp", "udp"})
-"""Kinds of stream that send without waiting for anything."""
 LEAST_MS = 25.0
 """On a quiet machine no probe sent for 5 to 9 ms, seldom for 16, and once for 67."""
 SPACINGS = 3.0
@@ -29,9 +25,10 @@ def standstill(record: RunRecord) -> list[str]:
     if record.meta.live or len(sent) < 2:
         return []
     limit_ms = max(LEAST_MS, SPACINGS * min(stream.interval_ms for stream in streams))
-    length_ns, at_ns = max((after - before, before) for before, after in pairwise(sent))
-    if length_ns <= limit_ms * NS_PER_MS:
+    times = Record(name="sent", interval_ms=0, sent=(), received=list(enumerate(sent)))
+    still = largest(times, sent[0], sent[-1])
+    if still.ms <= limit_ms:
         return []
-    when_s = (at_ns - record.fault_ns) / NS_PER_MS / 1000
+    when_s = (still.start_ns - record.fault_ns) / NS_PER_MS / 1000
     when = f"{abs(when_s):.1f} s {'after' if when_s >= 0 else 'before'} the fault"
-    return [f"no probe in any place sent anything for {length_ns / NS_PER_MS:.0f} ms, {when}: the machine stood still"]
+    return [f"no probe in any place sent anything for {still.ms:.0f} ms, {when}: the machine stood still"]
