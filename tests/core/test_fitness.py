@@ -12,7 +12,6 @@ from ovenbird.plan.fitness import (
     Policy,
     Sight,
     State,
-    hold_down_s,
     is_waiting,
     judge,
     read_fitness,
@@ -69,14 +68,14 @@ def test_each_relapse_doubles_the_hold_down_up_to_a_limit():
     story, now_s, waits = Story(), 0.0, []
     for _ in range(12):
         story.at(now_s, sight("g1", uplink=BAD), sight("g2"))
-        waits.append(hold_down_s(story.verdicts["g1", "ext"], now_s, POLICY))
+        waits.append(POLICY.hold_down.after(story.verdicts["g1", "ext"].falls_s, now_s))
         now_s += 1
         story.at(now_s, sight("g1"), sight("g2"))
         now_s += waits[-1]
         assert story.at(now_s, sight("g1"), sight("g2")) == set()
         now_s += 1
     assert waits[:4] == [10, 20, 40, 80]
-    assert max(waits) <= POLICY.longest_hold_down_s
+    assert max(waits) <= POLICY.hold_down.longest_s
 
 
 def test_a_flapping_uplink_moves_routers_a_few_times_and_not_each_time():

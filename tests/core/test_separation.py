@@ -8,9 +8,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ovenbird.plan.hold_down import HoldDown
 from ovenbird.plan.separation import (
     HEARD_S,
-    HOLD_DOWN_S,
     SETTLE_NEW_S,
     SETTLE_S,
     SILENT_S,
@@ -26,6 +26,7 @@ from ovenbird.plan.separation import (
     written,
 )
 
+HOLD_DOWN = HoldDown(first_s=8.0, longest_s=12.0)
 G12 = frozenset(("g1", "g2"))
 
 
@@ -43,7 +44,7 @@ def keep(
 def run(watch: Watch, hosts: Iterable[Host], *moments_s: float) -> Watch:
     there = tuple(hosts)
     for now_s in moments_s:
-        watch = judge(there, watch, now_s)
+        watch = judge(there, watch, now_s, HOLD_DOWN)
     return watch
 
 
@@ -98,20 +99,21 @@ def test_one_end_alone_proves_nothing() -> None:
 def test_together_again_after_a_hold_down_that_grows() -> None:
     parted = run(STEADY, CUT, 10.0, 11.0)
     healed = run(parted, WELL, 20.0)
-    assert run(healed, WELL, 20.0 + HOLD_DOWN_S - 1).separated
-    together = run(healed, WELL, 20.0 + HOLD_DOWN_S)
+    assert run(healed, WELL, 20.0 + HOLD_DOWN.first_s - 1).separated
+    together = run(healed, WELL, 20.0 + HOLD_DOWN.first_s)
     assert not together.separated
     again = run(together, CUT, 40.0, 41.0)
     back = run(again, WELL, 50.0)
-    assert run(back, WELL, 50.0 + HOLD_DOWN_S).separated, "a relapse doubles it"
-    assert not run(back, WELL, 50.0 + 2 * HOLD_DOWN_S).separated
+    assert run(back, WELL, 50.0 + HOLD_DOWN.first_s).separated, "a relapse doubles it"
+    assert run(back, WELL, 50.0 + HOLD_DOWN.longest_s - 1).separated
+    assert not run(back, WELL, 50.0 + HOLD_DOWN.longest_s).separated, "up to a limit"
 
 
 def test_a_blink_begins_the_hold_down_anew() -> None:
     parted = run(STEADY, CUT, 10.0, 11.0)
     blinked = run(parted, WELL, 20.0, 25.0)
     blinked = run(run(blinked, CUT, 26.0), WELL, 27.0)
-    assert run(blinked, WELL, 20.0 + HOLD_DOWN_S).separated
+    assert run(blinked, WELL, 20.0 + HOLD_DOWN.first_s).separated
 
 
 def test_when_the_kept_one_dies_the_other_may_take_over_at_once() -> None:
@@ -154,7 +156,7 @@ def test_a_dead_one_that_is_back_comes_back_after_a_hold_down() -> None:
     assert watch.separated, "heard is not seen"
     both = (host("g1", g2=True), host("g2", g1=True))
     assert run(watch, both, 120.0).separated
-    assert not run(watch, both, 120.0, 120.0 + HOLD_DOWN_S).separated
+    assert not run(watch, both, 120.0, 120.0 + HOLD_DOWN.first_s).separated
 
 
 def test_of_a_pair_that_dies_in_turn_the_living_one_is_kept() -> None:
@@ -202,6 +204,6 @@ def test_whatever_is_seen_a_router_keeps_a_gateway(
 ) -> None:
     watch = Watch()
     for at, hosts in enumerate(looks):
-        watch = judge(hosts, watch, 5.0 * at)
+        watch = judge(hosts, watch, 5.0 * at, HOLD_DOWN)
         for size in (1, 2, 3):
             assert keep(order[:size], watch, carrier=carrier)

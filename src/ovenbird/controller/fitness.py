@@ -15,6 +15,7 @@ from ovenbird.controller.records import NodeRecord
 from ovenbird.model.cluster import Cluster, Role
 from ovenbird.plan import fitness
 from ovenbird.plan.fitness import Policy, Sight, Spot, Verdict
+from ovenbird.plan.hold_down import HoldDown
 
 WAITING_S = 0.05
 FRESH_S = 12.0
@@ -27,8 +28,7 @@ class GatewayFitness:
     def __init__(self, cluster: Cluster, events: Events) -> None:
         self._cluster = cluster
         self._events = events
-        times = cluster.gateways
-        self._policy = Policy(hold_down_s=times.hold_down_s, longest_hold_down_s=times.longest_hold_down_s)
+        self._policy = Policy(hold_down=HoldDown.of(cluster.gateways))
         self._looked_s = 0.0
         self.verdicts: dict[Spot, Verdict] = {}
 

@@ -40,6 +40,7 @@ from ovenbird.plan.bfd_timers import bfd_timers
 from ovenbird.plan.compile import CompileContext, compile_object
 from ovenbird.plan.diff import diff
 from ovenbird.plan.failback import Cause
+from ovenbird.plan.hold_down import HoldDown
 from ovenbird.plan.rows import Plan
 from ovenbird.plan.separation import Why, read
 
@@ -76,7 +77,7 @@ class Reconciler:
         self._sight = sight
         self._handover = Handover(store, leadership, sight, events, realisation.raised)
         self.fitness = fitness
-        self.separating = Separating(events, realisation.prompt)
+        self.separating = Separating(events, realisation.prompt, HoldDown.of(store.cluster.gateways))
         self._looked_s = -math.inf
         self._placing = Placing(store.cluster, events)
         self._work = Worklist()

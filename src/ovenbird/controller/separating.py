@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ovenbird.controller.events import GATEWAYS_APART, GATEWAYS_TOGETHER, Events
 from ovenbird.plan import separation
+from ovenbird.plan.hold_down import HoldDown
 from ovenbird.plan.separation import Host, Pair, Separated, Watch, Why
 
 WAITING_S = 0.05
@@ -20,8 +21,9 @@ ASK_EVERY_S = 1.0
 class Separating:
     """Pairs that are apart, kept from one look to the next. `ask` has every chassis confirm that it works."""
 
-    def __init__(self, events: Events, ask: Callable[[], None]) -> None:
+    def __init__(self, events: Events, ask: Callable[[], None], hold_down: HoldDown) -> None:
         self._events = events
+        self._hold_down = hold_down
         self._ask = ask
         self._asked_s = -math.inf
         self._watch = Watch()
@@ -43,7 +45,7 @@ class Separating:
     def look(self, hosts: Sequence[Host], now_s: float) -> None:
         """Take in what is known now; `now_s` is monotonic."""
         before = self._watch.separated
-        self._watch = separation.judge(hosts, self._watch, now_s)
+        self._watch = separation.judge(hosts, self._watch, now_s, self._hold_down)
         if now_s - self._asked_s >= ASK_EVERY_S and separation.needs_confirmation(hosts):
             self._asked_s = now_s
             self._ask()

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from ovenbird.plan.hold_down import HoldDown
+
 OVN_CONTROLLER = "ovn-controller"
 OVS_VSWITCHD = "ovs-vswitchd"
 UPLINK = "uplink"
@@ -62,10 +64,7 @@ class Policy:
     """Agents do not lose a next hop that died in the same instant: wait until the others could have told, too."""
     settle_s: float = 1.5
     """When most gateways say the same at once, it is probably not theirs: wait whether all do."""
-    hold_down_s: float = 10.0
-    longest_hold_down_s: float = 600.0
-    memory_s: float = 900.0
-    """A relapse within this time doubles the hold-down."""
+    hold_down: HoldDown = field(default_factory=HoldDown)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,12 +124,6 @@ def is_waiting(verdicts: Verdicts, now_s: float, policy: Policy) -> bool:
     )
 
 
-def hold_down_s(verdict: Verdict, now_s: float, policy: Policy) -> float:
-    """Return for how long it must be good before it is fit again: doubled with every relapse."""
-    relapses = sum(at_s > now_s - policy.memory_s for at_s in verdict.falls_s) - 1
-    return min(policy.longest_hold_down_s, policy.hold_down_s * 2.0 ** min(20, max(0, relapses)))
-
-
 Told = Mapping[str, Mapping[str, Finding]]
 """Gateway -> measurement -> what it says, on one physical network. Empty for one that is silent."""
 
@@ -156,7 +149,7 @@ def _restored(told: Told, seen: Mapping[str, Verdict], now_s: float, policy: Pol
     for name, verdict in seen.items():
         judged[name] = verdict
         if not verdict.is_fit and verdict.good_since_s is not None:
-            stood = now_s - verdict.good_since_s >= hold_down_s(verdict, now_s, policy)
+            stood = now_s - verdict.good_since_s >= policy.hold_down.after(verdict.falls_s, now_s)
             if stood or others_bad:
                 judged[name] = replace(verdict, cause="", why="")
     return judged
@@ -173,7 +166,7 @@ def _fallen(told: Told, judged: Mapping[str, Verdict], now_s: float, policy: Pol
         cause = next((what for what in sorted(verdict.seen_s) if _counts(what, verdict, told, now_s, policy)), "")
         if better and cause:
             why = f"{cause}: {told[name][cause].evidence}"
-            falls_s = (*(at_s for at_s in verdict.falls_s if at_s > now_s - policy.memory_s), now_s)
+            falls_s = policy.hold_down.noted(verdict.falls_s, now_s)
             found[name] = replace(verdict, cause=cause, why=why, falls_s=falls_s, good_since_s=None)
     return found
 

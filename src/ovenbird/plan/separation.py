@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import combinations
 
+from ovenbird.plan.hold_down import HoldDown
+
 HEARD_S = 12.0
 """What an agent told last counts for so long after its last sign."""
 SETTLE_S = 0.3
@@ -23,10 +25,6 @@ STEADY_S = 3.0
 """Seen by others for so long is long."""
 SILENT_S = 7.0
 """An agent that gave no sign for so long has missed one."""
-HOLD_DOWN_S = 10.0
-LONGEST_HOLD_DOWN_S = 600.0
-MEMORY_S = 900.0
-"""A relapse within this time doubles the hold-down."""
 
 Pair = frozenset[str]
 
@@ -91,7 +89,7 @@ class Watch:
         return bool(self.suspect_since_s)
 
 
-def judge(hosts: Sequence[Host], before: Watch, now_s: float) -> Watch:
+def judge(hosts: Sequence[Host], before: Watch, now_s: float, hold_down: HoldDown) -> Watch:
     """Return which pairs must be apart; `now_s` is any clock that only goes forward."""
     gateways = sorted((host for host in hosts if host.is_gateway), key=lambda host: host.name)
     seen = {host.name: before.seen_since_s.get(host.name, now_s) for host in gateways if _sees_others(host, partner="")}
@@ -103,11 +101,12 @@ def judge(hosts: Sequence[Host], before: Watch, now_s: float) -> Watch:
         why, lost = _suspicion(one, other, hosts)
         known = before.separated.get(pair)
         now = _still(known, one, other, hosts, now_s) if known is not None else None
+        if now is not None and _is_over(now, hold_down, now_s):
+            now = None
         if why is not None and (now is None or (lost and now.lost != lost)):
             since_s = before.suspect_since_s.get((pair, why), now_s)
             if now_s - since_s >= _settle_s(why, pair, seen, now_s):
-                lately = tuple(at_s for at_s in falls.pop(pair, ()) if at_s > now_s - MEMORY_S)
-                now = Separated(why=why, lost=lost, falls_s=(*lately, now_s))
+                now = Separated(why=why, lost=lost, falls_s=hold_down.noted(falls.pop(pair, ()), now_s))
             else:
                 suspects[pair, why] = since_s
         if now is not None:
@@ -181,12 +180,6 @@ def seen_by(hosts: Sequence[Host]) -> dict[str, frozenset[str]]:
     return {peer: frozenset(names) for peer, names in found.items()}
 
 
-def hold_down_s(one: Separated, now_s: float) -> float:
-    """Return for how long a pair must see each other before it is together again: doubled with every relapse."""
-    relapses = sum(at_s > now_s - MEMORY_S for at_s in one.falls_s) - 1
-    return min(LONGEST_HOLD_DOWN_S, HOLD_DOWN_S * 2.0 ** min(20, max(0, relapses)))
-
-
 def _suspicion(one: Host, other: Host, hosts: Sequence[Host]) -> tuple[Why | None, str]:
     """Return what may be wrong with a pair, and who of both would be the dead one."""
     for alive, dead in ((one, other), (other, one)):
@@ -222,14 +215,19 @@ def _settle_s(why: Why, pair: Pair, seen: Mapping[str, float], now_s: float) -> 
 
 
 def _still(known: Separated, one: Host, other: Host, hosts: Sequence[Host], now_s: float) -> Separated | None:
-    """Return what a separated pair is now; None: together again."""
+    """Return what a separated pair is now; None: it must not be separated any more, however short it was well."""
     ends = one.bfd.get(other.name), other.bfd.get(one.name)
     if one.heard and other.heard and ends == (True, True) and one.confirms and other.confirms:
         since_s = now_s if known.good_since_s is None else known.good_since_s
-        return None if now_s - since_s >= hold_down_s(known, now_s) else replace(known, good_since_s=since_s)
+        return replace(known, good_since_s=since_s)
     if known.why is Why.PARTITION and (_is_gone(one, other, hosts) or _is_gone(other, one, hosts)):
         return None  # the other one must be able to take over
     return replace(known, good_since_s=None)
+
+
+def _is_over(one: Separated, hold_down: HoldDown, now_s: float) -> bool:
+    """Whether they have seen each other for long enough."""
+    return one.good_since_s is not None and now_s - one.good_since_s >= hold_down.after(one.falls_s, now_s)
 
 
 def _is_gone(name: Host, partner: Host, hosts: Sequence[Host]) -> bool:
