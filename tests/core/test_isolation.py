@@ -12,6 +12,7 @@ from ovenbird.plan.isolation import (
     FAILS_S,
     LONGEST_S,
     SETTLED_S,
+    UNHURRIED_S,
     WORKS_S,
     Isolation,
     judge,
@@ -85,6 +86,14 @@ def test_one_that_does_not_come_back_is_not_waited_for_long() -> None:
     assert not last(*CUT_OFF, (60, ONE, True), (60 + LONGEST_S, ONE, True)).wary
     again = last(*CUT_OFF, (60, ONE, True), (61, CUT, True), (62, ONE, True), (60 + LONGEST_S, ONE, True))
     assert again.wary, "cut off again: counted anew"
+
+
+def test_ovn_controller_has_no_hurry_while_cut_off_and_for_a_moment_after() -> None:
+    assert last((0, CUT, True), (ALONE_S / 2, CUT, True)).hurries(ALONE_S / 2), "it may be a blink"
+    assert not last(*CUT_OFF).hurries(ALONE_S)
+    trusting = last(*CUT_OFF, (60, ONE, True), (60 + LONGEST_S - 0.1, ONE, True), (60 + LONGEST_S, ONE, True))
+    assert not trusting.hurries(60 + LONGEST_S)
+    assert trusting.hurries(60 + LONGEST_S - 0.1 + UNHURRIED_S)
 
 
 def test_what_sb_said_before_is_not_trusted() -> None:

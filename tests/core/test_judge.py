@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
-from ovenbird.drill.judge import Bite, Expect, Outcome, judge
+from ovenbird.drill.judge import Bite, Expect, Outcome, Verdict, judge
 from ovenbird.drill.outage import NS_PER_MS, Record
 from ovenbird.drill.record import (
     ARP_ANSWERED,
     EPOCH_CHANGED,
     GATEWAY_CLAIMED,
+    PROCESSOR_STOLEN,
     ROLE_CHANGED,
     Event,
     Meta,
@@ -117,6 +118,28 @@ def test_a_run_in_which_the_machine_stood_still_proves_nothing():
     assert judge(run(*(unsent(each, 9000, 9025) for each in silent)), expect).outcome is Outcome.PASS
     seldom = run(*(replace(unsent(each, 9000, 9060), interval_ms=20) for each in silent))
     assert judge(seldom, expect).outcome is Outcome.PASS, "it sends every 20 ms"
+
+
+def test_a_run_whose_machine_lost_a_processor_to_its_own_host_proves_nothing():
+    def taken(at_ms: int, ms: float) -> Event:
+        return Event(
+            at_ns=at_ms * NS_PER_MS,
+            kind=PROCESSOR_STOLEN,
+            subject="cpu1",
+            what=f"cpu1 for {ms:.0f} ms",
+            data={"ms": ms},
+        )
+
+    def verdict(*thefts: Event) -> Verdict:
+        return judge(replace(run(stream((2000, 2650), (9000, 9120))), timeline=thefts), EXPECT)
+
+    during = verdict(taken(1500, 30), taken(2600, 100))
+    assert during.outcome is Outcome.INVALID
+    assert during.reasons == ("cpu1 for 100 ms, 0.6 s after the fault, in a gap of 650 ms",)
+    assert verdict(taken(9120, 30)).outcome is Outcome.INVALID, "the gap of the return"
+    assert verdict(taken(2600, 60)).outcome is Outcome.PASS, "less than a tenth of the gap"
+    assert verdict(taken(9100, 20)).outcome is Outcome.PASS, "steps of 10 ms: perhaps half of it"
+    assert verdict(taken(1900, 100), taken(6000, 100)).outcome is Outcome.PASS, "while packets flowed"
 
 
 def test_a_pattern_gives_the_limit_of_all_streams_that_begin_so():

@@ -39,9 +39,10 @@ def lines_of(path):
 
 
 def test_what_was_recorded_is_read_back(folder):
-    run = runs.open_run(folder)
-    assert plain(run.record) == plain(record())
-    assert run.judged.outcome is Outcome.PASS
+    assert plain(runs.open_record(folder)) == plain(record())
+    [run] = runs.open_all(folder)
+    assert [run] == runs.glance(folder.parent)
+    assert (run.folder, run.meta.seed, run.judged.outcome) == (folder, record().meta.seed, Outcome.PASS)
     assert run.judged.to_json() == json.loads((folder / "verdict.json").read_text())
 
 
@@ -56,7 +57,7 @@ def test_an_acknowledged_write_that_is_gone_from_the_folder_is_noticed(folder):
     path = folder / "writes.jsonl"
     path.write_text("".join(lines_of(path)[:-1]))
     with pytest.raises(Refused) as caught:
-        runs.open_run(folder)
+        runs.open_record(folder)
     assert "200 writes were recorded, the folder holds 199" in caught.value.evidence
     assert "acknowledged writes" in caught.value.evidence
     with pytest.raises(Refused):
@@ -67,7 +68,7 @@ def test_a_write_that_is_told_otherwise_is_noticed(folder):
     path = folder / "writes.jsonl"
     path.write_text(path.read_text().replace('"drill-w30"', '"drill-w31"'))
     with pytest.raises(Refused, match="not whole"):
-        runs.open_run(folder)
+        runs.open_record(folder)
 
 
 def test_a_missing_stream_and_missing_packets_are_noticed(folder):
@@ -77,7 +78,7 @@ def test_a_missing_stream_and_missing_packets_are_noticed(folder):
     data["received"].pop()
     (streams / "snat.json").write_text(json.dumps(data))
     with pytest.raises(Refused) as caught:
-        runs.open_run(folder)
+        runs.open_record(folder)
     assert "the stream east-west is missing" in caught.value.evidence
     assert "packets of snat" in caught.value.evidence
 
@@ -89,7 +90,7 @@ def test_an_event_and_a_packet_that_are_told_otherwise_are_noticed(folder):
     data["received"][7][1] -= 1
     stream_file.write_text(json.dumps(data))
     with pytest.raises(Refused) as caught:
-        runs.open_run(folder)
+        runs.open_record(folder)
     assert "the events differ" in caught.value.evidence
     assert "packets of snat differ" in caught.value.evidence
 
@@ -101,7 +102,7 @@ def test_a_changed_end_and_a_missing_event_are_noticed(folder):
     path = folder / "timeline.jsonl"
     path.write_text("".join(lines_of(path)[1:]))
     with pytest.raises(Refused) as caught:
-        runs.open_run(folder)
+        runs.open_record(folder)
     assert "final.json differs" in caught.value.evidence
     assert "events were recorded" in caught.value.evidence
 
@@ -136,16 +137,15 @@ def test_old_runs_are_judged_by_todays_rules(folder):
     before, after = report.rejudge(folder, stricter)
     assert (before.outcome, after.outcome) == (Outcome.PASS, Outcome.FAIL)
     assert any("the limit is 300 ms" in reason for reason in after.verdict.reasons)
-    again = runs.open_run(folder)
-    assert again.judged.outcome is Outcome.FAIL
+    assert runs.open_verdict(folder).outcome is Outcome.FAIL
     assert "✗ FAIL" in (folder / "index.html").read_text()
-    assert plain(again.record) == plain(record())
+    assert plain(runs.open_record(folder)) == plain(record())
 
 
 def test_a_run_whose_verdict_was_lost_can_be_judged_anew(folder):
     (folder / "verdict.json").write_text("{}")
     with pytest.raises(UserError, match="verdict cannot be read"):
-        runs.open_run(folder)
+        runs.open_all(folder)
     before, after = report.rejudge(folder, DRILL)
     assert before is None
     assert after.outcome is Outcome.PASS
@@ -159,7 +159,7 @@ def test_folders_without_a_run_and_broken_runs_are_user_errors(tmp_path, folder)
         runs.find(tmp_path / "empty")
     (folder / "run.json").write_text("[]")
     with pytest.raises(UserError, match="cannot be read"):
-        runs.open_run(folder)
+        runs.open_record(folder)
 
 
 def test_the_folder_is_named_after_drill_time_and_seed():
@@ -170,7 +170,7 @@ def test_the_folder_is_named_after_drill_time_and_seed():
 def test_versions_and_machine_are_filled_in(tmp_path):
     run = record(versions={}, machine={})
     report.write_report(tmp_path, run, DRILL, judge(run, DRILL.expect))
-    meta = runs.open_run(tmp_path).record.meta
+    meta = runs.open_record(tmp_path).meta
     assert set(meta.versions) == {"ovenbird", "ovn", "openvswitch", "kernel", "python"}
     assert int(meta.machine["processors"]) >= 1
 
@@ -237,6 +237,6 @@ def test_the_order_of_streams_does_not_change_a_verdict(tmp_path):
 
 
 def test_expectations_are_those_of_the_time(folder):
-    limits = runs.open_run(folder).judged.stream_limits_ms
+    limits = runs.open_verdict(folder).stream_limits_ms
     assert limits == {"east-west": Expect().others_ms, "floating-ip": 1500.0, "snat": 1500.0}
     assert at(1) - at(0) == NS_PER_MS

@@ -147,7 +147,7 @@ def _report(done: list[Finished], junit: Path | None, output: str) -> None:
     if len(data) == 1:
         emit(data[0], output, lambda: _rendered(data[0]))
         return
-    runs = [Run(folder=run.folder, record=run.record, judged=run.judged) for run in done]
+    runs = [Run(folder=run.folder, meta=run.meta, judged=run.judged) for run in done]
     together = {"runs": data, "drills": several(runs)["drills"]}
     emit(together, output, lambda: several_text(runs))
 

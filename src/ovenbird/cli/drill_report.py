@@ -128,8 +128,8 @@ def figures(folders: tuple[Path, ...], into: Path, output: str) -> None:
     from ovenbird.drill.catalogue import DRILLS
 
     # What a live cluster showed is its operator's, and not to be laid beside figures of labs.
-    found = [run for folder in folders for run in runs.open_all(folder) if not run.record.meta.live]
-    new = published.measured([(run.record.meta, run.judged) for run in found])
+    found = [run for folder in folders for run in runs.open_all(folder) if not run.meta.live]
+    new = published.measured([(run.meta, run.judged) for run in found])
     source = into / "figures.json"
     try:
         existing = json.loads(source.read_text(encoding="utf-8")) if source.exists() else {}
@@ -164,8 +164,10 @@ def goals(folder: Path, todo: bool, repeat: int, stock: int, into: Path, output:
     from ovenbird.drill import runs
     from ovenbird.drill.catalogue import chosen
 
-    found = runs.open_all(folder) if any(folder.glob(f"*/{runs.RUN}")) else []
-    measured = published.measured([(run.record.meta, run.judged) for run in found])
+    found = runs.glance(folder)
+    if found and not todo:
+        found = runs.open_all(folder)
+    measured = published.measured([(run.meta, run.judged) for run in found])
     if todo:
         drills = chosen(list(dict.fromkeys(goal.drill for goal in aims.GOALS)))
         lines = [
@@ -189,7 +191,7 @@ def _by_drill(found: Sequence[Run]) -> dict[str, list[Judged]]:
     """Return the verdicts of each drill, stock OVN's apart."""
     groups: dict[str, list[Judged]] = {}
     for run in found:
-        name = f"{run.judged.drill}{' (baseline)' if run.record.meta.baseline else ''}"
+        name = f"{run.judged.drill}{' (baseline)' if run.meta.baseline else ''}"
         groups.setdefault(name, []).append(run.judged)
     return groups
 
@@ -197,7 +199,7 @@ def _by_drill(found: Sequence[Run]) -> dict[str, list[Judged]]:
 def _summary(run: Run) -> dict[str, Any]:
     from ovenbird.drill.runs import PAGE
 
-    meta: Meta = run.record.meta
+    meta: Meta = run.meta
     return {"seed": meta.seed, "baseline": meta.baseline, "folder": str(run.folder), "page": str(run.folder / PAGE)}
 
 
@@ -210,7 +212,7 @@ def _one(run: Run) -> str:
         "nb_outage_ms": judged.nb_limit_ms,
         "return_outage_ms": judged.return_limit_ms,
     }
-    lines = [f"{judged.drill}: {judged.outcome.value.upper()}  (seed {run.record.meta.seed})"]
+    lines = [f"{judged.drill}: {judged.outcome.value.upper()}  (seed {run.meta.seed})"]
     lines += [f"  {reason}" for reason in judged.verdict.reasons]
     if judged.is_expected:
         lines.append(f"  expected today: {judged.expected_failure}")
@@ -228,7 +230,7 @@ def several(found: Sequence[Run]) -> dict[str, Any]:
 
     groups: dict[str, list[Run]] = {}
     for run in found:
-        groups.setdefault(f"{run.judged.drill}{' (baseline)' if run.record.meta.baseline else ''}", []).append(run)
+        groups.setdefault(f"{run.judged.drill}{' (baseline)' if run.meta.baseline else ''}", []).append(run)
     return {
         "drills": {name: repeats([run.judged.verdict for run in group]).to_json() for name, group in groups.items()},
         "runs": [{**_summary(run), "drill": run.judged.drill, "outcome": run.judged.outcome.value} for run in found],

@@ -14,10 +14,11 @@ from typing import Any
 from ovenbird.drill.bite import unmoved, unsucceeded
 from ovenbird.drill.integrity import flaws
 from ovenbird.drill.invariants import ALWAYS, EAST_WEST, Violation, check, lost_in_queues, unproven
-from ovenbird.drill.outage import DATAGRAMS, NS_PER_MS, SESSIONS, Gap, Record, gaps, largest, loss
+from ovenbird.drill.largest_gaps import before_fault, decisive, known_ns, outage_gap, return_gap, write_gap
+from ovenbird.drill.outage import DATAGRAMS, NS_PER_MS, SESSIONS, Gap, Record, largest, loss
 from ovenbird.drill.record import RunRecord, Write
 from ovenbird.drill.spread import spreading
-from ovenbird.drill.standstill import standstill
+from ovenbird.drill.standstill import standstill, stolen
 
 DELIVERY_FLOOR = 0.99
 """Share of requests that must be answered before the fault."""
@@ -179,7 +180,7 @@ def judge(record: RunRecord, expect: Expect) -> Verdict:
     """Return the verdict and the figures of one run."""
     counted = [stream for stream in _packets(record) if stream.name not in expect.breaking]
     outages = {stream.name: outage_gap(stream, record) for stream in counted}
-    invalid = _invalid(record, expect, outages, _write_outage_ms(record))
+    invalid = _invalid(record, expect, outages, _write_outage_ms(record)) + stolen(record, decisive(record, counted))
     if invalid:
         return Verdict(outcome=Outcome.INVALID, reasons=tuple(invalid), figures=_alone_figures(record))
     met = spreading({name: gap.ms for name, gap in outages.items()}, record.meta.detect_limit_ms)
@@ -247,7 +248,7 @@ def _broken(record: RunRecord, expect: Expect) -> list[str]:
 def _alone(stream: Record, record: RunRecord) -> dict[str, float]:
     alone = {"breaks": len(stream.breaks)} if stream.kind in SESSIONS else {}
     outage = outage_gap(stream, record)
-    over_ns = min(max(outage.end_ns, _known_ns(record)), record.meta.ended_ns)
+    over_ns = min(max(outage.end_ns, known_ns(record)), record.meta.ended_ns)
     return alone | {
         "outage_ms": outage.ms,
         "lost_ms": loss(stream, record.fault_ns, over_ns).ms,
@@ -263,42 +264,12 @@ def _since_fault_ms(record: RunRecord, at_ns: int | None) -> float | None:
 
 
 def _noise_ms(record: RunRecord) -> float:
-    return max((gap.ms for stream in _packets(record) for gap in _before_fault(stream, record)), default=0.0)
-
-
-def _before_fault(stream: Record, record: RunRecord) -> list[Gap]:
-    """Return the gaps that ended before the fault; the last one of the window reaches over it."""
-    return gaps(stream, record.meta.load_started_ns, record.fault_ns)[:-1]
-
-
-def outage_gap(stream: Record, record: RunRecord) -> Gap:
-    """Return the largest gap while the fault was in force, or before its loss could be known everywhere."""
-    return largest(stream, record.fault_ns, _known_ns(record))
-
-
-def _known_ns(record: RunRecord) -> int:
-    """Return when the fault was over, and its loss known everywhere."""
-    return max(record.fault_ns + int(record.meta.detect_limit_ms * NS_PER_MS), record.healed_ns)
-
-
-def return_gap(stream: Record, record: RunRecord) -> Gap:
-    """Return the largest gap after the outage was over, until the load ended."""
-    start_ns = min(outage_gap(stream, record).end_ns, record.meta.ended_ns)
-    return largest(stream, start_ns, record.meta.ended_ns)
+    return max((gap.ms for stream in _packets(record) for gap in before_fault(stream, record)), default=0.0)
 
 
 def _write_outage_ms(record: RunRecord) -> float | None:
     gap = write_gap(record)
     return None if gap is None else gap.ms
-
-
-def write_gap(record: RunRecord) -> Gap | None:
-    """Return the longest time without an acknowledged write from the fault until the end; None without writes."""
-    acked = sorted(write.answered_ns for write in record.writes if write.outcome == "acked" and write.answered_ns)
-    if not record.writes:
-        return None
-    times = Record(name="writes", interval_ms=0, sent=(), received=[(i, at) for i, at in enumerate(acked)])
-    return largest(times, record.fault_ns, record.meta.ended_ns)
 
 
 def _invalid(record: RunRecord, expect: Expect, outages: Mapping[str, Gap], write_outage_ms: float | None) -> list[str]:

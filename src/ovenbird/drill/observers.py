@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from ovenbird.drill import arp_probe
+from ovenbird.drill import arp_probe, processors
 from ovenbird.drill.computing import Computing
 from ovenbird.drill.database_watch import DatabaseWatch, lab_members
 from ovenbird.drill.host_watch import DaemonPids, LogTails
@@ -90,6 +90,7 @@ class Observers:
             "hosts": lambda: self._poll_hosts(tails, pids),
             "arp": self._watch_arp,
             "computing": self.computing.watch,
+            "processors": lambda: processors.watch(self._events.append),
         }
         watches |= DatabaseWatch(lab_members(self.lab), self._events.append).watches
         tasks = [asyncio.create_task(self._supervised(name, watch), name=name) for name, watch in watches.items()]

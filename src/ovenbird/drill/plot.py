@@ -6,8 +6,9 @@ packets. This module must never judge, nor draw anything that the record does no
 
 from __future__ import annotations
 
-from ovenbird.drill.judge import BITE_MS, outage_gap
+from ovenbird.drill.judge import BITE_MS
 from ovenbird.drill.lanes import lanes, marks
+from ovenbird.drill.largest_gaps import outage_gap
 from ovenbird.drill.markup import Markup, number, tag
 from ovenbird.drill.outage import Record
 from ovenbird.drill.plot_frame import axis, bands, fault_bars

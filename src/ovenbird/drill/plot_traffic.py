@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from statistics import median
 
 from ovenbird.drill.downsample import Column, columns, counts
-from ovenbird.drill.judge import BITE_MS, outage_gap, return_gap, write_gap
+from ovenbird.drill.judge import BITE_MS
+from ovenbird.drill.largest_gaps import outage_gap, return_gap, write_gap
 from ovenbird.drill.markup import Markup, number, tag
 from ovenbird.drill.outage import NS_PER_MS, Gap, Record
 from ovenbird.drill.plot_lanes import MOST_MARKS, cross

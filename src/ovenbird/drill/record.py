@@ -49,6 +49,8 @@ LOG_LINE = "log.line"
 """A line of level ERR or EMER; subject: "NODE/DAEMON"; data: {"level", "text"}."""
 DAEMON_CHANGED = "daemon.changed"
 """subject: "NODE/DAEMON"; data: {"pid"} (0: gone)."""
+PROCESSOR_STOLEN = "processor.stolen"
+"""The machine that carries a lab did not get a processor of its own for a while; subject: cpuN; data: {"ms"}."""
 OBSERVER_FAILED = "observer.failed"
 """Something could not be watched for a while; subject: which observer; data: {"error"}."""
 
@@ -187,12 +189,17 @@ def save(record: RunRecord, folder: Path) -> None:
         _dump(folder / "streams" / f"{stream.name}.json", _stream(stream), indent=None)
 
 
-def load(folder: Path) -> RunRecord:
-    """Read a run back."""
+def load_meta(folder: Path) -> Meta:
+    """Read back what a run was."""
     meta = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     meta["windows"] = [Window(**window) for window in meta["windows"]]
+    return Meta(**meta)
+
+
+def load(folder: Path) -> RunRecord:
+    """Read a run back."""
     return RunRecord(
-        meta=Meta(**meta),
+        meta=load_meta(folder),
         timeline=[Event(**line) for line in _lines(folder / "timeline.jsonl")],
         streams=[
             Record.from_json(path.stem, json.loads(path.read_text(encoding="utf-8")))

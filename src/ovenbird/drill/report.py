@@ -68,10 +68,10 @@ def write_report(
 
 
 def render(folder: Path) -> Run:
-    """Make a run's page again from its files, with the verdict it was given; raises as `runs.open_run`."""
-    run = runs.open_run(folder)
-    _write(folder / runs.PAGE, report_html.page(run.record, run.judged))
-    return run
+    """Make a run's page again from its files, with the verdict it was given; raises as `runs.open_record`."""
+    run, verdict = runs.open_record(folder), runs.open_verdict(folder)
+    _write(folder / runs.PAGE, report_html.page(run, verdict))
+    return Run(folder=folder, meta=run.meta, judged=verdict)
 
 
 def rejudge(folder: Path, drill: Drill) -> tuple[Judged | None, Judged]:
@@ -82,7 +82,7 @@ def rejudge(folder: Path, drill: Drill) -> tuple[Judged | None, Judged]:
     run = runs.open_record(folder)
     drill = drill.on(run)
     try:
-        before = runs.open_run(folder).judged
+        before = runs.open_verdict(folder)
     except UserError:
         before = None
     after = judged(run, drill, judge(run, drill.expect), checker=__version__)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ovenbird.drill.integrity import differences, totals
 from ovenbird.drill.judged import Judged
-from ovenbird.drill.record import RunRecord, load
+from ovenbird.drill.record import Meta, RunRecord, load, load_meta
 from ovenbird.model.errors import Refused, UserError
 
 RUN, TOTALS, VERDICT, PAGE = "run.json", "totals.json", "verdict.json", "index.html"
@@ -23,7 +23,7 @@ class Run:
     """One finished run."""
 
     folder: Path
-    record: RunRecord
+    meta: Meta
     judged: Judged
 
 
@@ -52,9 +52,7 @@ def open_record(folder: Path) -> RunRecord:
         record = load(folder)
         kept = json.loads((folder / TOTALS).read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"this run cannot be read: {type(error).__name__}: {error}", code="bad_run", subject=str(folder)
-        ) from error
+        raise _unreadable(folder, error) from error
     wrong = differences(kept, totals(record))
     if wrong:
         raise Refused(
@@ -67,12 +65,28 @@ def open_record(folder: Path) -> RunRecord:
     return record
 
 
-def open_run(folder: Path) -> Run:
-    """Read a run and the verdict that it was given; raises as `open_record`."""
-    record = open_record(folder)
+def open_all(folder: Path) -> Sequence[Run]:
+    """Read every run of a folder, each record only to see that it is whole; raises as `find` and `open_record`."""
+    return [Run(folder=path, meta=open_record(path).meta, judged=open_verdict(path)) for path in find(folder)]
+
+
+def glance(folder: Path) -> Sequence[Run]:
+    """Read what the runs of a folder, if any, were found to be, without their records: enough to count them."""
+    paths = sorted(path.parent for path in folder.glob(f"*/{RUN}"))
+    return [Run(folder=path, meta=_meta(path), judged=open_verdict(path)) for path in paths]
+
+
+def _meta(folder: Path) -> Meta:
     try:
-        data = json.loads((folder / VERDICT).read_text(encoding="utf-8"))
-        return Run(folder=folder, record=record, judged=Judged.from_json(data))
+        return load_meta(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(folder, error) from error
+
+
+def open_verdict(folder: Path) -> Judged:
+    """Read the verdict that a run was given; raises `UserError` where there is none, or no readable one."""
+    try:
+        return Judged.from_json(json.loads((folder / VERDICT).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"this run's verdict cannot be read: {type(error).__name__}: {error}",
@@ -82,6 +96,5 @@ def open_run(folder: Path) -> Run:
         ) from error
 
 
-def open_all(folder: Path) -> Sequence[Run]:
-    """Read every run of a folder; raises as `find` and `open_run`."""
-    return [open_run(path) for path in find(folder)]
+def _unreadable(folder: Path, error: Exception) -> UserError:
+    return UserError(f"this run cannot be read: {type(error).__name__}: {error}", code="bad_run", subject=str(folder))

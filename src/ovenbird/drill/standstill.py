@@ -1,18 +1,27 @@
-"""Finds moments in which the machine that carries a whole lab ran nothing: what it cost, not the fault.
+"""Finds moments in which the machine that carries a whole lab ran nothing, or lacked a processor.
 
-A virtual machine is stopped by its host now and then, for tens to hundreds of milliseconds. Probes run in several
-places, as processes that come before all others; when none of them *sent* anything, nothing ran, and whatever came late
-says nothing about the network. Only of labs: on a live cluster a drill has one probe, and its host may be what is slow.
+A virtual machine is stopped by its own host now and then, for tens to hundreds of milliseconds: as a whole, or one of
+its processors. What came late then says what that cost, and nothing about the network. Probes run in several places, as
+processes that come before all others: when none of them *sent* anything, nothing ran. A single processor's loss is told
+by the kernel, as stolen time. Only of labs: on a live cluster a drill has one probe, and its host may be what is slow.
 This module must never read a clock or a file.
 """
 
 from __future__ import annotations
 
-from ovenbird.drill.outage import DATAGRAMS, NS_PER_MS, Record, largest
-from ovenbird.drill.record import RunRecord
+from collections.abc import Iterable
+
+from ovenbird.drill.outage import DATAGRAMS, NS_PER_MS, Gap, Record, largest
+from ovenbird.drill.record import PROCESSOR_STOLEN, RunRecord
 
 LEAST_MS = 25.0
 """On a quiet machine no probe sent for 5 to 9 ms, seldom for 16, and once for 67."""
+STOLEN_MS = 30.0
+"""The kernel counts in steps of 10 ms: it may have been 20. What is shorter is everyday, and part of the figures."""
+SEEN_MS = 50.0
+"""It is told so much later at most."""
+SHARE = 0.1
+"""A processor's absence for less than this part of a gap is not what the gap comes from."""
 SPACINGS = 3.0
 """As many of the streams' own intervals are allowed, where these are greater."""
 
@@ -29,6 +38,21 @@ def standstill(record: RunRecord) -> list[str]:
     still = largest(times, sent[0], sent[-1])
     if still.ms <= limit_ms:
         return []
-    when_s = (still.start_ns - record.fault_ns) / NS_PER_MS / 1000
-    when = f"{abs(when_s):.1f} s {'after' if when_s >= 0 else 'before'} the fault"
+    when = _when(record, still.start_ns)
     return [f"no probe in any place sent anything for {still.ms:.0f} ms, {when}: the machine stood still"]
+
+
+def stolen(record: RunRecord, decisive: Iterable[Gap]) -> list[str]:
+    """Return the first of the gaps that give a run its figures in which a processor was taken away for long."""
+    taken = [event for event in record.timeline if event.kind == PROCESSOR_STOLEN and event.data["ms"] >= STOLEN_MS]
+    for gap in decisive:
+        for event in taken:
+            begin_ns = event.at_ns - round((event.data["ms"] + SEEN_MS) * NS_PER_MS)
+            if begin_ns < gap.end_ns and gap.start_ns < event.at_ns and event.data["ms"] >= SHARE * gap.ms:
+                return [f"{event.what}, {_when(record, event.at_ns)}, in a gap of {gap.ms:.0f} ms"]
+    return []
+
+
+def _when(record: RunRecord, at_ns: int) -> str:
+    when_s = (at_ns - record.fault_ns) / NS_PER_MS / 1000
+    return f"{abs(when_s):.1f} s {'after' if when_s >= 0 else 'before'} the fault"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import re
 import time
 from collections.abc import Collection
@@ -41,9 +40,6 @@ RETURNING_LOOK_S = 0.1
 ANSWER_S = 0.5
 LASTS_S = 5
 """The flow is renewed with every look, and goes so long after the last one."""
-UNHURRIED_S = 3.0
-"""How long ovn-controller has no hurry once a gateway that was cut off trusts what it sees: 23.03 takes a processor of
-its own until a claim that it had to put off, and wants no more, is 2.5 s old."""
 COOKIE = "0x6f766973"
 _PATCH = re.compile(r"^\s*(\d+)\(patch-.*?\):", re.MULTILINE)
 
@@ -75,8 +71,6 @@ class Isolated:
         self._known = Isolation()
         self._quiet: frozenset[Announcement] = frozenset()
         self._carried: frozenset[Announcement] = frozenset()
-        self._wary_s = -math.inf
-        """When it was wary last."""
         self._hurries = True
 
     @property
@@ -96,9 +90,9 @@ class Isolated:
         # ovn-controller is asked only when it matters.
         works = await self._works() if is_alone(sessions) or self._known.wary else None
         fresh = self._southbound.on_members
-        before = self._known
-        now = self._known = judge(sessions, self._gateways, works, before, time.monotonic(), fresh=fresh)
-        self._hurry(now.wary)
+        before, now_s = self._known, time.monotonic()
+        now = self._known = judge(sessions, self._gateways, works, before, now_s, fresh=fresh)
+        self._hurry(now.hurries(now_s))
         try:
             if now.silent:
                 await self._silence()
@@ -115,12 +109,9 @@ class Isolated:
         if now.wary != before.wary:
             _log.info(WARY if now.wary else TRUSTING, extra={"addresses": len(self._quiet)})
 
-    def _hurry(self, wary: bool) -> None:
-        """Let ovn-controller come before others unless this host is, or was just now, cut off."""
-        now_s = time.monotonic()
-        self._wary_s = now_s if wary else self._wary_s
-        hurries = now_s - self._wary_s >= UNHURRIED_S
-        if hurries == self._hurries:
+    def _hurry(self, hurries: bool) -> None:
+        """Let ovn-controller come before others or not; a new one is started as one that does."""
+        if hurries and self._hurries:
             return
         self._hurries = hurries
         spec = self._chassis.controller_spec

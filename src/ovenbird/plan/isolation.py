@@ -29,6 +29,9 @@ SETTLED_S = 0.5
 """All gateways must have been in sight for so long: ovn-controller computes after it has seen the last one."""
 LONGEST_S = 3.0
 """After the first tunnel is back nobody is waited for longer: if all were cut off at once, nobody else answers."""
+UNHURRIED_S = 3.0
+"""How long ovn-controller has no hurry once a gateway that was cut off trusts what it sees: 23.03 takes a processor of
+its own until a claim that it had to put off, and wants no more, is 2.5 s old."""
 
 LEFT_BEHIND_S = 0.7
 """Another gateway must have claimed it for so long: hosts that send have turned there by then."""
@@ -51,6 +54,12 @@ class Isolation:
     """Since when it sees somebody again."""
     settled_since_s: float | None = None
     """Since when it sees all other gateways, and works with what the members say."""
+    wary_at_s: float | None = None
+    """When it was wary last."""
+
+    def hurries(self, now_s: float) -> bool:
+        """Whether its ovn-controller is to come before other processes: not while, and just after, it is cut off."""
+        return self.wary_at_s is None or now_s - self.wary_at_s >= UNHURRIED_S
 
     @property
     def returning(self) -> bool:
@@ -90,7 +99,8 @@ def judge(
     )
     if alone_since_s is not None:
         wary = before.wary or now_s - alone_since_s >= ALONE_S
-        return replace(now, wary=wary, back_since_s=None, settled_since_s=None)
+        wary_at_s = now_s if wary else before.wary_at_s
+        return replace(now, wary=wary, wary_at_s=wary_at_s, back_since_s=None, settled_since_s=None)
     return _returned(now, sessions, gateways, fresh and works is not False, now_s) if before.wary else now
 
 
@@ -104,7 +114,7 @@ def _returned(
     enough = settled_since_s is not None and now_s - settled_since_s >= SETTLED_S
     if enough or now_s - back_since_s >= LONGEST_S or not sessions:
         return replace(now, wary=False, back_since_s=None, settled_since_s=None)
-    return replace(now, back_since_s=back_since_s, settled_since_s=settled_since_s)
+    return replace(now, wary_at_s=now_s, back_since_s=back_since_s, settled_since_s=settled_since_s)
 
 
 def muted(known: frozenset[T], carried: frozenset[T], before: frozenset[T], judged: Isolation) -> frozenset[T]:
