@@ -55,6 +55,16 @@ def test_a_flap_is_the_hosts_fault_only_if_it_was_busy_then() -> None:
     assert "150 ms" in text
 
 
+def test_a_flap_while_the_hypervisor_had_the_processor_is_told_as_that() -> None:
+    flap = Flap(peer="n1", at_s=NOW_S - 60, waited_ms=75, stolen_ms=150)
+    strain = Strain(host="g1", flaps=(flap,))
+    assert bfd_timers(FAST, [strain], NOW_S).detect_ms == 300
+    slowed, text = warnings(FAST, [strain], NOW_S)
+    assert "g1's own host" in slowed
+    assert "BFD of g1 with n1 flapped 1 times" in text
+    assert "its own host (a hypervisor) kept a processor from it for up to 150 ms" in text
+
+
 @given(st.floats(min_value=0, max_value=5000), st.floats(min_value=0, max_value=5000))
 def test_more_waiting_never_means_faster_timers(one_ms: float, other_ms: float) -> None:
     less, more = sorted((one_ms, other_ms))

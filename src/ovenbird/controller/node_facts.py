@@ -74,7 +74,12 @@ def strain_of(host: str, facts: Facts) -> Strain:
         host=host,
         waited_ms=waited_ms if isinstance(waited_ms, int) else 0,
         flaps=tuple(
-            Flap(peer=str(each["peer"]), at_s=float(each["at_s"]), waited_ms=int(each["waited_ms"]))
+            Flap(
+                peer=str(each["peer"]),
+                at_s=float(each["at_s"]),
+                waited_ms=int(each["waited_ms"]),
+                stolen_ms=int(each.get("stolen_ms", 0)),
+            )
             for each in (flaps if isinstance(flaps, list) else ())
             if isinstance(each, Mapping) and {"peer", "at_s", "waited_ms"} <= each.keys()
         ),

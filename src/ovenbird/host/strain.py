@@ -1,7 +1,8 @@
 """Measures how long ovs-vswitchd has to wait for a processor, and which BFD sessions flap meanwhile.
 
 The kernel counts for each thread how long it was ready and did not run (proc(5), /proc/pid/schedstat): all that is seen
-of a busy host, without being misled by how busy this process is itself. Must never end or change anything.
+of a busy host, without being misled by how busy this process is itself. What a virtual machine's own host keeps from it
+is in no such count: that is measured besides. Must never end or change anything.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from ovenbird.host.chassis import Chassis
 from ovenbird.plan.bfd_timers import wait_class
-from ovenbird.process import daemon
+from ovenbird.process import daemon, stolen
 from ovenbird.process.pace import next_beat
 
 LOOK_S = 0.2
@@ -31,6 +33,26 @@ SHORT_S = 1.0
 FLAPS_KEPT = 20
 
 
+class Worst:
+    """The worst of what was measured lately, at any time."""
+
+    def __init__(self) -> None:
+        self._falling: deque[tuple[float, float]] = deque()
+        """(monotonic moment, ms): each is the worst since."""
+
+    def add(self, now_s: float, ms: float) -> None:
+        """Note one measurement; what is older than `REMEMBERED_S` is forgotten."""
+        while self._falling and self._falling[-1][1] <= ms:
+            self._falling.pop()
+        self._falling.append((now_s, ms))
+        while self._falling[0][0] < now_s - REMEMBERED_S:
+            self._falling.popleft()
+
+    def class_since(self, since_s: float) -> int:
+        """Return the class of the worst since then; 0 if nothing was measured."""
+        return wait_class(next((ms for at_s, ms in self._falling if at_s >= since_s), 0.0))
+
+
 class Strain:
     """The strain on one host. `told()` is for its facts."""
 
@@ -43,8 +65,8 @@ class Strain:
         self._known: set[str] = set()
         """Threads whose names were read; a thread has its own a moment after it began."""
         self._named_s = 0.0
-        self._worst: deque[tuple[float, float]] = deque()
-        """(monotonic moment, wait in ms), falling: each is the worst since."""
+        self._waits, self._thefts = Worst(), Worst()
+        self._stolen_ms: Mapping[str, float] = {}
         self._started, self._since_s, self._looked_s = 0, 0.0, 0.0
         self._flap_counts: dict[str, int] = {}
         self._up_s: dict[str, float] = {}
@@ -53,7 +75,8 @@ class Strain:
 
     def told(self) -> dict[str, Any]:
         """Return what was found, as the facts hold it."""
-        return {"waited_ms": self._class_since(REMEMBERED_S), "flaps": list(self._flaps)}
+        waited_ms = self._waits.class_since(time.monotonic() - REMEMBERED_S)
+        return {"waited_ms": waited_ms, "flaps": list(self._flaps)}
 
     async def run(self) -> None:
         """Measure until cancelled."""
@@ -76,16 +99,15 @@ class Strain:
             self._started, self._since_s = running.started, now_s
         if now_s - self._since_s < STARTING_S:
             waited_ms = 0.0
-        while self._worst and self._worst[-1][1] <= waited_ms:
-            self._worst.pop()
-        self._worst.append((now_s, waited_ms))
-        while self._worst[0][0] < now_s - REMEMBERED_S:
-            self._worst.popleft()
+        self._waits.add(now_s, waited_ms)
+        self._look_at_thefts(now_s)
         self._look_at_flaps()
 
-    def _class_since(self, seconds: float) -> int:
-        since_s = time.monotonic() - seconds
-        return wait_class(next((waited_ms for at_s, waited_ms in self._worst if at_s >= since_s), 0.0))
+    def _look_at_thefts(self, now_s: float) -> None:
+        before = self._stolen_ms
+        with suppress(OSError, ValueError):
+            self._stolen_ms = stolen.stolen_ms()
+        self._thefts.add(now_s, max(stolen.taken_ms(before, self._stolen_ms).values(), default=0.0))
 
     def _look_at_flaps(self) -> None:
         replica = self._chassis.replica
@@ -105,8 +127,9 @@ class Strain:
         is_flap = count > self._flap_counts.get(peer, count)
         # One that was down for longer had lost its peer, as when that died.
         if is_flap and now_s - self._up_s.get(peer, 0.0) < SHORT_S:
-            waited_ms = self._class_since(BEFORE_FLAP_S)
-            self._flaps.append({"peer": peer, "at_s": round(time.time(), 1), "waited_ms": waited_ms})
+            since_s = now_s - BEFORE_FLAP_S
+            why = {"waited_ms": self._waits.class_since(since_s), "stolen_ms": self._thefts.class_since(since_s)}
+            self._flaps.append({"peer": peer, "at_s": round(time.time(), 1), **why})
             self._chassis.news.set()
         self._flap_counts[peer], self._up_s[peer] = count, now_s
 

@@ -3,12 +3,13 @@
 A BFD packet that ovs-vswitchd sends or reads too late looks like a lost one. Each host's agent measures how long
 ovs-vswitchd's threads had to wait for a processor, within a fifth of a second; the policy's interval is raised until
 that is no more than the detection time, and no more than half of it if a session flapped meanwhile; at most fourfold.
-Values that the operator has fixed are kept. Pure.
+A virtual machine's processors may also be taken away by its own host: that counts once a session has flapped by it, as
+it need not have met ovs-vswitchd. Values that the operator has fixed are kept. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ovenbird.model.cluster import Bfd, Cluster
@@ -32,6 +33,13 @@ class Flap:
     """Unix seconds."""
     waited_ms: int
     """Longest wait of ovs-vswitchd for a processor just before; a class."""
+    stolen_ms: int = 0
+    """Longest time just before in which the host's own host, a hypervisor, kept a processor from it; a class."""
+
+    @property
+    def late_ms(self) -> int:
+        """How late BFD may have been for either reason."""
+        return max(self.waited_ms, self.stolen_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +75,7 @@ def bfd_timers(cluster: Cluster, strains: Iterable[Strain], now_s: float) -> Bfd
 
 def _needed_ms(strain: Strain, now_s: float) -> int:
     """Return the least detection time at which a host as busy as this one gives no false alarm."""
-    return max([strain.waited_ms, *(2 * flap.waited_ms for flap in strain.flaps if now_s - flap.at_s <= LATELY_S)])
+    return max([strain.waited_ms, *(2 * flap.late_ms for flap in strain.flaps if now_s - flap.at_s <= LATELY_S)])
 
 
 def warnings(cluster: Cluster, strains: Iterable[Strain], now_s: float) -> Iterator[str]:
@@ -78,15 +86,27 @@ def warnings(cluster: Cluster, strains: Iterable[Strain], now_s: float) -> Itera
         busy = max(known, key=lambda strain: _needed_ms(strain, now_s))
         yield (
             f"BFD notices a lost gateway after {timers.detect_ms} ms instead of {cluster.bfd.detect_ms}: "
-            f"{busy.host} is so busy that ovs-vswitchd there waits for a processor"
+            + _why_slow(busy, now_s)
         )
     for strain in known:
         flaps = [flap for flap in strain.flaps if now_s - flap.at_s <= LATELY_S]
-        own_fault = [flap for flap in flaps if 2 * flap.waited_ms >= cluster.bfd.detect_ms]
-        if own_fault:
-            peers = ", ".join(sorted({flap.peer for flap in own_fault}))
-            waited_ms = max(flap.waited_ms for flap in own_fault)
-            yield (
-                f"BFD of {strain.host} with {peers} flapped {len(own_fault)} times while ovs-vswitchd there waited "
-                f"up to {waited_ms} ms for a processor: the host is busy, not the network"
-            )
+        late = [flap for flap in flaps if 2 * flap.late_ms >= cluster.bfd.detect_ms]
+        if late:
+            peers = ", ".join(sorted({flap.peer for flap in late}))
+            yield f"BFD of {strain.host} with {peers} flapped {len(late)} times while {_why_late(late)}"
+
+
+def _why_slow(busy: Strain, now_s: float) -> str:
+    stolen_ms = max((flap.stolen_ms for flap in busy.flaps if now_s - flap.at_s <= LATELY_S), default=0)
+    if 2 * stolen_ms < _needed_ms(busy, now_s):
+        return f"{busy.host} is so busy that ovs-vswitchd there waits for a processor"
+    return f"{busy.host}'s own host (a hypervisor) kept a processor from it for up to {stolen_ms} ms, and BFD flapped"
+
+
+def _why_late(flaps: Sequence[Flap]) -> str:
+    worst = max(flaps, key=lambda flap: flap.late_ms)
+    if worst.stolen_ms > worst.waited_ms:
+        stolen_ms = worst.stolen_ms
+        return f"its own host (a hypervisor) kept a processor from it for up to {stolen_ms} ms: not the network's fault"
+    waited_ms = worst.waited_ms
+    return f"ovs-vswitchd there waited up to {waited_ms} ms for a processor: the host is busy, not the network"
