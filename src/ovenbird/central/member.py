@@ -38,9 +38,6 @@ SCHEMAS = {
     Database.SB: Path("/usr/share/ovn/ovn-sb.ovsschema"),
     Database.OVENBIRD: Path(__file__).parent.parent / "ovenbird.ovsschema",
 }
-REALTIME_THREADS = frozenset({"ovsdb-server", "log_fsync"})
-"""Threads of SB's server that wait for nobody: a gateway that takes over forwards when its claim is committed. Only
-where nothing is forwarded: it may compute for long, and packets would wait for it."""
 POLL_S = 0.1
 PEER_POLL_S = 0.15
 LONGEST_PEER_POLL_S = 1.0
@@ -81,7 +78,6 @@ def server_spec(host: Host, database: Database, layout: Layout) -> DaemonSpec:
         control=f"{stem}.ctl",
         log=layout.database_log(database),
         env=allocator.environment(),
-        realtime_threads=frozenset() if host.is_chassis or database is not Database.SB else REALTIME_THREADS,
     )
 
 
