@@ -127,7 +127,7 @@ def test_a_run_whose_machine_lost_a_processor_to_its_own_host_proves_nothing():
             kind=PROCESSOR_STOLEN,
             subject="cpu1",
             what=f"cpu1 for {ms:.0f} ms",
-            data={"ms": ms},
+            data={"ms": ms, "between_ms": 50.0},
         )
 
     def verdict(*thefts: Event) -> Verdict:
@@ -140,6 +140,9 @@ def test_a_run_whose_machine_lost_a_processor_to_its_own_host_proves_nothing():
     assert verdict(taken(2600, 60)).outcome is Outcome.PASS, "less than a tenth of the gap"
     assert verdict(taken(9100, 20)).outcome is Outcome.PASS, "steps of 10 ms: perhaps half of it"
     assert verdict(taken(1900, 100), taken(6000, 100)).outcome is Outcome.PASS, "while packets flowed"
+    late = taken(2900, 100)
+    assert verdict(late).outcome is Outcome.PASS
+    assert verdict(replace(late, data={**late.data, "between_ms": 300.0})).outcome is Outcome.INVALID, "looked at late"
 
 
 def test_a_pattern_gives_the_limit_of_all_streams_that_begin_so():

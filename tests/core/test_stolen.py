@@ -34,5 +34,6 @@ def test_this_machine_tells_it_of_each_processor() -> None:
 
 
 def test_what_is_everyday_is_no_event() -> None:
-    [theft] = thefts({"cpu0": 10.0, "cpu1": 70.0}, at_ns=5)
-    assert (theft.at_ns, theft.kind, theft.subject, theft.data) == (5, PROCESSOR_STOLEN, "cpu1", {"ms": 70.0})
+    [theft] = thefts({"cpu0": 10.0, "cpu1": 70.0}, before_ns=1_000_000, at_ns=56_000_000)
+    assert (theft.at_ns, theft.kind, theft.subject) == (56_000_000, PROCESSOR_STOLEN, "cpu1")
+    assert theft.data == {"ms": 70.0, "between_ms": 55.0}

@@ -50,7 +50,8 @@ LOG_LINE = "log.line"
 DAEMON_CHANGED = "daemon.changed"
 """subject: "NODE/DAEMON"; data: {"pid"} (0: gone)."""
 PROCESSOR_STOLEN = "processor.stolen"
-"""The machine that carries a lab did not get a processor of its own for a while; subject: cpuN; data: {"ms"}."""
+"""The machine that carries a lab did not get a processor of its own for a while; subject: cpuN; data: {"ms",
+"between_ms" (since the look before this one: it was then)}."""
 OBSERVER_FAILED = "observer.failed"
 """Something could not be watched for a while; subject: which observer; data: {"error"}."""
 

@@ -18,8 +18,8 @@ LEAST_MS = 25.0
 """On a quiet machine no probe sent for 5 to 9 ms, seldom for 16, and once for 67."""
 STOLEN_MS = 30.0
 """The kernel counts in steps of 10 ms: it may have been 20. What is shorter is everyday, and part of the figures."""
-SEEN_MS = 50.0
-"""It is told so much later at most."""
+BETWEEN_MS = 500.0
+"""Between two looks, where a record of an earlier version does not tell: who looks gives way on a busy machine."""
 SHARE = 0.1
 """A processor's absence for less than this part of a gap is not what the gap comes from."""
 SPACINGS = 3.0
@@ -47,7 +47,8 @@ def stolen(record: RunRecord, decisive: Iterable[Gap]) -> list[str]:
     taken = [event for event in record.timeline if event.kind == PROCESSOR_STOLEN and event.data["ms"] >= STOLEN_MS]
     for gap in decisive:
         for event in taken:
-            begin_ns = event.at_ns - round((event.data["ms"] + SEEN_MS) * NS_PER_MS)
+            since_ms = event.data["ms"] + event.data.get("between_ms", BETWEEN_MS)
+            begin_ns = event.at_ns - round(since_ms * NS_PER_MS)
             if begin_ns < gap.end_ns and gap.start_ns < event.at_ns and event.data["ms"] >= SHARE * gap.ms:
                 return [f"{event.what}, {_when(record, event.at_ns)}, in a gap of {gap.ms:.0f} ms"]
     return []
