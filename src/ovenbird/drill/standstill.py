@@ -20,8 +20,8 @@ STOLEN_MS = 30.0
 """The kernel counts in steps of 10 ms: it may have been 20. What is shorter is everyday, and part of the figures."""
 BETWEEN_MS = 500.0
 """Between two looks, where a record of an earlier version does not tell: who looks gives way on a busy machine."""
-SHARE = 0.1
-"""A processor's absence for less than this part of a gap is not what the gap comes from."""
+SHARE = 0.5
+"""A processor's absence for less than this part of a gap is not what the gap comes from: the rest is the network's."""
 SPACINGS = 3.0
 """As many of the streams' own intervals are allowed, where these are greater."""
 
