@@ -191,9 +191,12 @@ def _by_drill(found: Sequence[Run]) -> dict[str, list[Judged]]:
     """Return the verdicts of each drill, stock OVN's apart."""
     groups: dict[str, list[Judged]] = {}
     for run in found:
-        name = f"{run.judged.drill}{' (baseline)' if run.meta.baseline else ''}"
-        groups.setdefault(name, []).append(run.judged)
+        groups.setdefault(_title(run), []).append(run.judged)
     return groups
+
+
+def _title(run: Run) -> str:
+    return f"{run.judged.drill}{' (baseline)' if run.meta.baseline else ''}"
 
 
 def _summary(run: Run) -> dict[str, Any]:
@@ -230,7 +233,7 @@ def several(found: Sequence[Run]) -> dict[str, Any]:
 
     groups: dict[str, list[Run]] = {}
     for run in found:
-        groups.setdefault(f"{run.judged.drill}{' (baseline)' if run.meta.baseline else ''}", []).append(run)
+        groups.setdefault(_title(run), []).append(run)
     return {
         "drills": {name: repeats([run.judged.verdict for run in group]).to_json() for name, group in groups.items()},
         "runs": [{**_summary(run), "drill": run.judged.drill, "outcome": run.judged.outcome.value} for run in found],

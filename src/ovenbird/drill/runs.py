@@ -31,7 +31,7 @@ def find(folder: Path) -> list[Path]:
     """Return the runs of a folder, by name: itself, or those right below it. Raises `UserError` if there is none."""
     if (folder / RUN).is_file():
         return [folder]
-    found = sorted(path.parent for path in folder.glob(f"*/{RUN}"))
+    found = _below(folder)
     if not found:
         raise UserError(
             f"{folder} holds no run of a drill",
@@ -72,8 +72,11 @@ def open_all(folder: Path) -> Sequence[Run]:
 
 def glance(folder: Path) -> Sequence[Run]:
     """Read what the runs of a folder, if any, were found to be, without their records: enough to count them."""
-    paths = sorted(path.parent for path in folder.glob(f"*/{RUN}"))
-    return [Run(folder=path, meta=_meta(path), judged=open_verdict(path)) for path in paths]
+    return [Run(folder=path, meta=_meta(path), judged=open_verdict(path)) for path in _below(folder)]
+
+
+def _below(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob(f"*/{RUN}"))
 
 
 def _meta(folder: Path) -> Meta:

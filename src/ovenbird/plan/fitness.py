@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from ovenbird.model.cluster import GatewayTimes
 from ovenbird.plan.hold_down import HoldDown
 
 OVN_CONTROLLER = "ovn-controller"
@@ -64,7 +65,7 @@ class Policy:
     """Agents do not lose a next hop that died in the same instant: wait until the others could have told, too."""
     settle_s: float = 1.5
     """When most gateways say the same at once, it is probably not theirs: wait whether all do."""
-    hold_down: HoldDown = field(default_factory=HoldDown)
+    hold_down: HoldDown = field(default_factory=lambda: HoldDown.of(GatewayTimes()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

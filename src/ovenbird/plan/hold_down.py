@@ -15,8 +15,8 @@ from ovenbird.model.cluster import GatewayTimes
 class HoldDown:
     """How it grows. Seconds; moments are of any clock that only goes forward."""
 
-    first_s: float = 10.0
-    longest_s: float = 600.0
+    first_s: float
+    longest_s: float
     memory_s: float = 900.0
     """A relapse within this time doubles the hold-down."""
 
